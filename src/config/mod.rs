@@ -1,0 +1,108 @@
+//! Files into valid domain values. Everything that reaches the rest of the house from here was
+//! checked: ids are unique, references lead somewhere, limits fit each other. Every fault of a file is
+//! reported at once, with its place, a stable code and what to type instead.
+//!
+//! What a stranger gets wrong: the serde shape of the file (`file`) is private to this module; the
+//! house knows only [`Config`].
+
+mod check;
+mod file;
+mod profile;
+mod report;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use check::load;
+pub use profile::{Point, Profile, ProfileKind, SetpointRecipe, Table, ValueType, WordOrder};
+pub use report::{Fault, Report, Severity};
+
+use crate::logic::site::{Id, Site};
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the controller knows.
+    pub site: Site,
+    /// Devices on the field bus.
+    pub devices: Vec<DeviceConfig>,
+    /// Where the cameras' pictures come from; same ids as `site.cameras`.
+    pub cameras: Vec<CameraSource>,
+    /// The broker, if any.
+    pub mqtt: Option<MqttConfig>,
+    /// Page and API.
+    pub web: WebConfig,
+    /// Folder of the models (beside the site file, beside the executable, or `./models`).
+    pub models: PathBuf,
+    /// State folder: outbox, sockets, last good configuration.
+    pub state: PathBuf,
+}
+
+/// One device on the field bus.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    /// Its id, the same as in the site.
+    pub id: Id,
+    /// Its register map.
+    pub profile: Profile,
+    /// Where it is.
+    pub address: Address,
+    /// Modbus unit id, 0 to 255.
+    pub unit: u8,
+}
+
+/// How a device is reached: `tcp://host:port` or `rtu+tcp://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// Modbus/TCP.
+    Tcp {
+        /// Name or IP address.
+        host: String,
+        /// Port, 502 unless said.
+        port: u16,
+    },
+    /// RTU frames through a TCP bridge.
+    RtuOverTcp {
+        /// Name or IP address of the bridge.
+        host: String,
+        /// Port of the bridge.
+        port: u16,
+    },
+}
+
+/// Where a camera's pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraSource {
+    /// The camera.
+    pub id: Id,
+    /// `http://host:port/path` of a JPEG snapshot.
+    pub snapshot: String,
+}
+
+/// The broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Name or IP address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Client id; the site's id unless said.
+    pub client_id: String,
+    /// User name, if the broker wants one.
+    pub username: Option<String>,
+    /// File that holds the password (first line).
+    pub password_file: Option<PathBuf>,
+    /// TLS unless this is set; then a lasting warning stands on the page.
+    pub allow_plaintext: bool,
+    /// Certificate authority (PEM) instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Cap of the outbox in MiB.
+    pub outbox_cap_mib: u64,
+}
+
+/// Page and API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Where the page listens.
+    pub listen: SocketAddr,
+}

@@ -1,0 +1,182 @@
+//! Register maps as data: which registers of a device mean what, and how its setpoint is written.
+//!
+//! What a stranger gets wrong: addresses are zero-based, as sent on the wire. A value's `quantity`
+//! names what it is in the house (with the house's sign and unit after `scale`), so one profile of a
+//! kind can stand for another without code. SunSpec devices have no addresses here: their models are
+//! found by walking (`io::modbus::sunspec`).
+
+use serde::Deserialize;
+
+/// What a device is for the house.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileKind {
+    /// A meter.
+    Meter,
+    /// A charging pile.
+    Charger,
+    /// A hybrid inverter with battery and PV, speaking SunSpec.
+    SunspecHybrid,
+}
+
+/// Which table a register lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Table {
+    /// Holding registers, function code 3.
+    Holding,
+    /// Input registers, function code 4.
+    Input,
+}
+
+/// How a value lies in its registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueType {
+    /// One register, unsigned.
+    U16,
+    /// One register, two's complement.
+    I16,
+    /// Two registers, unsigned.
+    U32,
+    /// Two registers, two's complement.
+    I32,
+    /// Four registers, unsigned.
+    U64,
+    /// Two registers, IEEE 754.
+    F32,
+    /// Four registers, IEEE 754.
+    F64,
+    /// ASCII text of five registers, NUL padded.
+    Text10,
+}
+
+impl ValueType {
+    /// Registers that a value takes.
+    #[must_use]
+    pub fn words(self) -> u16 {
+        match self {
+            ValueType::U16 | ValueType::I16 => 1,
+            ValueType::U32 | ValueType::I32 | ValueType::F32 => 2,
+            ValueType::U64 | ValueType::F64 => 4,
+            ValueType::Text10 => 5,
+        }
+    }
+}
+
+/// Order of the registers of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WordOrder {
+    /// High word first.
+    #[default]
+    Big,
+    /// Low word first.
+    Little,
+}
+
+/// One value of a register map.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// What it is: `power_w`, `current_l1_a`, `state`, ... (the list stands in `io::modbus::device`).
+    pub quantity: String,
+    /// Table of its registers.
+    pub table: Table,
+    /// First register, zero-based.
+    pub address: u16,
+    /// How it lies there.
+    #[serde(rename = "type")]
+    pub value_type: ValueType,
+    /// Multiplies the raw number; negative turns the sign round.
+    #[serde(default = "one")]
+    pub scale: f64,
+    /// Smallest plausible value after scaling.
+    pub min: Option<f64>,
+    /// Largest plausible value after scaling.
+    pub max: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// How a charger's current setpoint is written and kept alive.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetpointRecipe {
+    /// First holding register of the setpoint.
+    pub address: u16,
+    /// How it lies there.
+    #[serde(rename = "type")]
+    pub value_type: ValueType,
+    /// Amperes times this is what is written.
+    #[serde(default = "one")]
+    pub scale: f64,
+    /// Function code: 6 or 16.
+    pub function: u8,
+    /// What is written to pause, in amperes.
+    #[serde(default)]
+    pub pause_a: f64,
+    /// Resolution in amperes.
+    pub step_a: f64,
+    /// The device drops a setpoint that is older than this, s; it is renewed at a third of it.
+    pub expires_s: Option<f64>,
+    /// Time the device needs before a read back shows the new value, ms.
+    #[serde(default)]
+    pub settle_ms: u64,
+}
+
+/// One register map.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Its name, as the site file calls it.
+    pub id: String,
+    /// What the device is.
+    pub kind: ProfileKind,
+    /// Maker and model.
+    pub name: String,
+    /// Where the map comes from.
+    pub source: String,
+    /// `documented` or `unverified`.
+    pub confidence: String,
+    /// Word order of all values of more than one register.
+    #[serde(default)]
+    pub word_order: WordOrder,
+    /// Largest number of registers in one read, 1 to 125.
+    #[serde(default = "most_registers")]
+    pub max_registers: u16,
+    /// Unused registers that a read may bridge.
+    #[serde(default)]
+    pub max_gap: u16,
+    /// Pause between two requests, ms.
+    #[serde(default)]
+    pub pace_ms: u64,
+    /// Longest time to connect, ms.
+    #[serde(default = "connect_ms")]
+    pub connect_ms: u64,
+    /// Longest time for an answer, ms; at most 1000 unless the device is known to be slow (FB3).
+    #[serde(default = "call_ms")]
+    pub call_ms: u64,
+    /// Values read every second.
+    #[serde(default, rename = "point")]
+    pub points: Vec<Point>,
+    /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
+    #[serde(default)]
+    pub states: std::collections::BTreeMap<String, crate::logic::site::Vehicle>,
+    /// How the setpoint is written, for chargers.
+    pub setpoint: Option<SetpointRecipe>,
+}
+
+fn most_registers() -> u16 {
+    100
+}
+
+fn connect_ms() -> u64 {
+    3000
+}
+
+fn call_ms() -> u64 {
+    1000
+}

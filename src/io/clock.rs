@@ -1,0 +1,84 @@
+//! The only place that asks for the time, and the only place that waits for site time. Site time runs
+//! `speed` times as fast as the wall clock when the site is simulated; socket, broker and process
+//! time-outs stay in wall time and do not come from here.
+//!
+//! What a stranger gets wrong: uptime is `CLOCK_BOOTTIME`, which counts through suspend, so a gateway
+//! that slept sees its leases expired instead of fresh.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::units::Moment;
+
+/// The site's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    speed: f64,
+    boot: Duration,
+    utc: DateTime<Utc>,
+}
+
+impl Clock {
+    /// Real time.
+    #[must_use]
+    pub fn real() -> Clock {
+        Clock::scaled(1.0)
+    }
+
+    /// Site time that runs `speed` times as fast from now on; `speed` is bounded to 0.1..=1000.
+    #[must_use]
+    pub fn scaled(speed: f64) -> Clock {
+        let speed = if speed.is_finite() { speed.clamp(0.1, 1000.0) } else { 1.0 };
+        Clock { speed, boot: boot_time(), utc: wall() }
+    }
+
+    /// Both clocks now.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        if self.speed == 1.0 {
+            return Moment { uptime: boot_time(), utc: wall() };
+        }
+        let passed = boot_time().saturating_sub(self.boot).mul_f64(self.speed);
+        Moment { uptime: self.boot, utc: self.utc }.after(passed)
+    }
+
+    /// How long the wall clock takes for this much site time.
+    #[must_use]
+    pub fn wall_time(&self, site: Duration) -> Duration {
+        site.div_f64(self.speed)
+    }
+
+    /// How fast site time runs.
+    #[must_use]
+    pub fn speed(&self) -> f64 {
+        self.speed
+    }
+
+    /// Waits for this much site time.
+    pub async fn sleep(&self, site: Duration) {
+        tokio::time::sleep(self.wall_time(site)).await;
+    }
+}
+
+/// CPU time this process has used so far, all threads.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let t = clock_gettime(ClockId::ProcessCPUTime);
+    span(t.tv_sec, t.tv_nsec)
+}
+
+fn boot_time() -> Duration {
+    let t = clock_gettime(ClockId::Boottime);
+    span(t.tv_sec, t.tv_nsec)
+}
+
+#[allow(clippy::disallowed_methods)] // the one place that may
+fn wall() -> DateTime<Utc> {
+    Utc::now()
+}
+
+fn span(seconds: i64, nanos: i64) -> Duration {
+    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
+}

@@ -1,0 +1,10 @@
+//! The doing: wires, files, pictures, pages. It decides nothing; each room turns the outside into
+//! observations, or a decision into bytes, and has one small error type of its own.
+
+pub mod camera;
+pub mod clock;
+pub mod inference;
+pub mod modbus;
+pub mod mqtt;
+pub mod store;
+pub mod web;

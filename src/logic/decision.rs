@@ -1,0 +1,182 @@
+//! Everything that can go out of the controller: the decision that the field bus obeys, the duty that
+//! the vision process gets, and the overview that MQTT and the page show.
+//!
+//! What a stranger gets wrong: the overview is for people and records only; nothing that acts reads it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::safety::interlock::Permitted;
+use super::site::{Id, Mode};
+use super::vision::{BayState, Verdict};
+use crate::units::Moment;
+
+/// A complete answer, made every cycle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Counts up from 1.
+    pub sequence: u64,
+    /// When it was made; older than 5 s it is worth nothing.
+    pub at: Moment,
+    /// Whether the device tasks may write it.
+    pub writing: bool,
+    /// One setpoint for every actuator.
+    pub permitted: Permitted,
+    /// What the vision process should do.
+    pub duty: Duty,
+}
+
+/// How eagerly each camera is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Duty {
+    /// Cameras to be looked at every second; the others at their floor of one look in 2 s.
+    pub eager: Vec<Id>,
+}
+
+/// How far a number can be trusted, as MQTT and the page say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// Fresh from the wire.
+    Good,
+    /// Older than 5 s.
+    Stale,
+    /// Lost, or never seen.
+    Bad,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Its id.
+    pub id: Id,
+    /// `meter`, `charger`, `battery` or `pv`: the MQTT kind.
+    pub kind: String,
+    /// What people call it.
+    pub name: String,
+    /// How far its values can be trusted.
+    pub q: Quality,
+    /// When its values came off the wire.
+    pub ts: Option<DateTime<Utc>>,
+    /// Age of its values in seconds; nothing if never seen.
+    pub age_s: Option<f64>,
+    /// Flat values, keys with their unit (`power_w`, `current_l1_a`, `soc_pct`, `vehicle`, ...).
+    pub values: BTreeMap<String, serde_json::Value>,
+    /// The setpoint it is told, if it is an actuator.
+    pub setpoint: Option<SetpointView>,
+}
+
+/// A setpoint with its reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SetpointView {
+    /// Current for chargers (0 = paused), A.
+    pub current_a: Option<f64>,
+    /// Power for batteries, discharge positive, W.
+    pub power_w: Option<f64>,
+    /// Code of the reason.
+    pub reason: String,
+    /// What the reason is about: a phase or a zone.
+    pub about: Option<String>,
+}
+
+/// One bay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BayView {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// What the camera (and the plug, where there is one) say.
+    pub state: BayState,
+    /// Whether a vehicle charges there now.
+    pub charging: bool,
+    /// Its charger.
+    pub charger: Option<Id>,
+    /// Its camera.
+    pub camera: Option<Id>,
+    /// Corners in the camera's frame, 0..1.
+    pub polygon: Vec<[f64; 2]>,
+    /// Score of the last read, 0..1.
+    pub score: Option<f64>,
+}
+
+/// One camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CameraView {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// When its last judged frame was received.
+    pub ts: Option<DateTime<Utc>>,
+    /// Age of that frame, s.
+    pub age_s: Option<f64>,
+    /// Flame score, 0..1.
+    pub fire: Option<f64>,
+    /// Smoke score, 0..1.
+    pub smoke: Option<f64>,
+    /// Verdict over time; nothing while there is a fault.
+    pub verdict: Option<Verdict>,
+    /// CPU time per look, ms.
+    pub cpu_ms: Option<f64>,
+    /// Code of what is wrong with it.
+    pub fault: Option<String>,
+}
+
+/// Hazard level of a zone: 0 normal, 1 watch, 2 alarm, 3 trip; a fault stands beside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ZoneView {
+    /// Its id.
+    pub id: Id,
+    /// 0 to 3.
+    pub level: u8,
+    /// Whether a sensor or camera of it is missing.
+    pub fault: bool,
+    /// Since when the level stands.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// What MQTT and the page show of the site, made every cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The site's id.
+    pub site: Id,
+    /// Its name.
+    pub name: String,
+    /// Number of the decision.
+    pub sequence: u64,
+    /// When the decision was made.
+    pub ts: DateTime<Utc>,
+    /// What is configured.
+    pub mode: Mode,
+    /// Whether the gateway writes now (armed).
+    pub writing: bool,
+    /// Code of why it does not write, if it does not.
+    pub not_writing: Option<String>,
+    /// Import limit of each phase, A.
+    pub limit_a: [f64; 3],
+    /// Current left on the fullest phase, A; nothing while the meter is not fresh.
+    pub headroom_a: Option<f64>,
+    /// Grid power, import positive, W.
+    pub grid_w: Option<f64>,
+    /// PV power, W.
+    pub pv_w: Option<f64>,
+    /// Battery power, discharge positive, W.
+    pub battery_w: Option<f64>,
+    /// State of charge, %.
+    pub soc_pct: Option<f64>,
+    /// Power of all chargers, W.
+    pub chargers_w: Option<f64>,
+    /// Everything else: grid + pv + battery - chargers, W.
+    pub other_w: Option<f64>,
+    /// Devices.
+    pub devices: Vec<DeviceView>,
+    /// Bays.
+    pub bays: Vec<BayView>,
+    /// Zones.
+    pub zones: Vec<ZoneView>,
+    /// Cameras.
+    pub cameras: Vec<CameraView>,
+}

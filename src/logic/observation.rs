@@ -1,0 +1,64 @@
+//! Every fact that can come into the controller. The order in which they come is part of the trace;
+//! nothing else may change what `logic` thinks.
+
+use serde::{Deserialize, Serialize};
+
+use super::site::{Id, Reading};
+use super::vision::Scene;
+use crate::units::Moment;
+
+/// Why a device gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Silence {
+    /// No connection could be made.
+    Unreachable,
+    /// The device did not answer in time.
+    Timeout,
+    /// The device answered with a Modbus exception.
+    Exception,
+    /// The answer was broken: wrong id, count, function or echo.
+    Broken,
+    /// The answer was complete but not to be believed: sentinel, range or rate.
+    Implausible,
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Observation {
+    /// A device answered completely.
+    Answered {
+        /// The device.
+        device: Id,
+        /// When the answer came off the wire.
+        at: Moment,
+        /// What it said.
+        reading: Reading,
+    },
+    /// A device gave no usable answer.
+    Silent {
+        /// The device.
+        device: Id,
+        /// When that was known.
+        at: Moment,
+        /// Why.
+        why: Silence,
+    },
+    /// A setpoint was written and read back.
+    Obeyed {
+        /// The device.
+        device: Id,
+        /// When.
+        at: Moment,
+        /// Whether the value read back is the one written.
+        matches: bool,
+    },
+    /// The vision process judged a frame.
+    Scene(Scene),
+    /// The vision process is gone: every bay is unknown, every camera blind.
+    VisionLost {
+        /// When that was known.
+        at: Moment,
+    },
+}

@@ -1,0 +1,99 @@
+//! What devices say, in units and with the house's signs, whatever the device's own were.
+//!
+//! What a stranger gets wrong: a reading exists only when every value it needs was decoded and
+//! plausible; a device that answers with a sentinel gives no reading, never a zero.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
+
+/// The meter at the grid connection, or any other meter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MeterReading {
+    /// Total active power, import positive.
+    pub power: Watts,
+    /// Active power of each phase, import positive.
+    pub phase_power: PerPhase<Watts>,
+    /// Current of each phase, signed by the phase's power.
+    pub current: PerPhase<Amps>,
+    /// Voltage of each phase.
+    pub voltage: PerPhase<Volts>,
+    /// Grid frequency.
+    pub frequency: Hertz,
+    /// Imported energy, ever growing.
+    pub import: Option<WattHours>,
+    /// Exported energy, ever growing.
+    pub export: Option<WattHours>,
+}
+
+/// What stands at the plug (IEC 61851).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vehicle {
+    /// State A: no vehicle.
+    Absent,
+    /// State B: connected, not charging.
+    Connected,
+    /// State C or D: charging.
+    Charging,
+    /// State E or F, or the charger's own fault.
+    Fault,
+}
+
+/// One charging pile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChargerReading {
+    /// What stands at the plug.
+    pub vehicle: Vehicle,
+    /// Current of each of the charger's own phases.
+    pub current: PerPhase<Amps>,
+    /// Voltage of each of the charger's own phases.
+    pub voltage: PerPhase<Volts>,
+    /// Active power.
+    pub power: Watts,
+    /// Current limit that the charger says it applies now.
+    pub limit: Amps,
+    /// Energy delivered, ever growing.
+    pub energy: Option<WattHours>,
+    /// Time until the charger drops the setpoint and falls back, if it says so.
+    pub lease: Option<Duration>,
+}
+
+/// Battery storage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatteryReading {
+    /// Power, discharge positive.
+    pub power: Watts,
+    /// State of charge.
+    pub soc: Soc,
+}
+
+/// PV production.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PvReading {
+    /// Power, production positive.
+    pub power: Watts,
+}
+
+/// One complete answer of one device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Reading {
+    /// A meter.
+    Meter(MeterReading),
+    /// A charging pile.
+    Charger(ChargerReading),
+    /// Battery storage.
+    Battery(BatteryReading),
+    /// PV.
+    Pv(PvReading),
+    /// A hybrid inverter: battery and PV in one answer.
+    Hybrid {
+        /// Its battery.
+        battery: BatteryReading,
+        /// Its PV.
+        pv: PvReading,
+    },
+}

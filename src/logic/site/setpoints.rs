@@ -1,0 +1,123 @@
+//! What may be asked of the site's actuators, each with the reason for it. A *wish* becomes a
+//! *setpoint* only through the interlock (`logic::safety::interlock`).
+//!
+//! What a stranger gets wrong: `Pause` is not a current of zero. Devices pause in their own way, and
+//! between zero and the minimum current there is nothing that may be set.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Id;
+use crate::units::{Amps, Phase, Watts};
+
+/// What a charger is told.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChargerSetpoint {
+    /// Do not charge.
+    Pause,
+    /// Charge with at most this current on each phase; within the charger's minimum and maximum.
+    Current(Amps),
+}
+
+impl ChargerSetpoint {
+    /// The current this allows: zero when paused.
+    #[must_use]
+    pub fn amps(self) -> Amps {
+        match self {
+            ChargerSetpoint::Pause => Amps::ZERO,
+            ChargerSetpoint::Current(current) => current,
+        }
+    }
+}
+
+/// Why a setpoint is what it is: the one that bound last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// The device's own maximum.
+    DeviceMaximum,
+    /// Nobody is plugged in.
+    NoVehicle,
+    /// The grid limit of a phase is reached.
+    GridLimit {
+        /// The phase that is full.
+        phase: Phase,
+    },
+    /// Less than the minimum current is left: paused.
+    BelowMinimum {
+        /// The phase that is full.
+        phase: Phase,
+    },
+    /// Raised step by step.
+    RampUp,
+    /// Waits after a pause before it starts again.
+    RestartDelay,
+    /// The gateway has just started and nothing is raised yet.
+    Starting,
+    /// The grid meter's value is older than 5 s: nothing is raised.
+    MeterStale,
+    /// The grid meter is lost: the safe share.
+    MeterLost,
+    /// The device itself does not answer.
+    DeviceLost,
+    /// Half power: something in the zone may be burning, or the zone is blind.
+    FireWatch {
+        /// The zone.
+        zone: Id,
+    },
+    /// The zone has no working eye.
+    ZoneBlind {
+        /// The zone.
+        zone: Id,
+    },
+    /// Stopped: fire or smoke confirmed.
+    FireAlarm {
+        /// The zone.
+        zone: Id,
+    },
+    /// No fresh decision: the configured fallback.
+    NoDecision,
+    /// The battery takes PV surplus or gives to the site.
+    SelfConsumption,
+    /// The battery helps to keep a phase under its limit.
+    PeakShaving,
+    /// The battery is at the end of its range.
+    SocLimit,
+}
+
+impl Reason {
+    /// Stable code: the key of the text in `texts/*/reason.json`, in MQTT and on the page.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Reason::DeviceMaximum => "device_maximum",
+            Reason::NoVehicle => "no_vehicle",
+            Reason::GridLimit { .. } => "grid_limit",
+            Reason::BelowMinimum { .. } => "below_minimum",
+            Reason::RampUp => "ramp_up",
+            Reason::RestartDelay => "restart_delay",
+            Reason::Starting => "starting",
+            Reason::MeterStale => "meter_stale",
+            Reason::MeterLost => "meter_lost",
+            Reason::DeviceLost => "device_lost",
+            Reason::FireWatch { .. } => "fire_watch",
+            Reason::ZoneBlind { .. } => "zone_blind",
+            Reason::FireAlarm { .. } => "fire_alarm",
+            Reason::NoDecision => "no_decision",
+            Reason::SelfConsumption => "self_consumption",
+            Reason::PeakShaving => "peak_shaving",
+            Reason::SocLimit => "soc_limit",
+        }
+    }
+}
+
+/// One setpoint for every actuator of the site.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Setpoints {
+    /// Chargers.
+    pub chargers: BTreeMap<Id, (ChargerSetpoint, Reason)>,
+    /// Batteries: power, discharge positive.
+    pub batteries: BTreeMap<Id, (Watts, Reason)>,
+}

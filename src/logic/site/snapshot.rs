@@ -1,0 +1,121 @@
+//! What was last seen of every device, made worse by silence: a value is fresh, stale, lost or was
+//! never there. The age comes from the wire, on the clock that counts through suspend.
+//!
+//! What a stranger gets wrong: a failed read does not age a value faster and a repeated old value
+//! does not make it younger; only a complete answer of the device does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Id, Reading};
+use crate::units::Moment;
+
+/// From this age on nothing is raised on the value (design: fault FB1).
+pub const STALE_AFTER: Duration = Duration::from_secs(5);
+/// From this age on the value counts as lost and the safe share is written (fault FB1).
+pub const LOST_AFTER: Duration = Duration::from_secs(10);
+
+/// A value and how far it can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Known<T> {
+    /// Younger than [`STALE_AFTER`].
+    Fresh(T),
+    /// Older: good enough to lower on, not to raise.
+    Stale {
+        /// The last value.
+        last: T,
+        /// Its age.
+        age: Duration,
+    },
+    /// Older than [`LOST_AFTER`]: not to be used.
+    Lost {
+        /// Its age.
+        age: Duration,
+    },
+    /// Never seen since start.
+    Never,
+}
+
+impl<T> Known<T> {
+    /// The value if it is fresh.
+    pub fn fresh(&self) -> Option<&T> {
+        match self {
+            Known::Fresh(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value if it is fresh or stale.
+    pub fn usable(&self) -> Option<&T> {
+        match self {
+            Known::Fresh(value) | Known::Stale { last: value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Narrows the value, keeping its age.
+    pub fn and_then<U>(self, f: impl FnOnce(T) -> Option<U>) -> Known<U> {
+        match self {
+            Known::Fresh(value) => f(value).map_or(Known::Never, Known::Fresh),
+            Known::Stale { last, age } => {
+                f(last).map_or(Known::Never, |last| Known::Stale { last, age })
+            }
+            Known::Lost { age } => Known::Lost { age },
+            Known::Never => Known::Never,
+        }
+    }
+}
+
+/// The last complete answer of every device.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    seen: BTreeMap<Id, Seen>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    at: Moment,
+    reading: Reading,
+    /// Complete answers without a gap longer than [`STALE_AFTER`]; two are needed to raise on.
+    in_row: u32,
+}
+
+impl Snapshot {
+    /// Stores a complete answer. An answer older than the stored one is dropped.
+    pub fn store(&mut self, device: Id, at: Moment, reading: Reading) {
+        let in_row = match self.seen.get(&device) {
+            Some(old) if at.uptime < old.at.uptime => return,
+            Some(old) if old.at.age_at(at) <= STALE_AFTER => old.in_row.saturating_add(1),
+            _ => 1,
+        };
+        self.seen.insert(device, Seen { at, reading, in_row });
+    }
+
+    /// The last answer of `device` as it must be seen at `now`.
+    #[must_use]
+    pub fn at(&self, device: &Id, now: Moment) -> Known<&Reading> {
+        let Some(seen) = self.seen.get(device) else {
+            return Known::Never;
+        };
+        let age = seen.at.age_at(now);
+        if age >= LOST_AFTER {
+            Known::Lost { age }
+        } else if age >= STALE_AFTER {
+            Known::Stale { last: &seen.reading, age }
+        } else {
+            Known::Fresh(&seen.reading)
+        }
+    }
+
+    /// Answers without a gap up to the last one; 0 when nothing was ever seen.
+    #[must_use]
+    pub fn in_row(&self, device: &Id) -> u32 {
+        self.seen.get(device).map_or(0, |seen| seen.in_row)
+    }
+
+    /// The last answer and its moment, however old: for display only.
+    #[must_use]
+    pub fn last(&self, device: &Id) -> Option<(Moment, &Reading)> {
+        self.seen.get(device).map(|seen| (seen.at, &seen.reading))
+    }
+}

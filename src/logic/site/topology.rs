@@ -1,0 +1,208 @@
+//! The site as it was built: limits, devices, bays, zones and cameras, all valid by construction of
+//! `config`. Nothing here changes while the gateway runs.
+//!
+//! What a stranger gets wrong: `limit` is what the controller keeps to, `breaker` is what trips; the
+//! first may be lower, never higher.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Amps, PerPhase, Phase, Soc, Volts, Watts};
+
+/// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Id(String);
+
+/// Why a text is not an [`Id`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a valid id: use 1 to 32 of a-z, 0-9, _ and -")]
+pub struct InvalidId(pub String);
+
+impl Id {
+    /// The text of the id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Id {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Id, InvalidId> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+        if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Id(text))
+        } else {
+            Err(InvalidId(text))
+        }
+    }
+}
+
+impl TryFrom<&str> for Id {
+    type Error = InvalidId;
+    fn try_from(text: &str) -> Result<Id, InvalidId> {
+        Id::try_from(text.to_owned())
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> String {
+        id.0
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether the gateway may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Reads, plans and publishes; writes nothing. The default.
+    Observe,
+    /// Writes permitted setpoints once every check of arming holds.
+    Auto,
+}
+
+/// What the grid connection allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GridLimits {
+    /// Import current the controller keeps to, each phase.
+    pub limit: PerPhase<Amps>,
+    /// Rated current of the main breaker (In), each phase; at least `limit`.
+    pub breaker: Amps,
+    /// Nominal voltage, phase to neutral; measured voltages count within ±10 % of it.
+    pub nominal_voltage: Volts,
+    /// Largest base load (everything that is not controlled) expected on any phase.
+    pub max_base_load: Amps,
+}
+
+/// One charging pile (or one socket of it).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Charger {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Grid phases it loads; all three where the wiring is not known.
+    pub phases: Vec<Phase>,
+    /// Smallest current it can charge with (6 A by IEC 61851); between zero and this nothing is set.
+    pub min: Amps,
+    /// Largest current it may charge with.
+    pub max: Amps,
+    /// Current it falls back to by itself when it hears nothing; part of the failsafe sum.
+    pub failsafe: Amps,
+    /// Resolution of its setpoint; 0.1 A to 1 A.
+    pub step: Amps,
+}
+
+/// One battery storage, alone or behind a hybrid inverter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Battery {
+    /// Its id (of the device that carries it).
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Largest charging power, positive.
+    pub max_charge: Watts,
+    /// Largest discharging power, positive.
+    pub max_discharge: Watts,
+    /// Not discharged below this.
+    pub min_soc: Soc,
+}
+
+/// One parking bay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bay {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// The charger that serves it.
+    pub charger: Option<Id>,
+    /// The camera that sees it.
+    pub camera: Option<Id>,
+    /// Corners in the camera's frame, x and y in 0..1; at least three where there is a camera.
+    pub polygon: Vec<[f64; 2]>,
+}
+
+/// What a blind zone does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBlind {
+    /// Half the power, as on Watch.
+    Derate,
+    /// Nothing is raised.
+    Hold,
+}
+
+/// A part of the site whose fire hazard is judged together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Its id.
+    pub id: Id,
+    /// Bays inside.
+    pub bays: Vec<Id>,
+    /// Chargers inside.
+    pub chargers: Vec<Id>,
+    /// Cameras that watch it.
+    pub cameras: Vec<Id>,
+    /// The battery inside, if any.
+    pub battery: Option<Id>,
+    /// Zones that are stopped along with it.
+    pub neighbours: Vec<Id>,
+    /// What happens when no camera of it delivers.
+    pub on_blind: OnBlind,
+}
+
+/// One camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Camera {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+}
+
+/// The whole site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its id; part of every MQTT topic.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Whether writing is wanted.
+    pub mode: Mode,
+    /// What the grid connection allows.
+    pub limits: GridLimits,
+    /// The meter at the grid connection.
+    pub meter: Id,
+    /// Chargers, in order of the file; earlier ones win ties.
+    pub chargers: Vec<Charger>,
+    /// Battery storage.
+    pub batteries: Vec<Battery>,
+    /// Devices that report PV power.
+    pub pvs: Vec<Id>,
+    /// Bays.
+    pub bays: Vec<Bay>,
+    /// Zones.
+    pub zones: Vec<Zone>,
+    /// Cameras.
+    pub cameras: Vec<Camera>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_short_and_plain() {
+        assert!(Id::try_from("bay-1_a").is_ok());
+        for bad in ["", "Bay", "a/b", "a b", "桩", &"x".repeat(33)] {
+            assert!(Id::try_from(bad).is_err(), "{bad}");
+        }
+    }
+}
