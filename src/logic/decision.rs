@@ -180,3 +180,38 @@ pub struct Overview {
     /// Cameras.
     pub cameras: Vec<CameraView>,
 }
+
+/// The link to the broker and the outbox behind it, as the page shows them. Written by the uplink,
+/// never read by anything that acts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkView {
+    /// `host:port` of the broker; nothing where none is configured.
+    pub broker: Option<String>,
+    /// Whether a session stands.
+    pub connected: bool,
+    /// Since when it is so.
+    pub since: Option<DateTime<Utc>>,
+    /// Whether the link is in clear text (lasting warning).
+    pub plaintext: bool,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// Messages acknowledged by the broker since start.
+    pub acknowledged: u64,
+}
+
+/// The outbox, as the page shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutboxView {
+    /// Records waiting.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Age of the oldest, s.
+    pub oldest_s: Option<f64>,
+    /// Records dropped at the cap since the store was made.
+    pub dropped: u64,
+    /// Damaged records that were skipped.
+    pub damaged: u64,
+    /// What is wrong with the store, if anything (disk full, quarantined, memory only).
+    pub fault: Option<String>,
+}

@@ -1,0 +1,10 @@
+//! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
+//! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
+//! `look` the same eyes on files, `demo` a supervisor with a simulated site.
+
+pub mod child;
+pub mod control;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod look;
+pub mod vision;
