@@ -1,0 +1,214 @@
+//! This second's headroom, shared per phase: minimum currents are admitted first, in order, then
+//! everybody admitted rises together until a phase is full or a charger has all it wants (max-min
+//! fairness by progressive filling).
+//!
+//! What a stranger gets wrong: `available` is what all chargers together may draw, not what is left
+//! beside what they draw now. So whatever was granted and is not drawn yet stays reserved.
+
+use crate::logic::site::{Charger, ChargerSetpoint, Reason};
+use crate::units::{Amps, PerPhase, Phase};
+
+/// What one charger asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The charger.
+    pub charger: &'a Charger,
+    /// The most it may get now; zero if it needs nothing. Not below its minimum otherwise.
+    pub most: Amps,
+    /// Taken from the headroom whatever happens: a device that does not answer is assumed to draw it.
+    pub reserved: Amps,
+}
+
+/// What one charger gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    /// The setpoint.
+    pub setpoint: ChargerSetpoint,
+    /// What bound it; nothing if it got all it asked for.
+    pub bound: Option<Reason>,
+}
+
+/// Shares `available` (the current that all chargers together may draw, each phase) among `claims`,
+/// which stand in the order of their right to the minimum current. The result is in the same order,
+/// never above `most`, never between zero and the charger's minimum, and rounded down to its step.
+#[must_use]
+pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
+    let mut left = available;
+    for claim in claims {
+        take(&mut left, claim.charger, claim.reserved);
+    }
+    let mut level: Vec<Option<Amps>> = Vec::with_capacity(claims.len());
+    let mut bound: Vec<Option<Reason>> = vec![None; claims.len()];
+    for (claim, bound) in claims.iter().zip(&mut bound) {
+        let asks = claim.most >= claim.charger.min && claim.reserved == Amps::ZERO;
+        let full = fullest(&left, claim.charger);
+        if asks && full.1 >= claim.charger.min {
+            take(&mut left, claim.charger, claim.charger.min);
+            level.push(Some(claim.charger.min));
+        } else {
+            *bound = asks.then_some(Reason::BelowMinimum { phase: full.0 });
+            level.push(None);
+        }
+    }
+    fill(&mut left, claims, &mut level, &mut bound);
+    let share = |((claim, level), bound): ((&Claim<'_>, Option<Amps>), Option<Reason>)| Share {
+        setpoint: level.map_or(ChargerSetpoint::Pause, |amps| {
+            ChargerSetpoint::Current(round_down(amps, claim.charger))
+        }),
+        bound,
+    };
+    claims.iter().zip(level).zip(bound).map(share).collect()
+}
+
+/// Raises all admitted chargers together, freezing each when its phase is full or it has enough.
+fn fill(
+    left: &mut PerPhase<Amps>,
+    claims: &[Claim<'_>],
+    level: &mut [Option<Amps>],
+    bound: &mut [Option<Reason>],
+) {
+    let mut rising: Vec<usize> = (0..claims.len()).filter(|&i| level[i].is_some()).collect();
+    // Each round freezes at least one charger, so there are at most as many rounds as chargers.
+    for _ in 0..claims.len() {
+        if rising.is_empty() {
+            return;
+        }
+        let users = |phase: Phase| {
+            rising.iter().filter(|&&i| claims[i].charger.phases.contains(&phase)).count()
+        };
+        let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
+        let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
+        let wish = |&i: &usize| level[i].map_or(Amps::ZERO, |amps| claims[i].most - amps);
+        let step = phase_step.chain(rising.iter().map(wish)).fold(Amps(f64::MAX), Amps::min);
+        for &i in &rising {
+            take(left, claims[i].charger, step);
+            level[i] = level[i].map(|amps| amps + step);
+        }
+        rising.retain(|&i| {
+            let (phase, amps) = fullest(left, claims[i].charger);
+            let enough = level[i].is_none_or(|level| level + EPSILON >= claims[i].most);
+            if !enough && amps <= EPSILON {
+                bound[i] = Some(Reason::GridLimit { phase });
+            }
+            !enough && amps > EPSILON
+        });
+    }
+}
+
+/// Far below the resolution of any charger; absorbs rounding of the sums.
+const EPSILON: Amps = Amps(1e-9);
+
+fn take(left: &mut PerPhase<Amps>, charger: &Charger, amps: Amps) {
+    for &phase in &charger.phases {
+        left.set(phase, left.on(phase) - amps);
+    }
+}
+
+/// The phase of the charger with the least left, and how much that is.
+fn fullest(left: &PerPhase<Amps>, charger: &Charger) -> (Phase, Amps) {
+    let mut least = (Phase::L1, Amps(f64::MAX));
+    for &phase in &charger.phases {
+        if left.on(phase) < least.1 {
+            least = (phase, left.on(phase));
+        }
+    }
+    least
+}
+
+/// Rounded down to the charger's step, not below its minimum.
+fn round_down(amps: Amps, charger: &Charger) -> Amps {
+    let step = charger.step.get().max(0.01);
+    Amps((amps.get() / step + 1e-6).floor() * step).bounded(charger.min, charger.max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::Id;
+
+    fn charger(phases: &[Phase]) -> Charger {
+        Charger {
+            id: Id::try_from("c").unwrap(),
+            name: "c".into(),
+            phases: phases.to_vec(),
+            min: Amps(6.0),
+            max: Amps(32.0),
+            failsafe: Amps(6.0),
+            step: Amps(1.0),
+        }
+    }
+
+    fn amps(available: [f64; 3], chargers: &[(&Charger, f64)]) -> Vec<f64> {
+        let claims: Vec<Claim<'_>> = chargers
+            .iter()
+            .map(|&(charger, most)| Claim { charger, most: Amps(most), reserved: Amps::ZERO })
+            .collect();
+        let shares = allocate(PerPhase(available.map(Amps)), &claims);
+        shares.iter().map(|share| share.setpoint.amps().get()).collect()
+    }
+
+    #[test]
+    fn shares_are_max_min_fair_per_phase() {
+        let three = charger(&Phase::ALL);
+        let l1 = charger(&[Phase::L1]);
+        let l2 = charger(&[Phase::L2]);
+        let table: [([f64; 3], Vec<(&Charger, f64)>, Vec<f64>); 7] = [
+            ([40.0; 3], vec![(&three, 32.0)], vec![32.0]),
+            ([20.0; 3], vec![(&three, 32.0), (&three, 32.0)], vec![10.0, 10.0]),
+            ([20.0, 40.0, 40.0], vec![(&three, 32.0), (&l2, 32.0)], vec![20.0, 20.0]),
+            ([30.0; 3], vec![(&l1, 8.0), (&l1, 32.0)], vec![8.0, 22.0]),
+            ([11.0; 3], vec![(&three, 32.0), (&three, 32.0)], vec![11.0, 0.0]),
+            ([5.9; 3], vec![(&three, 32.0)], vec![0.0]),
+            ([-3.0; 3], vec![(&three, 32.0), (&l1, 16.0)], vec![0.0, 0.0]),
+        ];
+        for (available, chargers, expected) in table {
+            assert_eq!(amps(available, &chargers), expected, "{available:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_silent_device_may_draw_is_reserved() {
+        let a = charger(&Phase::ALL);
+        let claims = [
+            Claim { charger: &a, most: Amps(32.0), reserved: Amps(16.0) },
+            Claim { charger: &a, most: Amps(32.0), reserved: Amps::ZERO },
+        ];
+        let shares = allocate(PerPhase::all(Amps(30.0)), &claims);
+        assert_eq!(shares[1].setpoint, ChargerSetpoint::Current(Amps(14.0)));
+    }
+
+    #[test]
+    fn no_phase_is_ever_overdrawn() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..5_000 {
+            let chargers: Vec<Charger> = (0..rng.usize(1..12))
+                .map(|_| match rng.usize(0..4) {
+                    0 => charger(&[Phase::L1]),
+                    1 => charger(&[Phase::L2]),
+                    2 => charger(&[Phase::L2, Phase::L3]),
+                    _ => charger(&Phase::ALL),
+                })
+                .collect();
+            let available = PerPhase::from_fn(|_| Amps(rng.f64() * 120.0 - 10.0));
+            let claims: Vec<Claim<'_>> = chargers
+                .iter()
+                .map(|charger| Claim {
+                    charger,
+                    most: Amps(rng.f64() * 40.0).min(charger.max),
+                    reserved: Amps::ZERO,
+                })
+                .collect();
+            let mut left = available;
+            for (share, claim) in allocate(available, &claims).iter().zip(&claims) {
+                let amps = share.setpoint.amps();
+                assert!(amps <= claim.most.max(Amps::ZERO) + EPSILON);
+                assert!(amps == Amps::ZERO || amps >= claim.charger.min);
+                take(&mut left, claim.charger, amps);
+            }
+            for (phase, amps) in left.iter() {
+                let over = amps < Amps(-1e-6) && available.on(phase) >= Amps::ZERO;
+                assert!(!over, "{phase} overdrawn by {amps}");
+            }
+        }
+    }
+}

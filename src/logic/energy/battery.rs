@@ -1,0 +1,65 @@
+//! What the battery does without a plan: it takes the PV surplus and gives to the site what would be
+//! imported, so that the grid connection stays near zero and far from its limit.
+//!
+//! What a stranger gets wrong: the law corrects half of the measured error each second. The meter and
+//! the inverter each answer late; the full correction would swing.
+
+use crate::logic::site::{Battery, Reason};
+use crate::units::{Soc, Watts};
+
+/// Share of the grid power that is corrected each second.
+const GAIN: f64 = 0.5;
+/// Grid power that is not worth moving for.
+const DEAD_BAND: Watts = Watts(100.0);
+/// At this state of charge nothing more is taken in.
+const FULL: f64 = 0.99;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct BatteryState {
+    /// Battery power, discharge positive.
+    pub power: Watts,
+    /// State of charge.
+    pub soc: Soc,
+    /// Power at the grid connection, import positive.
+    pub grid: Watts,
+}
+
+/// The battery's next power, discharge positive, within its limits.
+#[must_use]
+pub fn self_consumption(battery: &Battery, state: BatteryState) -> (Watts, Reason) {
+    let correction = if state.grid.abs() < DEAD_BAND { Watts::ZERO } else { state.grid * GAIN };
+    let wish = (state.power + correction).bounded(-battery.max_charge, battery.max_discharge);
+    let empty = wish > Watts::ZERO && state.soc <= battery.min_soc;
+    let full = wish < Watts::ZERO && state.soc.ratio() >= FULL;
+    if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::SelfConsumption) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::Id;
+
+    #[test]
+    fn follows_the_grid_within_its_limits() {
+        let battery = Battery {
+            id: Id::try_from("b").unwrap(),
+            name: "b".into(),
+            max_charge: Watts(5000.0),
+            max_discharge: Watts(8000.0),
+            min_soc: Soc::from_ratio(0.1).unwrap(),
+        };
+        let next = |power: f64, soc: f64, grid: f64| {
+            let soc = Soc::from_ratio(soc).unwrap();
+            let state = BatteryState { power: Watts(power), soc, grid: Watts(grid) };
+            self_consumption(&battery, state).0.get()
+        };
+        assert_eq!(next(0.0, 0.5, 2000.0), 1000.0);
+        assert_eq!(next(1000.0, 0.5, 60.0), 1000.0);
+        assert_eq!(next(0.0, 0.5, -2000.0), -1000.0);
+        assert_eq!(next(7900.0, 0.5, 9000.0), 8000.0);
+        assert_eq!(next(-4900.0, 0.5, -9000.0), -5000.0);
+        assert_eq!(next(500.0, 0.1, 2000.0), 0.0);
+        assert_eq!(next(-500.0, 0.995, -2000.0), 0.0);
+    }
+}

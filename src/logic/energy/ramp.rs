@@ -1,0 +1,190 @@
+//! How a charger's setpoint may move: down at once; up by at most 6 A or a quarter of its maximum in
+//! 10 s, and only when two samples in a row allow it; after a pause by load control not before a
+//! minute has passed and never more than six times an hour (contactor life).
+//!
+//! What a stranger gets wrong: the start from a pause goes straight to the minimum current, because
+//! between zero and the minimum there is nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::logic::site::{Charger, ChargerSetpoint, Reason};
+use crate::units::{Amps, Moment};
+
+/// Largest raise in [`RAISE_EVERY`] (design/safety: 6 A, or [`RAISE_SHARE`] of the maximum if less).
+const RAISE_MOST: Amps = Amps(6.0);
+const RAISE_SHARE: f64 = 0.25;
+const RAISE_EVERY: Duration = Duration::from_secs(10);
+/// Shortest pause once load control has paused a charger.
+const PAUSE_LEAST: Duration = Duration::from_secs(60);
+/// Pauses by load control in [`HOUR`].
+const PAUSES_MOST: usize = 6;
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Memory of one charger's setpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Ramp {
+    last: Option<ChargerSetpoint>,
+    raised: Option<Duration>,
+    /// What the sample before allowed: a raise needs two.
+    allowed_before: Amps,
+    pauses: VecDeque<Duration>,
+}
+
+impl Ramp {
+    /// What the charger was last told; nothing before the first decision.
+    #[must_use]
+    pub fn last(&self) -> Option<ChargerSetpoint> {
+        self.last
+    }
+
+    /// Takes over what the device holds already, at the start.
+    pub fn adopt(&mut self, held: ChargerSetpoint) {
+        self.last = Some(held);
+    }
+
+    /// From the share this second to the setpoint, with the reason if the ramp binds. `may_raise` is
+    /// false while the meter or the device is stale.
+    pub fn step(
+        &mut self,
+        now: Moment,
+        charger: &Charger,
+        share: ChargerSetpoint,
+        may_raise: bool,
+    ) -> (ChargerSetpoint, Option<Reason>) {
+        let last = self.last.unwrap_or(ChargerSetpoint::Pause);
+        let allowed = share.amps().min(self.allowed_before);
+        self.allowed_before = if may_raise { share.amps() } else { Amps::ZERO };
+        let (next, reason) = if share.amps() <= last.amps() {
+            (share, None)
+        } else {
+            self.raise(now, charger, last, if may_raise { allowed } else { Amps::ZERO })
+        };
+        let paused = next == ChargerSetpoint::Pause && last != ChargerSetpoint::Pause;
+        if paused {
+            self.pauses.push_back(now.uptime);
+            while self.pauses.len() > PAUSES_MOST {
+                self.pauses.pop_front();
+            }
+        }
+        if next.amps() > last.amps() {
+            self.raised = Some(now.uptime);
+        }
+        self.last = Some(next);
+        (next, reason)
+    }
+
+    /// The charger was stopped or paused by somebody else than load control.
+    pub fn force(&mut self, setpoint: ChargerSetpoint) {
+        self.last = Some(setpoint);
+        self.allowed_before = Amps::ZERO;
+    }
+
+    fn raise(
+        &self,
+        now: Moment,
+        charger: &Charger,
+        last: ChargerSetpoint,
+        allowed: Amps,
+    ) -> (ChargerSetpoint, Option<Reason>) {
+        if allowed < charger.min || allowed <= last.amps() {
+            return (last, Some(Reason::RampUp));
+        }
+        if last == ChargerSetpoint::Pause {
+            if self.must_rest(now) {
+                return (last, Some(Reason::RestartDelay));
+            }
+            let reason = (allowed > charger.min).then_some(Reason::RampUp);
+            return (ChargerSetpoint::Current(charger.min), reason);
+        }
+        let waited =
+            self.raised.is_none_or(|raised| now.uptime.saturating_sub(raised) >= RAISE_EVERY);
+        if !waited {
+            return (last, Some(Reason::RampUp));
+        }
+        let most = last.amps() + RAISE_MOST.min(charger.max * RAISE_SHARE);
+        let reason = (allowed > most).then_some(Reason::RampUp);
+        (ChargerSetpoint::Current(allowed.min(most)), reason)
+    }
+
+    fn must_rest(&self, now: Moment) -> bool {
+        let since = |paused: &Duration| now.uptime.saturating_sub(*paused);
+        let just_paused = self.pauses.back().is_some_and(|paused| since(paused) < PAUSE_LEAST);
+        let spent = self.pauses.len() >= PAUSES_MOST
+            && self.pauses.front().is_some_and(|first| since(first) < HOUR);
+        just_paused || spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::Id;
+    use crate::units::Phase;
+
+    fn charger() -> Charger {
+        Charger {
+            id: Id::try_from("c").unwrap(),
+            name: "c".into(),
+            phases: Phase::ALL.to_vec(),
+            min: Amps(6.0),
+            max: Amps(32.0),
+            failsafe: Amps(6.0),
+            step: Amps(1.0),
+        }
+    }
+
+    fn second(s: u64) -> Moment {
+        let origin = Moment {
+            uptime: Duration::from_secs(1000),
+            utc: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+        };
+        origin.after(Duration::from_secs(s))
+    }
+
+    fn current(amps: f64) -> ChargerSetpoint {
+        ChargerSetpoint::Current(Amps(amps))
+    }
+
+    #[test]
+    fn up_is_slow_and_down_is_immediate() {
+        let mut ramp = Ramp::default();
+        let mut told = Vec::new();
+        for s in 0..40 {
+            told.push(ramp.step(second(s), &charger(), current(32.0), true).0.amps().get());
+        }
+        assert_eq!(told[0], 0.0, "one sample is not enough");
+        assert_eq!(told[1], 6.0);
+        for window in told.windows(10) {
+            assert!(window[9] - window[0] <= 6.0, "{told:?}");
+        }
+        assert_eq!(told[39], 24.0);
+        assert_eq!(ramp.step(second(40), &charger(), current(9.0), true).0, current(9.0));
+        assert_eq!(ramp.step(second(41), &charger(), ChargerSetpoint::Pause, true).0.amps().get(), 0.0);
+    }
+
+    #[test]
+    fn stale_data_raise_nothing() {
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(10.0));
+        for s in 0..60 {
+            assert_eq!(ramp.step(second(s), &charger(), current(32.0), false).0, current(10.0));
+        }
+    }
+
+    #[test]
+    fn six_pauses_an_hour_at_most() {
+        let mut ramp = Ramp::default();
+        let mut pauses = 0;
+        let mut last = ChargerSetpoint::Pause;
+        for s in 0..3600 {
+            let share = if s % 20 < 10 { current(32.0) } else { ChargerSetpoint::Pause };
+            let next = ramp.step(second(s), &charger(), share, true).0;
+            if next == ChargerSetpoint::Pause && last != ChargerSetpoint::Pause {
+                pauses += 1;
+            }
+            last = next;
+        }
+        assert_eq!(pauses, 6);
+    }
+}

@@ -1,0 +1,119 @@
+//! The last gate: only what passes here can reach a wire. Device tasks accept [`Permitted`] and
+//! nothing else, and only this file can make one.
+//!
+//! What a stranger gets wrong: the interlock does not trust the rest of `logic`. It bounds, completes
+//! and stops again what others should have bounded, completed and stopped already.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::fire::{Hazard, Level};
+use crate::logic::site::{Charger, ChargerSetpoint, Id, Reason, Setpoints, Site};
+use crate::units::{Amps, Watts};
+
+/// Setpoints that may be written. One for every actuator of the site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Permitted(Setpoints);
+
+impl Permitted {
+    /// What a charger is told, and why.
+    #[must_use]
+    pub fn charger(&self, id: &Id) -> Option<&(ChargerSetpoint, Reason)> {
+        self.0.chargers.get(id)
+    }
+
+    /// What a battery is told (discharge positive), and why.
+    #[must_use]
+    pub fn battery(&self, id: &Id) -> Option<&(Watts, Reason)> {
+        self.0.batteries.get(id)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn setpoints(&self) -> &Setpoints {
+        &self.0
+    }
+}
+
+/// What is written when there is no fresh decision: every charger at its failsafe current, every
+/// battery at rest.
+#[must_use]
+pub fn fallback(site: &Site) -> Permitted {
+    let charger = |c: &Charger| (c.id.clone(), (at_failsafe(c), Reason::NoDecision));
+    let chargers = site.chargers.iter().map(charger).collect();
+    let rest = |id: &Id| (id.clone(), (Watts::ZERO, Reason::NoDecision));
+    let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
+    Permitted(Setpoints { chargers, batteries })
+}
+
+/// The charger's failsafe as a setpoint.
+#[must_use]
+pub fn at_failsafe(charger: &Charger) -> ChargerSetpoint {
+    if charger.failsafe >= charger.min {
+        ChargerSetpoint::Current(charger.failsafe.min(charger.max))
+    } else {
+        ChargerSetpoint::Pause
+    }
+}
+
+/// Bounds, completes and stops: no current above a maximum or between zero and a minimum, no actuator
+/// left out, nothing at all where a zone or a neighbour of it is in alarm.
+#[must_use]
+pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>) -> Permitted {
+    let mut permitted = fallback(site).0;
+    for charger in &site.chargers {
+        if let Some((setpoint, reason)) = wishes.chargers.remove(&charger.id) {
+            let allowed = match setpoint {
+                ChargerSetpoint::Pause => ChargerSetpoint::Pause,
+                ChargerSetpoint::Current(amps) => bounded(charger, amps),
+            };
+            permitted.chargers.insert(charger.id.clone(), (allowed, reason));
+        }
+    }
+    for battery in &site.batteries {
+        if let Some((power, reason)) = wishes.batteries.remove(&battery.id)
+            && power.get().is_finite()
+        {
+            let power = power.bounded(-battery.max_charge, battery.max_discharge);
+            permitted.batteries.insert(battery.id.clone(), (power, reason));
+        }
+    }
+    for zone in &site.zones {
+        let Some(burning) = burning_zone(site, &zone.id, hazards) else {
+            continue;
+        };
+        for id in &zone.chargers {
+            let stop = (ChargerSetpoint::Pause, Reason::FireAlarm { zone: burning.clone() });
+            permitted.chargers.insert(id.clone(), stop);
+        }
+        if let Some(id) = &zone.battery {
+            let stop = (Watts::ZERO, Reason::FireAlarm { zone: burning.clone() });
+            permitted.batteries.insert(id.clone(), stop);
+        }
+    }
+    Permitted(permitted)
+}
+
+/// The zone in alarm that stops `zone`: itself, or one that names it as a neighbour or is named by it.
+#[must_use]
+pub fn burning_zone(site: &Site, zone: &Id, hazards: &BTreeMap<Id, Hazard>) -> Option<Id> {
+    let burns = |id: &Id| hazards.get(id).is_some_and(|hazard| hazard.level >= Level::Alarm);
+    let near = |other: &&crate::logic::site::Zone| {
+        other.id == *zone
+            || other.neighbours.contains(zone)
+            || site.zones.iter().any(|z| z.id == *zone && z.neighbours.contains(&other.id))
+    };
+    site.zones.iter().filter(near).find(|other| burns(&other.id)).map(|other| other.id.clone())
+}
+
+fn bounded(charger: &Charger, amps: Amps) -> ChargerSetpoint {
+    if amps.get().is_nan() {
+        at_failsafe(charger)
+    } else if amps < charger.min {
+        ChargerSetpoint::Pause
+    } else {
+        ChargerSetpoint::Current(amps.min(charger.max))
+    }
+}
