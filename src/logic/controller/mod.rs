@@ -200,15 +200,19 @@ impl Controller {
             let share = &shares[place];
             let may_raise = meter_fresh && device_fresh && self.armed;
             let why = self.why(charger, plugged, meter_fresh, share.bound.clone());
-            told.push((i, share.setpoint, may_raise, why, lost[place]));
+            let idle = matches!(plugged, Some(Vehicle::Absent | Vehicle::Fault));
+            told.push((i, share.setpoint, may_raise, why, (lost[place], idle)));
         }
-        for (i, share, may_raise, why, lost) in told {
+        for (i, share, may_raise, why, (lost, idle)) in told {
             let charger = &self.site.chargers[i];
             let ramp = self.ramps.entry(charger.id.clone()).or_default();
             let (setpoint, reason) = if lost {
                 let fallback = interlock::at_failsafe(charger);
                 ramp.force(fallback);
                 (fallback, Reason::DeviceLost)
+            } else if idle {
+                ramp.force(ChargerSetpoint::Pause);
+                (ChargerSetpoint::Pause, why)
             } else {
                 let (setpoint, bound) = ramp.step(now, charger, share, may_raise);
                 (setpoint, bound.filter(|_| may_raise).unwrap_or(why))

@@ -1,0 +1,121 @@
+//! From named values to a reading with the house's signs. A reading is made only when everything it
+//! needs is there; what is missing is named.
+//!
+//! What a stranger gets wrong: many meters report currents without sign. The sign is taken from the
+//! power of the same phase, always.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::codec::Raw;
+use crate::config::{Profile, ProfileKind};
+use crate::logic::site::{ChargerReading, MeterReading, Reading, Vehicle};
+use crate::units::{Amps, Hertz, PerPhase, Volts, WattHours, Watts};
+
+/// Scaled and plausible values of one device by quantity.
+pub type Values = BTreeMap<String, Raw>;
+
+/// What keeps a device's answer from being a reading.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unusable {
+    /// A value that the reading needs was not delivered or not implemented.
+    #[error("no value for `{0}`")]
+    Missing(&'static str),
+    /// A value outside its plausible range.
+    #[error("`{quantity}` is {value}, outside {min} to {max}")]
+    Implausible {
+        /// Which.
+        quantity: String,
+        /// What was read.
+        value: f64,
+        /// Lower bound of the profile.
+        min: f64,
+        /// Upper bound of the profile.
+        max: f64,
+    },
+    /// The device is in a state that its profile does not know.
+    #[error("the profile does not know the state `{0}`")]
+    UnknownState(String),
+}
+
+/// Makes the reading of a profile's kind.
+pub fn reading(profile: &Profile, values: &Values) -> Result<Reading, Unusable> {
+    match profile.kind {
+        ProfileKind::Meter => meter(values).map(Reading::Meter),
+        ProfileKind::Charger => charger(profile, values).map(Reading::Charger),
+        ProfileKind::SunspecHybrid => Err(Unusable::Missing("SunSpec models")),
+    }
+}
+
+fn number(values: &Values, quantity: &'static str) -> Result<f64, Unusable> {
+    match values.get(quantity) {
+        Some(Raw::Number(number)) => Ok(*number),
+        _ => Err(Unusable::Missing(quantity)),
+    }
+}
+
+fn phases(values: &Values, names: [&'static str; 3]) -> Result<PerPhase<f64>, Unusable> {
+    let [l1, l2, l3] = names;
+    Ok(PerPhase([number(values, l1)?, number(values, l2)?, number(values, l3)?]))
+}
+
+const VOLTAGES: [&str; 3] = ["voltage_l1_v", "voltage_l2_v", "voltage_l3_v"];
+const CURRENTS: [&str; 3] = ["current_l1_a", "current_l2_a", "current_l3_a"];
+const POWERS: [&str; 3] = ["power_l1_w", "power_l2_w", "power_l3_w"];
+
+fn meter(values: &Values) -> Result<MeterReading, Unusable> {
+    let phase_power = phases(values, POWERS)?;
+    let current = phases(values, CURRENTS)?;
+    let sign = |p| if phase_power.on(p) < 0.0 { -1.0 } else { 1.0 };
+    Ok(MeterReading {
+        power: Watts(number(values, "power_w")?),
+        phase_power: PerPhase(phase_power.0.map(Watts)),
+        current: PerPhase::from_fn(|p| Amps(current.on(p).abs() * sign(p))),
+        voltage: PerPhase(phases(values, VOLTAGES)?.0.map(Volts)),
+        frequency: Hertz(number(values, "frequency_hz")?),
+        import: number(values, "import_wh").ok().map(WattHours),
+        export: number(values, "export_wh").ok().map(WattHours),
+    })
+}
+
+fn charger(profile: &Profile, values: &Values) -> Result<ChargerReading, Unusable> {
+    let state = match values.get("state") {
+        Some(Raw::Text(text)) => text.clone(),
+        Some(Raw::Number(number)) => format!("{number}"),
+        None => return Err(Unusable::Missing("state")),
+    };
+    let vehicle: Vehicle =
+        *profile.states.get(&state).ok_or_else(|| Unusable::UnknownState(state.clone()))?;
+    let limit = number(values, "limit_a").or_else(|_| number(values, "setpoint_a"))?;
+    let lease = number(values, "lease_s").ok().filter(|s| s.is_finite() && *s >= 0.0);
+    Ok(ChargerReading {
+        vehicle,
+        current: PerPhase(phases(values, CURRENTS)?.0.map(Amps)),
+        voltage: PerPhase(phases(values, VOLTAGES).unwrap_or_default().0.map(Volts)),
+        power: Watts(number(values, "power_w")?),
+        limit: Amps(limit),
+        energy: number(values, "energy_wh").ok().map(WattHours),
+        lease: lease.map(|seconds| Duration::from_secs_f64(seconds.min(1e9))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sign_of_a_current_comes_from_its_power() {
+        let mut values = Values::new();
+        let mut put = |name: &str, value: f64| values.insert(name.to_owned(), Raw::Number(value));
+        for (i, power) in [1000.0, -500.0, 0.0].into_iter().enumerate() {
+            put(POWERS[i], power);
+            put(CURRENTS[i], 3.0);
+            put(VOLTAGES[i], 230.0);
+        }
+        put("power_w", 500.0);
+        assert_eq!(meter(&values), Err(Unusable::Missing("frequency_hz")));
+        values.insert("frequency_hz".into(), Raw::Number(50.0));
+        let reading = meter(&values).unwrap();
+        assert_eq!(reading.current, PerPhase([Amps(3.0), Amps(-3.0), Amps(3.0)]));
+    }
+}

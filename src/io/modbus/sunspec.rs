@@ -1,0 +1,240 @@
+//! SunSpec: finds the models of a device by walking, reads those of a hybrid inverter, and writes the
+//! storage control of model 124.
+//!
+//! What a stranger gets wrong: offsets count from the model's ID word as 0. A value and its scale
+//! factor are read in the same request, since inverters change the factor at will. In model 124 the two
+//! rates are a window for the battery's power: discharge at most `OutWRte`, charge at most `InWRte`,
+//! and a negative rate forces the other direction. Both set to the same power pin it (Fronius GEN24).
+
+use std::collections::BTreeMap;
+
+use super::bus::{Bus, BusError, Pace};
+use super::readings::Unusable;
+use crate::config::Table;
+use crate::logic::site::{BatteryReading, PvReading, Reading};
+use crate::units::{Soc, Watts};
+
+/// Where the mark "SunS" may stand.
+const BASES: [u16; 3] = [40_000, 0, 50_000];
+const MARK: [u16; 2] = [0x5375, 0x6E53];
+/// More models than any device has; ends a walk through garbage.
+const MOST_MODELS: usize = 64;
+/// Registers that one request may ask for.
+const MOST_REGISTERS: u16 = 125;
+/// Models of a hybrid inverter that are read every second.
+const INVERTER: u16 = 103;
+const STORAGE: u16 = 124;
+const MPPT: u16 = 160;
+const BATTERY: u16 = 802;
+/// After this many seconds without a write the inverter drops the control by itself.
+pub const REVERT_S: u16 = 30;
+
+/// Where the models lie: id to (address of the ID word, registers including ID and length).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Models(BTreeMap<u16, (u16, u16)>);
+
+/// Walks the chain of models.
+pub async fn walk(bus: &mut Bus, unit: u8, pace: Pace) -> Result<Models, BusError> {
+    let mut found = None;
+    for base in BASES {
+        match bus.read(unit, Table::Holding, (base, 2), pace).await {
+            Ok(words) if words == MARK => {
+                found = Some(base);
+                break;
+            }
+            Ok(_) | Err(BusError::Exception(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut at = found.ok_or_else(|| BusError::Broken("no SunSpec mark found".to_owned()))? + 2;
+    let mut models = Models::default();
+    for _ in 0..MOST_MODELS {
+        let head = bus.read(unit, Table::Holding, (at, 2), pace).await?;
+        let (id, length) = (head[0], head[1]);
+        if id == 0xFFFF {
+            break;
+        }
+        let Some(next) = at.checked_add(2).and_then(|a| a.checked_add(length)) else {
+            return Err(BusError::Broken(format!("SunSpec model {id} runs over the end")));
+        };
+        models.0.entry(id).or_insert((at, length + 2));
+        at = next;
+    }
+    Ok(models)
+}
+
+/// One model as it was read.
+#[derive(Clone, Debug)]
+pub struct Model {
+    words: Vec<u16>,
+}
+
+impl Model {
+    /// Signed value at `offset` times ten to the factor at `factor`.
+    fn signed(&self, offset: usize, factor: usize) -> Option<f64> {
+        let raw = *self.words.get(offset)? as i16;
+        (raw != i16::MIN).then(|| f64::from(raw)).and_then(|raw| self.scaled(raw, factor))
+    }
+
+    /// Unsigned value at `offset` times ten to the factor at `factor`.
+    fn unsigned(&self, offset: usize, factor: usize) -> Option<f64> {
+        let raw = *self.words.get(offset)?;
+        (raw != u16::MAX).then(|| f64::from(raw)).and_then(|raw| self.scaled(raw, factor))
+    }
+
+    fn scaled(&self, raw: f64, factor: usize) -> Option<f64> {
+        let factor = i32::from(*self.words.get(factor)? as i16);
+        (-10..=10).contains(&factor).then(|| raw * 10f64.powi(factor))
+    }
+}
+
+/// The models of a hybrid inverter, read in one go.
+#[derive(Clone, Debug)]
+pub struct Hybrid {
+    inverter: Model,
+    storage: Model,
+    mppt: Model,
+    battery: Option<Model>,
+    storage_at: u16,
+}
+
+impl Hybrid {
+    /// Reads what the reading and the control need.
+    pub async fn read(
+        bus: &mut Bus,
+        unit: u8,
+        models: &Models,
+        pace: Pace,
+    ) -> Result<Hybrid, BusError> {
+        let battery = match models.0.get(&BATTERY) {
+            Some(&place) => Some(read_model(bus, unit, place, pace).await?),
+            None => None,
+        };
+        Ok(Hybrid {
+            inverter: read_model(bus, unit, models.place(INVERTER)?, pace).await?,
+            mppt: read_model(bus, unit, models.place(MPPT)?, pace).await?,
+            storage: read_model(bus, unit, models.place(STORAGE)?, pace).await?,
+            battery,
+            storage_at: models.place(STORAGE)?.0,
+        })
+    }
+
+    /// PV is modules 1 and 2 of model 160; the battery is what the AC side carries beside the PV, so
+    /// that the site's balance closes. State of charge from model 802, else 124.
+    pub fn reading(&self) -> Result<Reading, Unusable> {
+        let missing = |what| move || Unusable::Missing(what);
+        let ac = self.inverter.signed(14, 15).ok_or_else(missing("103 W"))?;
+        let module = |i: usize| self.mppt.unsigned(10 + 20 * i + 11, 4);
+        let pv = module(0).ok_or_else(missing("160 module 1 DCW"))? + module(1).unwrap_or(0.0);
+        let soc = self.battery.as_ref().and_then(|model| model.unsigned(11, 56));
+        let soc = soc.or_else(|| self.storage.unsigned(8, 22)).ok_or_else(missing("802 SoC"))?;
+        let soc = Soc::from_ratio(soc / 100.0).ok_or_else(missing("802 SoC"))?;
+        Ok(Reading::Hybrid {
+            battery: BatteryReading { power: Watts(ac - pv), soc },
+            pv: PvReading { power: Watts(pv) },
+        })
+    }
+
+    /// The writes that pin the battery to `power` (discharge positive): rates and revert time first,
+    /// then the mode if it is not set yet. Each is an address and its words.
+    pub fn pin(&self, power: Watts) -> Result<Vec<(u16, Vec<u16>)>, Unusable> {
+        let most = self.storage.unsigned(2, 18).filter(|most| *most > 0.0);
+        let most = most.ok_or(Unusable::Missing("124 WChaMax"))?;
+        let factor = self.storage.scaled(1.0, 25).ok_or(Unusable::Missing("124 InOutWRte_SF"))?;
+        let percent = (power.get() / most * 100.0).clamp(-100.0, 100.0);
+        let rate = (percent / factor).round().clamp(-32_767.0, 32_767.0) as i16;
+        let mut writes =
+            vec![(self.storage_at + 12, vec![rate as u16, (-rate) as u16, 0, REVERT_S])];
+        if self.storage.words.get(5).is_none_or(|mode| mode & 3 != 3) {
+            writes.push((self.storage_at + 5, vec![3]));
+        }
+        Ok(writes)
+    }
+
+    /// The rates a read back must show after [`Hybrid::pin`] with this power.
+    #[must_use]
+    pub fn shows(&self, written: &[(u16, Vec<u16>)]) -> bool {
+        let holds = |(at, words): &(u16, Vec<u16>)| {
+            let offset = usize::from(at.saturating_sub(self.storage_at));
+            // The revert time counts down on some inverters: only the rates are compared.
+            let most = if offset == 12 { 2 } else { 1 };
+            self.storage.words.get(offset..offset + most) == Some(&words[..most])
+        };
+        written.iter().all(holds)
+    }
+}
+
+impl Models {
+    fn place(&self, id: u16) -> Result<(u16, u16), BusError> {
+        let missing = || BusError::Broken(format!("the device has no SunSpec model {id}"));
+        self.0.get(&id).copied().ok_or_else(missing)
+    }
+}
+
+async fn read_model(
+    bus: &mut Bus,
+    unit: u8,
+    (at, length): (u16, u16),
+    pace: Pace,
+) -> Result<Model, BusError> {
+    let count = length.min(MOST_REGISTERS);
+    let words = bus.read(unit, Table::Holding, (at, count), pace).await?;
+    Ok(Model { words })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(length: usize, values: &[(usize, i32)]) -> Model {
+        let mut words = vec![0u16; length];
+        for &(offset, value) in values {
+            words[offset] = value as u16;
+        }
+        Model { words }
+    }
+
+    fn hybrid() -> Hybrid {
+        Hybrid {
+            inverter: model(52, &[(14, 3000), (15, 0)]),
+            mppt: model(90, &[(4, 1), (8, 4), (21, 250), (41, 150)]),
+            storage: model(28, &[(2, 10_000), (5, 0), (8, 5500), (18, 0), (22, -2), (25, -2)]),
+            battery: None,
+            storage_at: 40_200,
+        }
+    }
+
+    #[test]
+    fn values_are_scaled_and_the_balance_closes() {
+        let Reading::Hybrid { battery, pv } = hybrid().reading().unwrap() else {
+            panic!("not a hybrid")
+        };
+        assert_eq!(pv.power, Watts(4000.0));
+        assert_eq!(battery.power, Watts(-1000.0));
+        assert_eq!(battery.soc.percent(), 55.0);
+    }
+
+    #[test]
+    fn a_power_is_pinned_from_both_sides() {
+        let writes = hybrid().pin(Watts(-2500.0)).unwrap();
+        let rate = -2500i16;
+        assert_eq!(writes[0], (40_212, vec![rate as u16, 2500, 0, REVERT_S]));
+        assert_eq!(writes[1], (40_205, vec![3]));
+        let mut holding = hybrid();
+        assert!(!holding.shows(&writes));
+        holding.storage.words[12] = rate as u16;
+        holding.storage.words[13] = 2500;
+        holding.storage.words[5] = 3;
+        assert!(holding.shows(&writes));
+        assert_eq!(holding.pin(Watts(0.0)).unwrap().len(), 1, "the mode is set already");
+    }
+
+    #[test]
+    fn a_mad_scale_factor_is_refused() {
+        let mut hybrid = hybrid();
+        hybrid.inverter.words[15] = 11;
+        assert_eq!(hybrid.reading(), Err(Unusable::Missing("103 W")));
+        hybrid.inverter.words[15] = 0x8000;
+        assert!(hybrid.reading().is_err());
+    }
+}
