@@ -1,1 +1,315 @@
-//! (being written)
+//! `wattgate run`: the control process. It wires the controller's thread, the field bus, the journal,
+//! the uplink and the vision child together, and takes them apart in order.
+//!
+//! ```text
+//!  control (thread)  ◀── observations (bounded) ── fieldbus (own runtime), vision child's reader
+//!        └── decision, overview (watch) ──▶ fieldbus ; uplink (own runtime: MQTT, page) ; journal
+//! ```
+//! What a stranger gets wrong: the controller waits for nobody. It takes what has come, decides once a
+//! second, and leaves the newest decision where whoever needs it can look.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::child;
+use super::shutdown;
+use super::uplink::{self, Uplink};
+use crate::config::{self, Config};
+use crate::io::camera::StillBoard;
+use crate::io::clock::Clock;
+use crate::io::modbus;
+use crate::io::store::Journal;
+use crate::logic::controller::Controller;
+use crate::logic::decision::{Decision, Duty, Overview};
+use crate::logic::observation::Observation;
+
+/// The controller decides this often, of site time.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Observations that may wait for the controller; it drains at most these between two decisions.
+const OBSERVATIONS: usize = 256;
+/// Longest wait for the field bus to leave its devices at the fallback.
+const BUS_STOPS_IN: Duration = Duration::from_secs(5);
+
+/// What `wattgate run` is told.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The site file.
+    pub config: PathBuf,
+    /// How fast site time runs; 1 but for simulated sites.
+    pub speed: f64,
+    /// With a broken site file and no good copy: page and reading only, instead of exit 78.
+    pub safe_mode: bool,
+    /// State folder instead of the configured one.
+    pub state: Option<PathBuf>,
+    /// Stop when standard input ends (the demo's child).
+    pub stop_with_stdin: bool,
+    /// The site is simulated: the page says so.
+    pub simulated: bool,
+}
+
+/// Why the gateway did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The site file is broken and there is no good copy; the report names every fault.
+    #[error("the configuration cannot be used")]
+    Config(config::Report),
+    /// Another gateway holds the state folder.
+    #[error("another wattgate already runs on {0}: stop it first, or give this one its own folder")]
+    SecondInstance(PathBuf),
+    /// The state folder cannot be used.
+    #[error("state folder {path}: {cause}")]
+    State {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The page's address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The journal cannot be started.
+    #[error("journal: {0}")]
+    Journal(String),
+    /// A thread or runtime cannot be started.
+    #[error("cannot start {what}: {cause}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+/// Runs the gateway until it is asked to stop.
+///
+/// # Errors
+/// When it cannot start; see [`RunError`].
+pub fn run(options: &RunOptions) -> Result<(), RunError> {
+    shutdown::end_process_on_vital_panic();
+    let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
+        .map_err(RunError::Config)?;
+    if let Some(report) = &loaded.fell_back {
+        tracing::error!(faults = report.faults.len(), "site file is broken: running on the last good copy");
+    }
+    let mut config = loaded.config;
+    if let Some(state) = &options.state {
+        config.state.clone_from(state);
+    }
+    let _lock = lock(&config.state)?;
+    config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
+        tracing::warn!(%cause, "the last good copy of the site file could not be kept");
+    });
+    let clock = Clock::scaled(options.speed);
+    let gateway = Gateway::start(config, clock, options)?;
+    let reason = wait_for_stop(options.stop_with_stdin)?;
+    tracing::info!(reason, "stopping");
+    gateway.stop();
+    Ok(())
+}
+
+fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
+    let started = |cause| RunError::Start { what: "signals", cause };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
+    let reason = runtime.block_on(shutdown::requested(with_stdin)).map_err(started)?;
+    // The thread that reads standard input may block for ever: it is left behind.
+    runtime.shutdown_background();
+    Ok(reason)
+}
+
+/// One gateway for one state folder: held as long as the file lives.
+fn lock(state: &Path) -> Result<File, RunError> {
+    let failed = |cause| RunError::State { path: state.to_owned(), cause };
+    std::fs::create_dir_all(state).map_err(failed)?;
+    let file = File::create(state.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::SecondInstance(state.to_owned())),
+        Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    }
+}
+
+/// Everything that runs.
+struct Gateway {
+    stop: watch::Sender<bool>,
+    controller_stops: Arc<AtomicBool>,
+    controller: JoinHandle<()>,
+    bus: JoinHandle<()>,
+    uplink: JoinHandle<()>,
+    eyes: child::Child,
+    journal: Journal,
+}
+
+impl Gateway {
+    fn start(config: Config, clock: Clock, options: &RunOptions) -> Result<Gateway, RunError> {
+        let (stop, stopped) = watch::channel(false);
+        let (observations, inbox) = sync_channel(OBSERVATIONS);
+        let (decisions, newest_decision) = watch::channel(None);
+        let (overviews, newest_overview) = watch::channel(None);
+        let (duties, duty) = watch::channel(Duty::default());
+        let outbox_cap = config.mqtt.as_ref().map_or(64, |mqtt| mqtt.outbox_cap_mib) << 20;
+        let journal = Journal::start(&config.state, outbox_cap, clock)
+            .map_err(|error| RunError::Journal(error.to_string()))?;
+        let stills = StillBoard::new(config.cameras.iter().map(|camera| camera.id.clone()));
+
+        let wiring = modbus::Wiring {
+            site: Arc::new(config.site.clone()),
+            clock,
+            observations: observations.clone(),
+            decisions: newest_decision,
+            shutdown: stopped.clone(),
+        };
+        let bus = start_bus(config.devices.clone(), wiring)?;
+        let controller_stops = Arc::new(AtomicBool::new(false));
+        let controller = Controller::new(config.site.clone(), clock.now());
+        let mind = Mind { controller, clock, inbox, decisions, overviews, duties };
+        let ends = Arc::clone(&controller_stops);
+        let controller = named("control", move || mind.think(&ends))?;
+        let uplink = Uplink {
+            journal: journal.clone(),
+            overview: newest_overview,
+            stills: stills.clone(),
+            clock,
+            simulated: options.simulated,
+            stopped,
+        };
+        let uplink = uplink::start(&config, uplink)?;
+        let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
+        Ok(Gateway { stop, controller_stops, controller, bus, uplink, eyes, journal })
+    }
+
+    /// Actuators first, then the eyes, then the messengers, then the memory.
+    fn stop(self) {
+        self.stop.send_replace(true);
+        join("field bus", self.bus);
+        self.controller_stops.store(true, Ordering::Relaxed);
+        join("controller", self.controller);
+        self.eyes.stop();
+        join("uplink", self.uplink);
+        self.journal.stop();
+        tracing::info!("stopped");
+    }
+}
+
+type EyesNeed = (Clock, SyncSender<Observation>, watch::Receiver<Duty>, StillBoard);
+
+fn open_eyes(config: &Config, options: &RunOptions, needs: EyesNeed) -> child::Child {
+    let (clock, observations, duty, stills) = needs;
+    let send = move |observation| {
+        if observations.try_send(observation).is_err() {
+            tracing::warn!("the controller is behind: a scene was dropped");
+        }
+    };
+    let place = child::Place { config: options.config.clone(), state: config.state.clone() };
+    child::spawn(place, clock, Box::new(send), duty, stills)
+}
+
+fn join(what: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!(what, "ended by a panic");
+    }
+}
+
+/// Starts a named thread.
+pub(super) fn named(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, RunError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    thread.map_err(|cause| RunError::Start { what: name, cause })
+}
+
+/// The field bus on its own thread and runtime, so that nothing else can hold it up.
+fn start_bus(
+    devices: Vec<config::DeviceConfig>,
+    wiring: modbus::Wiring,
+) -> Result<JoinHandle<()>, RunError> {
+    let failed = |cause| RunError::Start { what: "field bus", cause };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    named("fieldbus", move || {
+        let mut shutdown = wiring.shutdown.clone();
+        runtime.block_on(async move {
+            let tasks = modbus::start(&devices, &wiring);
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            let all = async {
+                for task in tasks {
+                    let _ = task.await;
+                }
+            };
+            if tokio::time::timeout(BUS_STOPS_IN, all).await.is_err() {
+                tracing::warn!("a device did not take its fallback: its own time-out will");
+            }
+        });
+    })
+}
+
+/// The controller's thread.
+struct Mind {
+    controller: Controller,
+    clock: Clock,
+    inbox: Receiver<Observation>,
+    decisions: watch::Sender<Option<Arc<Decision>>>,
+    overviews: watch::Sender<Option<Arc<Overview>>>,
+    duties: watch::Sender<Duty>,
+}
+
+impl Mind {
+    fn think(mut self, ends: &AtomicBool) {
+        let mut next = self.clock.now();
+        while !ends.load(Ordering::Relaxed) {
+            let now = self.clock.now();
+            let wait = self.clock.wall_time(next.uptime.saturating_sub(now.uptime));
+            let urgent = match self.inbox.recv_timeout(wait) {
+                Ok(first) => self.take_in(first),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = self.clock.now();
+            if !urgent && now.uptime < next.uptime {
+                continue;
+            }
+            if now.uptime >= next.uptime {
+                // Missed ticks are skipped, not queued.
+                next = if next.age_at(now) > PERIOD { now.after(PERIOD) } else { next.after(PERIOD) };
+            }
+            self.decide();
+        }
+    }
+
+    /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
+    fn take_in(&mut self, first: Observation) -> bool {
+        let mut urgent = self.controller.observe(first);
+        for _ in 1..OBSERVATIONS {
+            match self.inbox.try_recv() {
+                Ok(observation) => urgent |= self.controller.observe(observation),
+                Err(_) => break,
+            }
+        }
+        urgent
+    }
+
+    fn decide(&mut self) {
+        let decision = self.controller.decide(self.clock.now());
+        let overview = self.controller.overview(&decision);
+        self.duties.send_if_modified(|duty| {
+            let changed = *duty != decision.duty;
+            duty.clone_from(&decision.duty);
+            changed
+        });
+        self.decisions.send_replace(Some(Arc::new(decision)));
+        self.overviews.send_replace(Some(Arc::new(overview)));
+    }
+}

@@ -7,4 +7,6 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod look;
+mod shutdown;
+mod uplink;
 pub mod vision;

@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader, Writer, rtu, tcp};
-use tokio_modbus::{ExceptionCode, Slave, SlaveContext};
+use tokio_modbus::prelude::SlaveContext;
+use tokio_modbus::{ExceptionCode, Slave};
 
 use crate::config::{Address, Table};
 use crate::logic::observation::Silence;
 
 /// First and longest pause after a failed connection.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
-const BACK_OFF_MOST: Duration = Duration::from_secs(10);
+const BACK_OFF_MOST: Duration = Duration::from_secs(5);
 
 /// Why a call gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +161,7 @@ impl Bus {
     async fn context(&mut self, unit: u8, pace: Pace) -> Result<&mut Context, BusError> {
         if self.context.is_none() {
             tokio::time::sleep(std::mem::take(&mut self.wait)).await;
-            match self.connect(unit, pace).await {
+            match connect(&self.address, unit, pace).await {
                 Ok(context) => {
                     self.back_off = BACK_OFF_FIRST;
                     self.context = Some(context);
@@ -178,22 +179,22 @@ impl Bus {
         context.set_slave(Slave(unit));
         Ok(context)
     }
+}
 
-    async fn connect(&self, unit: u8, pace: Pace) -> Result<Context, BusError> {
-        let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = &self.address;
-        let address = format!("{host}:{port}");
-        let failed = |cause: String| BusError::Unreachable { address: address.clone(), cause };
-        let stream = match timeout(pace.connect, TcpStream::connect(&address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed(format!("no answer within {:?}", pace.connect))),
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%address, %error, "TCP_NODELAY refused");
-        }
-        Ok(match self.address {
-            Address::Tcp { .. } => tcp::attach_slave(stream, Slave(unit)),
-            Address::RtuOverTcp { .. } => rtu::attach_slave(stream, Slave(unit)),
-        })
+async fn connect(address: &Address, unit: u8, pace: Pace) -> Result<Context, BusError> {
+    let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = address;
+    let place = format!("{host}:{port}");
+    let failed = |cause: String| BusError::Unreachable { address: place.clone(), cause };
+    let stream = match timeout(pace.connect, TcpStream::connect(&place)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(failed(error.to_string())),
+        Err(_) => return Err(failed(format!("no answer within {:?}", pace.connect))),
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%place, %error, "TCP_NODELAY refused");
     }
+    Ok(match address {
+        Address::Tcp { .. } => tcp::attach_slave(stream, Slave(unit)),
+        Address::RtuOverTcp { .. } => rtu::attach_slave(stream, Slave(unit)),
+    })
 }

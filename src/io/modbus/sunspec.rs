@@ -84,7 +84,9 @@ impl Model {
 
     fn scaled(&self, raw: f64, factor: usize) -> Option<f64> {
         let factor = i32::from(*self.words.get(factor)? as i16);
-        (-10..=10).contains(&factor).then(|| raw * 10f64.powi(factor))
+        // Division by a power of ten is exact where a product with 0.01 is not.
+        let power = 10f64.powi(factor.abs());
+        (-10..=10).contains(&factor).then(|| if factor < 0 { raw / power } else { raw * power })
     }
 }
 
@@ -211,7 +213,7 @@ mod tests {
         };
         assert_eq!(pv.power, Watts(4000.0));
         assert_eq!(battery.power, Watts(-1000.0));
-        assert_eq!(battery.soc.percent(), 55.0);
+        assert_eq!(battery.soc.ratio(), 0.55);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Wiring;
 use super::bus::Bus;
 use super::device::Device;
@@ -46,18 +48,22 @@ pub async fn run(address: Address, devices: Vec<DeviceConfig>, mut wiring: Wirin
             next_poll = next_poll.after(PERIOD.mul_f64(periods.floor() + 1.0));
         }
         let wait = next_poll.uptime.saturating_sub(wiring.clock.now().uptime);
-        tokio::select! {
-            () = wiring.clock.sleep(wait) => {}
-            changed = wiring.decisions.changed() => {
-                if changed.is_err() {
-                    // The controller is gone; the fallback follows once its last decision is too old.
-                    wiring.clock.sleep(wait.min(PERIOD)).await;
-                }
-            }
-            _ = wiring.shutdown.wait_for(|stop| *stop) => break,
+        let controller_gone = tokio::select! {
+            () = wiring.clock.sleep(wait) => false,
+            changed = wiring.decisions.changed() => changed.is_err(),
+            () = stopped(&mut wiring.shutdown) => break,
+        };
+        if controller_gone {
+            // The fallback follows once its last decision is too old.
+            wiring.clock.sleep(wait.min(PERIOD)).await;
         }
     }
     link.say_farewell(&wiring).await;
+}
+
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
 struct Link {

@@ -1,0 +1,147 @@
+//! The uplink's thread: MQTT and the page on a runtime of their own. Whatever happens here, the
+//! control loop does not notice; a panic restarts the uplink with back-off.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::control::{RunError, named};
+use crate::config::{Config, MqttConfig, WebConfig};
+use crate::io::camera::StillBoard;
+use crate::io::clock::Clock;
+use crate::io::mqtt;
+use crate::io::store::Journal;
+use crate::io::web::{self, WebState};
+use crate::logic::decision::{LinkView, Overview};
+use crate::logic::site::Id;
+
+/// First and longest pause before a crashed part starts again.
+const RESTART_FIRST: Duration = Duration::from_secs(1);
+const RESTART_MOST: Duration = Duration::from_secs(60);
+/// Longest wait for MQTT to say goodbye and the page to close.
+const STOPS_IN: Duration = Duration::from_secs(3);
+
+/// What the uplink needs.
+#[derive(Clone)]
+pub struct Uplink {
+    /// Records on their way to the broker.
+    pub journal: Journal,
+    /// The newest overview.
+    pub overview: watch::Receiver<Option<Arc<Overview>>>,
+    /// The newest still of every camera.
+    pub stills: StillBoard,
+    /// Site time.
+    pub clock: Clock,
+    /// The page says so.
+    pub simulated: bool,
+    /// Becomes true when the gateway stops.
+    pub stopped: watch::Receiver<bool>,
+}
+
+/// Starts the uplink's thread. The page's address is taken before this returns, so that a port in use
+/// is an error of the start and not a message in a log.
+///
+/// # Errors
+/// When the address is taken or the thread cannot start.
+pub fn start(config: &Config, uplink: Uplink) -> Result<JoinHandle<()>, RunError> {
+    let failed = |cause| RunError::Start { what: "uplink", cause };
+    let address = config.web.listen;
+    let listen = |cause| RunError::Listen { address, cause };
+    let listener = std::net::TcpListener::bind(address).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (site, mqtt, web) = (config.site.id.clone(), config.mqtt.clone(), config.web.clone());
+    named("uplink", move || {
+        runtime.block_on(async move {
+            let (link, link_view) = watch::channel(LinkView::default());
+            let page = keep_alive("page", uplink.stopped.clone(), || {
+                serve_page(listener.try_clone(), web.clone(), uplink.clone(), link_view.clone())
+            });
+            let messages = async {
+                if let Some(mqtt) = &mqtt {
+                    keep_alive("mqtt", uplink.stopped.clone(), || {
+                        publish(mqtt.clone(), site.clone(), uplink.clone(), link.clone())
+                    })
+                    .await;
+                }
+            };
+            let mut stopped = uplink.stopped.clone();
+            let both = async { tokio::join!(page, messages) };
+            let overdue = async {
+                let _ = stopped.wait_for(|stop| *stop).await;
+                tokio::time::sleep(STOPS_IN).await;
+            };
+            tokio::select! {
+                _ = both => {}
+                () = overdue => tracing::warn!("the uplink did not close in time"),
+            }
+        });
+    })
+}
+
+/// Runs a part again and again, with back-off, until it ends while the gateway stops.
+async fn keep_alive<F, Part>(name: &str, mut stopped: watch::Receiver<bool>, mut part: F)
+where
+    F: FnMut() -> Part,
+    Part: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let mut pause = RESTART_FIRST;
+    loop {
+        match tokio::spawn(part()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::error!(part = name, %why, "uplink part failed"),
+            Err(panic) => tracing::error!(part = name, why = %panic, "uplink part panicked"),
+        }
+        if *stopped.borrow() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(RESTART_MOST),
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+async fn serve_page(
+    listener: std::io::Result<std::net::TcpListener>,
+    web: WebConfig,
+    uplink: Uplink,
+    link: watch::Receiver<LinkView>,
+) -> Result<(), String> {
+    let listener = listener.and_then(TcpListener::from_std).map_err(|error| error.to_string())?;
+    tracing::info!(address = %web.listen, "page and API");
+    let stills = uplink.stills;
+    let still = move |id: &Id| stills.get(id).map(|still| (still.jpeg, still.at));
+    let state = WebState {
+        overview: uplink.overview,
+        link,
+        outbox: uplink.journal.view(),
+        stills: Arc::new(still),
+        clock: uplink.clock,
+        speed: uplink.clock.speed(),
+        simulated: uplink.simulated,
+    };
+    web::serve(listener, state, uplink.stopped).await.map_err(|error| error.to_string())
+}
+
+async fn publish(
+    config: MqttConfig,
+    site: Id,
+    uplink: Uplink,
+    link: watch::Sender<LinkView>,
+) -> Result<(), String> {
+    let lanes = mqtt::Uplink {
+        config,
+        site,
+        journal: uplink.journal,
+        overview: uplink.overview,
+        link,
+        clock: uplink.clock,
+    };
+    mqtt::run(lanes, uplink.stopped).await;
+    Ok(())
+}
