@@ -7,13 +7,15 @@
 
 mod check;
 mod file;
+mod load;
 mod profile;
 mod report;
+mod walk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use check::load;
+pub use load::{Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
 pub use profile::{Point, Profile, ProfileKind, SetpointRecipe, Table, ValueType, WordOrder};
 pub use report::{Fault, Report, Severity};
 

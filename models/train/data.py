@@ -1,0 +1,125 @@
+"""Pictures into arrays: bay crops and fire pictures, with the splits that do not leak.
+
+Owns what is read from which folder. Splits are by lot (the authors' own) for bays and by cluster of
+frames for fire; never by picture, since neighbouring frames are nearly the same.
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CELL = 96  # side of a stored bay crop, pixels
+REACH = 1.2  # side of the square around a bay, in lengths of the polygon
+
+
+def square_around(poly, width, height):
+    """The square cut around a polygon given in pixels: left, top, side."""
+    low, high = poly.min(0), poly.max(0)
+    side = max((high - low).max() * REACH, 4.0)
+    left, top = (low + high) / 2 - side / 2
+    return left, top, side
+
+
+def cut(image, poly):
+    """A CELL x CELL crop around the polygon (pixels), edges replicated, and the polygon inside it."""
+    left, top, side = square_around(poly, *image.size)
+    pad = int(max(0, -left, -top, left + side - image.width, top + side - image.height)) + 1
+    array = np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    padded = Image.fromarray(array)
+    box = (left + pad, top + pad, left + pad + side, top + pad + side)
+    crop = padded.resize((CELL, CELL), Image.BILINEAR, box=box)
+    return np.asarray(crop), (poly - [left, top]) * (CELL / side)
+
+
+def bays_of_frames(root, frames):
+    """Crops from whole frames: a list of (file, [(polygon 0..1, occupied)])."""
+    crops, polys, labels, groups = [], [], [], []
+    for name, bays in frames:
+        image = Image.open(root / name).convert("RGB")
+        size = np.array(image.size, dtype=np.float64)
+        for poly, occupied in bays:
+            crop, inside = cut(image, np.array(poly, dtype=np.float64) * size)
+            crops.append(crop)
+            polys.append(inside)
+            labels.append(occupied)
+            groups.append(name)
+    return np.array(crops), np.array(polys, dtype=np.float32), np.array(labels, dtype=np.float32), groups
+
+
+def acpds(data, split, sheets):
+    """ACPDS bays of one of the authors' splits, from the sharp sheets or from the 640 px frames."""
+    root = data / "parking_acpds"
+    entries = [e for e in json.loads((root / "annotations.json").read_text()) if e["split"] == split]
+    if not sheets:
+        frames = [(e["frame"], [(b["poly"], b["occupied"]) for b in e["bays"]]) for e in entries]
+        return bays_of_frames(root, frames)
+    crops, polys, labels, groups = [], [], [], []
+    for entry in entries:
+        sheet = np.asarray(Image.open(root / entry["bays_image"]).convert("RGB"))
+        for bay in entry["bays"]:
+            row, column = divmod(bay["i"], entry["cols"])
+            crops.append(sheet[row * CELL:(row + 1) * CELL, column * CELL:(column + 1) * CELL])
+            polys.append(bay["poly_in_crop"])
+            labels.append(bay["occupied"])
+            groups.append(entry["frame"])
+    return np.array(crops), np.array(polys, dtype=np.float32), np.array(labels, dtype=np.float32), groups
+
+
+def oblique(data, every):
+    """Another camera, never trained on: boxes as polygons, each `every`-th frame."""
+    root = data / "parking_seq_oblique"
+    entries = json.loads((root / "annotations.json").read_text())[::every]
+    corners = lambda x, y, w, h: [[x, y], [x + w, y], [x + w, y + h], [x, y + h]]
+    frames = [(e["frame"], [(corners(*b["box"]), b["occupied"]) for b in e["boxes"]]) for e in entries]
+    return bays_of_frames(root, frames)
+
+
+def rendered(folder):
+    """Bays of scenes that the simulators drew."""
+    entries = json.loads((folder / "labels.json").read_text())
+    frames = [(e["file"], [(b["poly"], b["occupied"]) for b in e["bays"]]) for e in entries]
+    return bays_of_frames(folder, frames)
+
+
+class FirePicture:
+    """One picture for the fire net. A label of None is unknown and does not count."""
+
+    def __init__(self, path, flame, smoke, boxes, group, side=384):
+        image = Image.open(path).convert("RGB")
+        image.thumbnail((side, side), Image.BILINEAR)
+        self.image, self.flame, self.smoke, self.boxes, self.group = image, flame, smoke, boxes, group
+
+
+def fire_pictures(data, rendered_folder=None):
+    """All pictures for the fire net: (training, validation)."""
+    pictures = []
+    cctv = data / "fire_cctv"
+    for e in json.loads((cctv / "labels.json").read_text()):
+        smoke = None if e["fire"] and not e["smoke"] else e["smoke"]
+        pictures.append((cctv / e["file"], e["fire"], smoke, e["boxes"], f"cctv-{e['cluster']}"))
+    web = data / "fire_web"
+    for e in json.loads((web / "labels.json").read_text()):
+        fire = e["label"] == "fire"
+        controlled = e["label"] == "controlled_flame"
+        flame = None if controlled else fire
+        pictures.append((web / e["file"], flame, None if fire else False, [], f"web-{e['file']}"))
+    for path in sorted((data / "neg_street_coco" / "images").glob("*.jpg")):
+        pictures.append((path, False, False, [], f"coco-{path.name}"))
+    for path in sorted((data / "parking_acpds" / "frames").glob("*.jpg")):
+        pictures.append((path, False, False, [], f"lot-{path.name}"))
+    train, valid = [], []
+    for path, flame, smoke, boxes, group in pictures:
+        # A stable split by group: every fifth group validates.
+        target = valid if sum(group.encode()) % 5 == 0 else train
+        target.append(FirePicture(path, flame, smoke, boxes, group))
+    if rendered_folder:
+        for e in json.loads((rendered_folder / "labels.json").read_text()):
+            train.append(FirePicture(rendered_folder / e["file"], e["fire"], e["smoke"], e["boxes"], "rendered"))
+    return train, valid
+
+
+def fire_pictures_of(folder):
+    """All scenes of one folder that the simulators drew, for evaluation."""
+    entries = json.loads((folder / "labels.json").read_text())
+    return [FirePicture(folder / e["file"], e["fire"], e["smoke"], e["boxes"], "rendered") for e in entries]

@@ -1,0 +1,245 @@
+//! Devices: profiles, addresses, currents, and the sum of all failsafe currents.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::file::{At, DeviceTable};
+use super::super::walk::{Faults, error, nearest};
+use super::super::{Address, DeviceConfig, Profile, ProfileKind};
+use super::{valid_id, warning};
+use crate::logic::site::{Battery, Charger, GridLimits, Id, Mode};
+use crate::units::{Amps, Phase, Soc, Watts};
+
+/// IEC 61851: there is no charging below this current.
+const LEAST_CURRENT_A: f64 = 6.0;
+/// Modbus/TCP and its bridges.
+const MODBUS_PORT: u16 = 502;
+
+/// All valid devices.
+#[derive(Debug, Default)]
+pub struct Devices {
+    pub configs: Vec<DeviceConfig>,
+    pub meters: Vec<Id>,
+    pub chargers: Vec<Charger>,
+    pub batteries: Vec<Battery>,
+    pub pvs: Vec<Id>,
+}
+
+pub fn check(
+    tables: &[DeviceTable],
+    profiles: &BTreeMap<String, Profile>,
+    faults: &mut Faults,
+) -> Devices {
+    let mut devices = Devices::default();
+    let mut ids = BTreeSet::new();
+    let mut places: BTreeSet<(Address, u8)> = BTreeSet::new();
+    for table in tables {
+        let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
+        let profile = table.profile.as_ref().and_then(|name| profile(name, profiles, faults));
+        let address = table.address.as_ref().and_then(|text| address(text, faults));
+        let unit = table.unit.unwrap_or(1.0) as u8;
+        if let Some(place) = &address {
+            let at = table.address.as_ref().and_then(|text| text.at);
+            overlap(place, unit, &mut places, (at, faults));
+        }
+        let (Some(id), Some(profile)) = (id, profile) else {
+            continue;
+        };
+        let name = table.name.clone().unwrap_or_else(|| id.to_string());
+        match profile.kind {
+            ProfileKind::Meter => devices.meters.push(id.clone()),
+            ProfileKind::Charger => {
+                devices.chargers.extend(charger(table, (&id, name), profile, faults));
+            }
+            ProfileKind::SunspecHybrid => {
+                devices.batteries.push(battery(table, &id, name));
+                devices.pvs.push(id.clone());
+            }
+        }
+        if let Some(address) = address {
+            devices.configs.push(DeviceConfig { id, profile: profile.clone(), address, unit });
+        }
+    }
+    devices
+}
+
+pub fn unique_id(text: &At<String>, ids: &mut BTreeSet<Id>, faults: &mut Faults) -> Option<Id> {
+    let id = valid_id(text, faults)?;
+    if ids.insert(id.clone()) {
+        return Some(id);
+    }
+    faults.push(error("WG0007", text.at, vec![("id", text.value.clone())]));
+    None
+}
+
+/// The id that a text refers to, if it is one of `known`.
+pub fn reference(text: &At<String>, known: &[Id], what: &str, faults: &mut Faults) -> Option<Id> {
+    let found = known.iter().find(|id| id.as_str() == text.value);
+    if found.is_none() {
+        let values = vec![("what", what.to_owned()), ("id", text.value.clone())];
+        let mut fault = error("WG0008", text.at, values);
+        fault.nearest = nearest(&text.value, known.iter().map(Id::as_str));
+        faults.push(fault);
+    }
+    found.cloned()
+}
+
+fn profile<'p>(
+    name: &At<String>,
+    profiles: &'p BTreeMap<String, Profile>,
+    faults: &mut Faults,
+) -> Option<&'p Profile> {
+    let found = profiles.get(&name.value);
+    if found.is_none() {
+        let mut fault = error("WG0012", name.at, vec![("profile", name.value.clone())]);
+        fault.nearest = nearest(&name.value, profiles.keys().map(String::as_str));
+        faults.push(fault);
+    }
+    found
+}
+
+/// `tcp://host:port` or `rtu+tcp://host:port`; the port is 502 unless said.
+fn address(text: &At<String>, faults: &mut Faults) -> Option<Address> {
+    let parsed = text.value.split_once("://").and_then(|(scheme, rest)| {
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse::<u16>().ok().filter(|port| *port > 0)?),
+            None => (rest, MODBUS_PORT),
+        };
+        let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
+        let host = plain.then(|| host.to_owned())?;
+        match scheme {
+            "tcp" => Some(Address::Tcp { host, port }),
+            "rtu+tcp" => Some(Address::RtuOverTcp { host, port }),
+            _ => None,
+        }
+    });
+    if parsed.is_none() {
+        faults.push(error("WG0013", text.at, vec![("address", text.value.clone())]));
+    }
+    parsed
+}
+
+/// The same unit twice at one address, or two protocols at one host and port.
+fn overlap(
+    address: &Address,
+    unit: u8,
+    places: &mut BTreeSet<(Address, u8)>,
+    (at, faults): (Option<usize>, &mut Faults),
+) {
+    let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = address;
+    let values = || vec![("address", format!("{host}:{port}")), ("unit", unit.to_string())];
+    let other = match address {
+        Address::Tcp { .. } => Address::RtuOverTcp { host: host.clone(), port: *port },
+        Address::RtuOverTcp { .. } => Address::Tcp { host: host.clone(), port: *port },
+    };
+    if places.iter().any(|(place, _)| *place == other) {
+        faults.push(error("WG0015", at, values()));
+    }
+    if !places.insert((address.clone(), unit)) {
+        faults.push(error("WG0014", at, values()));
+    }
+}
+
+fn charger(
+    table: &DeviceTable,
+    (id, name): (&Id, String),
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Charger> {
+    let plain = |value: &Option<At<f64>>, default: f64| value.as_ref().map_or(default, |v| v.value);
+    let at = |value: &Option<At<f64>>| value.as_ref().and_then(|v| v.at).or(table.at);
+    let min = plain(&table.min_a, LEAST_CURRENT_A);
+    let failsafe = plain(&table.failsafe_a, min);
+    let Some(max) = &table.max_a else {
+        let values = vec![("key", "max_a".to_owned()), ("table", "device".to_owned())];
+        faults.push(error("WG0003", table.at, values));
+        return None;
+    };
+    let values = || {
+        vec![
+            ("id", id.to_string()),
+            ("min", min.to_string()),
+            ("max", max.value.to_string()),
+            ("failsafe", failsafe.to_string()),
+        ]
+    };
+    let before = faults.len();
+    if min < LEAST_CURRENT_A {
+        faults.push(error("WG0021", at(&table.min_a), values()));
+    }
+    if max.value < min {
+        faults.push(error("WG0022", max.at, values()));
+    }
+    if failsafe > max.value || (failsafe > 0.0 && failsafe < min) {
+        faults.push(error("WG0023", at(&table.failsafe_a), values()));
+    }
+    let Some(recipe) = &profile.setpoint else {
+        faults.push(error("WG0016", table.at, vec![("profile", profile.id.clone())]));
+        return None;
+    };
+    let phases = phases(table, faults);
+    (faults.len() == before).then(|| Charger {
+        id: id.clone(),
+        name,
+        phases,
+        min: Amps(min),
+        max: Amps(max.value),
+        failsafe: Amps(failsafe),
+        step: Amps(recipe.step_a),
+    })
+}
+
+/// All three where the file says nothing.
+fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    for (text, at) in &table.phases {
+        match Phase::ALL.into_iter().find(|phase| phase.to_string() == *text) {
+            Some(phase) if !phases.contains(&phase) => phases.push(phase),
+            _ => {
+                let values = vec![
+                    ("key", "phases".to_owned()),
+                    ("value", text.clone()),
+                    ("allowed", "L1, L2, L3".to_owned()),
+                ];
+                faults.push(error("WG0009", *at, values));
+            }
+        }
+    }
+    if phases.is_empty() { Phase::ALL.to_vec() } else { phases }
+}
+
+fn battery(table: &DeviceTable, id: &Id, name: String) -> Battery {
+    Battery {
+        id: id.clone(),
+        name,
+        max_charge: Watts(table.max_charge_w.unwrap_or(0.0)),
+        max_discharge: Watts(table.max_discharge_w.unwrap_or(0.0)),
+        min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
+    }
+}
+
+/// For every phase: all chargers at their failsafe, the largest base load and the battery at rest must
+/// stay within the breaker. In observe mode it is a warning, since nothing is written.
+pub fn check_failsafe_sum(
+    devices: &Devices,
+    limits: &GridLimits,
+    (mode, at): (Mode, Option<usize>),
+    faults: &mut Faults,
+) {
+    for phase in Phase::ALL {
+        let on_phase = devices.chargers.iter().filter(|c| c.phases.contains(&phase));
+        let chargers: Amps = on_phase.map(|charger| charger.failsafe).sum();
+        let sum = chargers + limits.max_base_load;
+        if sum > limits.breaker {
+            let values = vec![
+                ("phase", phase.to_string()),
+                ("chargers", chargers.get().to_string()),
+                ("base", limits.max_base_load.get().to_string()),
+                ("breaker", limits.breaker.get().to_string()),
+            ];
+            faults.push(match mode {
+                Mode::Auto => error("WG0024", at, values),
+                Mode::Observe => warning("WG0024", at, values),
+            });
+        }
+    }
+}

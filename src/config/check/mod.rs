@@ -1,0 +1,178 @@
+//! Cross-checks: from the tables of a site file to a valid [`Config`], or faults. Whatever can be
+//! checked is checked even when something before it is wrong, so that one run shows all of it.
+
+mod devices;
+mod places;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::file::{At, MqttTable, SiteFile};
+use super::load::DEFAULT_STATE;
+use super::report::{Fault, Severity};
+use super::walk::{Faults, error, nearest};
+use super::{Config, MqttConfig, Profile, WebConfig};
+use crate::logic::site::{GridLimits, Id, Mode, Site};
+use crate::units::{Amps, PerPhase, Volts};
+
+/// Makes the configuration; nothing where an error forbids it.
+pub fn check(
+    file: SiteFile,
+    folder: &Path,
+    profiles: &BTreeMap<String, Profile>,
+    faults: &mut Faults,
+) -> Option<Config> {
+    let id = file.site.id.as_ref().and_then(|id| valid_id(id, faults));
+    let mode = mode(file.site.mode.as_ref(), faults);
+    let limits = limits(&file, faults);
+    let devices = devices::check(&file.devices, profiles, faults);
+    let meter = file.grid.meter.as_ref().and_then(|meter| {
+        devices::reference(meter, &devices.meters, "meter", faults)
+    });
+    let places = places::check(&file, &devices, faults);
+    if let Some(limits) = &limits {
+        devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
+    }
+    let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
+    let web = listen(file.listen.as_ref(), faults);
+    let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
+    let models = models_folder(file.models.as_deref(), folder);
+    let id = id?;
+    let name = file.site.name.unwrap_or_else(|| id.to_string());
+    let site = Site {
+        id,
+        name,
+        mode,
+        limits: limits?,
+        meter: meter?,
+        chargers: devices.chargers,
+        batteries: devices.batteries,
+        pvs: devices.pvs,
+        bays: places.bays,
+        zones: places.zones,
+        cameras: places.cameras,
+    };
+    let (devices, cameras) = (devices.configs, places.sources);
+    Some(Config { site, devices, cameras, mqtt, web: web?, models, state })
+}
+
+fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {
+    match Id::try_from(text.value.as_str()) {
+        Ok(id) => Some(id),
+        Err(_) => {
+            faults.push(error("WG0006", text.at, vec![("id", text.value.clone())]));
+            None
+        }
+    }
+}
+
+fn one_of(text: &At<String>, key: &str, allowed: &[&str], faults: &mut Faults) {
+    let values = vec![
+        ("key", key.to_owned()),
+        ("value", text.value.clone()),
+        ("allowed", allowed.join(", ")),
+    ];
+    let mut fault = error("WG0009", text.at, values);
+    fault.nearest = nearest(&text.value, allowed.iter().copied());
+    faults.push(fault);
+}
+
+fn mode(text: Option<&At<String>>, faults: &mut Faults) -> Mode {
+    match text.map(|text| (text, text.value.as_str())) {
+        None | Some((_, "observe")) => Mode::Observe,
+        Some((_, "auto")) => Mode::Auto,
+        Some((text, _)) => {
+            one_of(text, "mode", &["observe", "auto"], faults);
+            Mode::Observe
+        }
+    }
+}
+
+fn limits(file: &SiteFile, faults: &mut Faults) -> Option<GridLimits> {
+    let (limit, breaker) = (file.grid.limit_a.as_ref()?, file.grid.breaker_a.as_ref()?);
+    for over in limit.value.iter().filter(|limit| **limit > breaker.value) {
+        let values = vec![("limit", over.to_string()), ("breaker", breaker.value.to_string())];
+        faults.push(error("WG0020", limit.at, values));
+    }
+    Some(GridLimits {
+        limit: PerPhase(limit.value.map(Amps)),
+        breaker: Amps(breaker.value),
+        nominal_voltage: Volts(file.grid.nominal_v.unwrap_or(230.0)),
+        max_base_load: Amps(file.grid.max_base_load_a.unwrap_or(0.0)),
+    })
+}
+
+fn broker(
+    table: &MqttTable,
+    site: Option<&Id>,
+    folder: &Path,
+    faults: &mut Faults,
+) -> Option<MqttConfig> {
+    let host = table.host.as_ref()?;
+    let address = host.value.parse::<IpAddr>();
+    if table.allow_plaintext && address.as_ref().is_ok_and(|ip| !is_local(*ip)) {
+        faults.push(error("WG0040", host.at, vec![("host", host.value.clone())]));
+    } else if table.allow_plaintext && !address.is_ok_and(|ip| ip.is_loopback()) {
+        faults.push(warning("WG0041", host.at, vec![("host", host.value.clone())]));
+    }
+    let path = |file: &Option<String>| file.as_ref().map(|file| folder.join(file));
+    let default_port = if table.allow_plaintext { 1883.0 } else { 8883.0 };
+    Some(MqttConfig {
+        host: host.value.clone(),
+        port: table.port.unwrap_or(default_port) as u16,
+        client_id: table.client_id.clone().unwrap_or_else(|| format!("wattgate-{}", site.map_or("", Id::as_str))),
+        username: table.username.clone(),
+        password_file: path(&table.password_file),
+        allow_plaintext: table.allow_plaintext,
+        ca_file: path(&table.ca_file),
+        outbox_cap_mib: table.outbox_cap_mib.unwrap_or(256.0) as u64,
+    })
+}
+
+/// Loopback, private and link-local addresses: where clear text can be tolerated.
+pub(super) fn is_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+fn warning(
+    code: &'static str,
+    at: Option<usize>,
+    values: Vec<(&'static str, String)>,
+) -> Fault {
+    Fault { severity: Severity::Warning, ..error(code, at, values) }
+}
+
+fn listen(text: Option<&At<String>>, faults: &mut Faults) -> Option<WebConfig> {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let Some(text) = text else {
+        return Some(WebConfig { listen: default });
+    };
+    match text.value.parse::<SocketAddr>() {
+        Ok(listen) => {
+            if !listen.ip().is_loopback() {
+                faults.push(warning("WG0043", text.at, vec![("address", text.value.clone())]));
+            }
+            Some(WebConfig { listen })
+        }
+        Err(_) => {
+            faults.push(error("WG0042", text.at, vec![("address", text.value.clone())]));
+            None
+        }
+    }
+}
+
+/// Beside the site file, beside the executable, then `./models`; the first that exists.
+fn models_folder(named: Option<&str>, folder: &Path) -> PathBuf {
+    if let Some(named) = named {
+        return folder.join(named);
+    }
+    let beside_exe = std::env::current_exe().ok();
+    let beside_exe = beside_exe.and_then(|exe| exe.parent().map(|dir| dir.join("models")));
+    let candidates = [Some(folder.join("models")), beside_exe, Some(PathBuf::from("models"))];
+    let mut there = candidates.into_iter().flatten().filter(|dir| dir.join("manifest.toml").exists());
+    there.next().unwrap_or_else(|| PathBuf::from("models"))
+}

@@ -1,0 +1,157 @@
+//! Bays, zones and cameras: references, polygons, and the one zone that is made where none is named.
+
+use std::collections::BTreeSet;
+
+use super::super::CameraSource;
+use super::super::file::{At, BayTable, SiteFile, ZoneTable};
+use super::super::walk::{Faults, error};
+use super::devices::{Devices, reference, unique_id};
+use super::{one_of, warning};
+use crate::logic::site::{Bay, Camera, Id, OnBlind, Zone};
+
+/// All valid places.
+#[derive(Debug, Default)]
+pub struct Places {
+    pub bays: Vec<Bay>,
+    pub zones: Vec<Zone>,
+    pub cameras: Vec<Camera>,
+    pub sources: Vec<CameraSource>,
+}
+
+pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places {
+    let mut places = Places::default();
+    let mut ids = BTreeSet::new();
+    for table in &file.cameras {
+        let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
+        let snapshot = table.snapshot.as_ref().filter(|url| is_url(url, faults));
+        if let (Some(id), Some(snapshot)) = (id, snapshot) {
+            let name = table.name.clone().unwrap_or_else(|| id.to_string());
+            places.sources.push(CameraSource { id: id.clone(), snapshot: snapshot.value.clone() });
+            places.cameras.push(Camera { id, name });
+        }
+    }
+    let cameras: Vec<Id> = places.cameras.iter().map(|camera| camera.id.clone()).collect();
+    let chargers: Vec<Id> = devices.chargers.iter().map(|charger| charger.id.clone()).collect();
+    let mut bay_ids = BTreeSet::new();
+    for table in &file.bays {
+        let id = table.id.as_ref().and_then(|id| unique_id(id, &mut bay_ids, faults));
+        places.bays.extend(bay(table, id, (&chargers, &cameras), faults));
+    }
+    zones(&file.zones, devices, &mut places, faults);
+    places
+}
+
+fn is_url(text: &At<String>, faults: &mut Faults) -> bool {
+    let host = text.value.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let good = host.is_some_and(|host| !host.is_empty() && !host.contains([' ', '@']));
+    if !good {
+        faults.push(error("WG0030", text.at, vec![("url", text.value.clone())]));
+    }
+    good
+}
+
+fn bay(
+    table: &BayTable,
+    id: Option<Id>,
+    (chargers, cameras): (&[Id], &[Id]),
+    faults: &mut Faults,
+) -> Option<Bay> {
+    let charger = table.charger.as_ref().and_then(|c| reference(c, chargers, "charger", faults));
+    let camera = table.camera.as_ref().and_then(|c| reference(c, cameras, "camera", faults));
+    let polygon = &table.polygon;
+    if table.camera.is_some() || !polygon.value.is_empty() {
+        let bay = table.id.as_ref().map_or("?", |id| id.value.as_str());
+        if let Some(problem) = polygon_problem(&polygon.value) {
+            let values = vec![("bay", bay.to_owned())];
+            faults.push(error(problem, polygon.at.or(table.at), values));
+        }
+    }
+    let id = id?;
+    let name = table.name.clone().unwrap_or_else(|| id.to_string());
+    Some(Bay { id, name, charger, camera, polygon: polygon.value.clone() })
+}
+
+/// The code of what is wrong with a polygon.
+fn polygon_problem(points: &[[f64; 2]]) -> Option<&'static str> {
+    if points.len() < 3 {
+        return Some("WG0031");
+    }
+    let inside = |v: &f64| (0.0..=1.0).contains(v);
+    if !points.iter().flatten().all(inside) {
+        return Some("WG0032");
+    }
+    let next = |i: usize| points[(i + 1) % points.len()];
+    let cross = |i: usize| points[i][0] * next(i)[1] - next(i)[0] * points[i][1];
+    let area: f64 = (0..points.len()).map(cross).sum::<f64>() / 2.0;
+    (area.abs() < 1e-5 || crosses_itself(points)).then_some("WG0033")
+}
+
+fn crosses_itself(points: &[[f64; 2]]) -> bool {
+    let count = points.len();
+    let edge = |i: usize| (points[i], points[(i + 1) % count]);
+    let side = |(a, b): ([f64; 2], [f64; 2]), p: [f64; 2]| {
+        (b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0])
+    };
+    let apart = |e, p, q| side(e, p) * side(e, q) < 0.0;
+    let cross = |i: usize, j: usize| {
+        let (e, f) = (edge(i), edge(j));
+        apart(e, f.0, f.1) && apart(f, e.0, e.1)
+    };
+    (0..count).any(|i| (i + 1..count).any(|j| cross(i, j)))
+}
+
+fn zones(tables: &[ZoneTable], devices: &Devices, places: &mut Places, faults: &mut Faults) {
+    let bays: Vec<Id> = places.bays.iter().map(|bay| bay.id.clone()).collect();
+    let chargers: Vec<Id> = devices.chargers.iter().map(|charger| charger.id.clone()).collect();
+    let cameras: Vec<Id> = places.cameras.iter().map(|camera| camera.id.clone()).collect();
+    let batteries: Vec<Id> = devices.batteries.iter().map(|battery| battery.id.clone()).collect();
+    let mut ids = BTreeSet::new();
+    let named: Vec<Option<Id>> = tables
+        .iter()
+        .map(|table| table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults)))
+        .collect();
+    let zone_ids: Vec<Id> = named.iter().flatten().cloned().collect();
+    for (table, id) in tables.iter().zip(named) {
+        let mut list = |texts: &[(String, Option<usize>)], known: &[Id], what: &str| -> Vec<Id> {
+            let text = |(value, at): &(String, Option<usize>)| At { value: value.clone(), at: *at };
+            texts.iter().filter_map(|t| reference(&text(t), known, what, faults)).collect()
+        };
+        let lists = (
+            list(&table.bays, &bays, "bay"),
+            list(&table.chargers, &chargers, "charger"),
+            list(&table.cameras, &cameras, "camera"),
+            list(&table.neighbours, &zone_ids, "zone"),
+        );
+        let battery = table.battery.as_ref();
+        let battery = battery.and_then(|b| reference(b, &batteries, "battery", faults));
+        let on_blind = on_blind(table.on_blind.as_ref(), faults);
+        if let Some(id) = id {
+            let (bays, chargers, cameras, neighbours) = lists;
+            places.zones.push(Zone { id, bays, chargers, cameras, battery, neighbours, on_blind });
+        }
+    }
+    let outside = chargers.iter().filter(|id| !places.zones.iter().any(|z| z.chargers.contains(id)));
+    let outside: Vec<Id> = outside.cloned().collect();
+    if tables.is_empty() && !cameras.is_empty() {
+        if let Ok(id) = Id::try_from("site") {
+            let (neighbours, battery) = (Vec::new(), batteries.first().cloned());
+            let on_blind = OnBlind::Derate;
+            places.zones.push(Zone { id, bays, chargers, cameras, battery, neighbours, on_blind });
+        }
+    } else if !cameras.is_empty() {
+        for id in outside {
+            faults.push(warning("WG0034", None, vec![("id", id.to_string())]));
+        }
+    }
+}
+
+fn on_blind(text: Option<&At<String>>, faults: &mut Faults) -> OnBlind {
+    match text.map(|text| (text, text.value.as_str())) {
+        None | Some((_, "derate")) => OnBlind::Derate,
+        Some((_, "hold")) => OnBlind::Hold,
+        Some((text, _)) => {
+            one_of(text, "on_blind", &["derate", "hold"], faults);
+            OnBlind::Derate
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The shape of a site file: its tables and keys, with the place of each value, not yet checked
+//! against each other (`check` does that).
+
+use toml_edit::{Document, Item};
+
+use super::walk::{Faults, Walk, error};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Byte offset.
+    pub at: Option<usize>,
+}
+
+/// `[site]`.
+#[derive(Clone, Debug, Default)]
+pub struct SiteTable {
+    pub id: Option<At<String>>,
+    pub name: Option<String>,
+    pub mode: Option<At<String>>,
+}
+
+/// `[grid]`.
+#[derive(Clone, Debug, Default)]
+pub struct GridTable {
+    pub at: Option<usize>,
+    pub meter: Option<At<String>>,
+    pub limit_a: Option<At<[f64; 3]>>,
+    pub breaker_a: Option<At<f64>>,
+    pub nominal_v: Option<f64>,
+    pub max_base_load_a: Option<f64>,
+}
+
+/// `[[device]]`.
+#[derive(Clone, Debug)]
+pub struct DeviceTable {
+    pub at: Option<usize>,
+    pub id: Option<At<String>>,
+    pub name: Option<String>,
+    pub profile: Option<At<String>>,
+    pub address: Option<At<String>>,
+    pub unit: Option<f64>,
+    pub phases: Vec<(String, Option<usize>)>,
+    pub min_a: Option<At<f64>>,
+    pub max_a: Option<At<f64>>,
+    pub failsafe_a: Option<At<f64>>,
+    pub max_charge_w: Option<f64>,
+    pub max_discharge_w: Option<f64>,
+    pub min_soc_pct: Option<f64>,
+}
+
+/// `[[bay]]`.
+#[derive(Clone, Debug)]
+pub struct BayTable {
+    pub at: Option<usize>,
+    pub id: Option<At<String>>,
+    pub name: Option<String>,
+    pub charger: Option<At<String>>,
+    pub camera: Option<At<String>>,
+    pub polygon: At<Vec<[f64; 2]>>,
+}
+
+/// `[[zone]]`.
+#[derive(Clone, Debug)]
+pub struct ZoneTable {
+    pub id: Option<At<String>>,
+    pub bays: Vec<(String, Option<usize>)>,
+    pub chargers: Vec<(String, Option<usize>)>,
+    pub cameras: Vec<(String, Option<usize>)>,
+    pub neighbours: Vec<(String, Option<usize>)>,
+    pub battery: Option<At<String>>,
+    pub on_blind: Option<At<String>>,
+}
+
+/// `[[camera]]`.
+#[derive(Clone, Debug)]
+pub struct CameraTable {
+    pub at: Option<usize>,
+    pub id: Option<At<String>>,
+    pub name: Option<String>,
+    pub snapshot: Option<At<String>>,
+}
+
+/// `[mqtt]`.
+#[derive(Clone, Debug)]
+pub struct MqttTable {
+    pub host: Option<At<String>>,
+    pub port: Option<f64>,
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<String>,
+    pub allow_plaintext: bool,
+    pub ca_file: Option<String>,
+    pub outbox_cap_mib: Option<f64>,
+}
+
+/// A whole site file.
+#[derive(Clone, Debug, Default)]
+pub struct SiteFile {
+    pub site: SiteTable,
+    pub grid: GridTable,
+    pub devices: Vec<DeviceTable>,
+    pub bays: Vec<BayTable>,
+    pub zones: Vec<ZoneTable>,
+    pub cameras: Vec<CameraTable>,
+    pub mqtt: Option<MqttTable>,
+    pub listen: Option<At<String>>,
+    pub state: Option<String>,
+    pub models: Option<String>,
+}
+
+/// Reads the tables; nothing where the text is not TOML at all.
+pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
+    let document = match text.parse::<Document<String>>() {
+        Ok(document) => document,
+        Err(cause) => {
+            let at = cause.span().map(|span| span.start);
+            let message = cause.message().lines().collect::<Vec<_>>().join("; ");
+            faults.push(error("WG0001", at, vec![("cause", message)]));
+            return None;
+        }
+    };
+    let root = document.as_item();
+    let mut walk = Walk::table(root, "the file", faults)?;
+    let mut site_file = SiteFile::default();
+    for (key, needed) in [("site", true), ("grid", true)] {
+        if needed {
+            walk.needed(key, faults);
+        }
+    }
+    if let Some(item) = walk.item("site") {
+        site_file.site = site(item, faults).unwrap_or_default();
+    }
+    if let Some(item) = walk.item("grid") {
+        site_file.grid = grid(item, faults).unwrap_or_default();
+    }
+    site_file.devices = each(walk.item("device"), "device", faults, device);
+    site_file.bays = each(walk.item("bay"), "bay", faults, bay);
+    site_file.zones = each(walk.item("zone"), "zone", faults, zone);
+    site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
+    site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
+    if let Some(mut web) = walk.item("web").and_then(|item| Walk::table(item, "web", faults)) {
+        site_file.listen = text_at(&mut web, "listen", faults);
+        web.finish(faults);
+    }
+    if let Some(mut paths) = walk.item("paths").and_then(|i| Walk::table(i, "paths", faults)) {
+        site_file.state = paths.text("state", faults);
+        site_file.models = paths.text("models", faults);
+        paths.finish(faults);
+    }
+    walk.finish(faults);
+    Some(site_file)
+}
+
+fn text_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+    let value = walk.text(key, faults)?;
+    Some(At { value, at: walk.at_key(key) })
+}
+
+fn needed_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+    walk.needed(key, faults);
+    text_at(walk, key, faults)
+}
+
+fn amps(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<f64>> {
+    let value = walk.number(key, 0.0..=5000.0, faults)?;
+    Some(At { value, at: walk.at_key(key) })
+}
+
+/// Every table of an array of tables.
+fn each<T>(
+    item: Option<&Item>,
+    name: &str,
+    faults: &mut Faults,
+    read: impl Fn(Walk<'_>, &mut Faults) -> T,
+) -> Vec<T> {
+    let Some(item) = item else {
+        return Vec::new();
+    };
+    if let Some(tables) = item.as_array_of_tables() {
+        let walks = tables.iter().map(|table| Item::Table(table.clone())).collect::<Vec<_>>();
+        return walks
+            .iter()
+            .filter_map(|table| {
+                let walk = Walk::table(table, name, faults)?;
+                Some(read(walk, faults))
+            })
+            .collect();
+    }
+    let values = vec![("key", name.to_owned()), ("wanted", format!("[[{name}]]"))];
+    faults.push(error("WG0004", item.span().map(|span| span.start), values));
+    Vec::new()
+}
+
+fn site(item: &Item, faults: &mut Faults) -> Option<SiteTable> {
+    let mut walk = Walk::table(item, "site", faults)?;
+    let table = SiteTable {
+        id: needed_at(&mut walk, "id", faults),
+        name: walk.text("name", faults),
+        mode: text_at(&mut walk, "mode", faults),
+    };
+    walk.finish(faults);
+    Some(table)
+}
+
+fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
+    let mut walk = Walk::table(item, "grid", faults)?;
+    walk.needed("limit_a", faults);
+    walk.needed("breaker_a", faults);
+    let table = GridTable {
+        at: walk.at(),
+        meter: needed_at(&mut walk, "meter", faults),
+        limit_a: limits(&mut walk, faults),
+        breaker_a: amps(&mut walk, "breaker_a", faults),
+        nominal_v: walk.number("nominal_v", 100.0..=300.0, faults),
+        max_base_load_a: walk.number("max_base_load_a", 0.0..=5000.0, faults),
+    };
+    walk.finish(faults);
+    Some(table)
+}
+
+/// One number for all phases, or a list of three.
+fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
+    let at = walk.at_key("limit_a");
+    let item = walk.item("limit_a")?;
+    let Some(array) = item.as_array() else {
+        let one = walk.number("limit_a", 0.0..=5000.0, faults)?;
+        return Some(At { value: [one; 3], at });
+    };
+    let numbers: Vec<f64> = array
+        .iter()
+        .filter_map(|v| v.as_float().or_else(|| v.as_integer().map(|whole| whole as f64)))
+        .filter(|n| (0.0..=5000.0).contains(n))
+        .collect();
+    match <[f64; 3]>::try_from(numbers) {
+        Ok(value) if array.len() == 3 => Some(At { value, at }),
+        _ => {
+            let wanted = "number, or list of three numbers from 0 to 5000".to_owned();
+            faults.push(error("WG0004", at, vec![("key", "limit_a".to_owned()), ("wanted", wanted)]));
+            None
+        }
+    }
+}
+
+fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
+    let table = DeviceTable {
+        at: walk.at(),
+        id: needed_at(&mut walk, "id", faults),
+        name: walk.text("name", faults),
+        profile: needed_at(&mut walk, "profile", faults),
+        address: needed_at(&mut walk, "address", faults),
+        unit: walk.number("unit", 0.0..=255.0, faults),
+        phases: walk.texts("phases", faults),
+        min_a: amps(&mut walk, "min_a", faults),
+        max_a: amps(&mut walk, "max_a", faults),
+        failsafe_a: amps(&mut walk, "failsafe_a", faults),
+        max_charge_w: walk.number("max_charge_w", 0.0..=1e8, faults),
+        max_discharge_w: walk.number("max_discharge_w", 0.0..=1e8, faults),
+        min_soc_pct: walk.number("min_soc_pct", 0.0..=100.0, faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+fn bay(mut walk: Walk<'_>, faults: &mut Faults) -> BayTable {
+    let table = BayTable {
+        at: walk.at(),
+        id: needed_at(&mut walk, "id", faults),
+        name: walk.text("name", faults),
+        charger: text_at(&mut walk, "charger", faults),
+        camera: text_at(&mut walk, "camera", faults),
+        polygon: polygon(&mut walk, faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+/// A list of points; points that are not two numbers are faults.
+fn polygon(walk: &mut Walk<'_>, faults: &mut Faults) -> At<Vec<[f64; 2]>> {
+    let at = walk.at_key("polygon");
+    let item = walk.item("polygon");
+    let array = item.and_then(Item::as_array);
+    let number = |v: &toml_edit::Value| v.as_float().or_else(|| v.as_integer().map(|n| n as f64));
+    let point = |value: &toml_edit::Value| -> Option<[f64; 2]> {
+        let pair = value.as_array()?;
+        let numbers: Vec<f64> = pair.iter().filter_map(number).collect();
+        <[f64; 2]>::try_from(numbers).ok().filter(|_| pair.len() == 2)
+    };
+    let points: Option<Vec<[f64; 2]>> = array.map(|a| a.iter().map(point).collect()).unwrap_or(None);
+    if item.is_some() && points.is_none() {
+        let wanted = "list of points [[x, y], ...]".to_owned();
+        faults.push(error("WG0004", at, vec![("key", "polygon".to_owned()), ("wanted", wanted)]));
+    }
+    At { value: points.unwrap_or_default(), at }
+}
+
+fn zone(mut walk: Walk<'_>, faults: &mut Faults) -> ZoneTable {
+    let table = ZoneTable {
+        id: needed_at(&mut walk, "id", faults),
+        bays: walk.texts("bays", faults),
+        chargers: walk.texts("chargers", faults),
+        cameras: walk.texts("cameras", faults),
+        neighbours: walk.texts("neighbours", faults),
+        battery: text_at(&mut walk, "battery", faults),
+        on_blind: text_at(&mut walk, "on_blind", faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
+    let table = CameraTable {
+        at: walk.at(),
+        id: needed_at(&mut walk, "id", faults),
+        name: walk.text("name", faults),
+        snapshot: needed_at(&mut walk, "snapshot", faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+fn mqtt(item: &Item, faults: &mut Faults) -> Option<MqttTable> {
+    let mut walk = Walk::table(item, "mqtt", faults)?;
+    let table = MqttTable {
+        host: needed_at(&mut walk, "host", faults),
+        port: walk.number("port", 1.0..=65535.0, faults),
+        client_id: walk.text("client_id", faults),
+        username: walk.text("username", faults),
+        password_file: walk.text("password_file", faults),
+        allow_plaintext: walk.flag("allow_plaintext", faults).unwrap_or(false),
+        ca_file: walk.text("ca_file", faults),
+        outbox_cap_mib: walk.number("outbox_cap_mib", 1.0..=1_000_000.0, faults),
+    };
+    walk.finish(faults);
+    Some(table)
+}

@@ -1,0 +1,174 @@
+//! From a path to a [`Config`]: reading, the built-in and local profiles, and the last good copy that
+//! `run` falls back to when the site file is broken or gone (faults CF1, CF3).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::report::{Fault, Report};
+use super::walk::error;
+use super::{Config, Profile, check, file};
+
+/// Where the state lives unless the file says otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/wattgate";
+const LAST_GOOD: &str = "last-good.toml";
+/// A site file larger than this is a mistake.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// The register maps that come with the binary. A test sees to it that none of the folder is missing.
+const BUILTIN: [(&str, &str); 3] = [
+    ("alfen-ng9.toml", include_str!("../../config/profiles/alfen-ng9.toml")),
+    ("eastron-sdm630.toml", include_str!("../../config/profiles/eastron-sdm630.toml")),
+    ("sunspec-hybrid.toml", include_str!("../../config/profiles/sunspec-hybrid.toml")),
+];
+
+/// The register maps that come with the binary, by id.
+#[must_use]
+pub fn builtin_profiles() -> BTreeMap<String, Profile> {
+    let parse = |(_, text): (&str, &str)| toml_edit::de::from_str::<Profile>(text).ok();
+    BUILTIN.into_iter().filter_map(parse).map(|profile| (profile.id.clone(), profile)).collect()
+}
+
+/// Reads and checks a site file.
+///
+/// # Errors
+/// The report with every fault, when any of them forbids using the file.
+pub fn load(path: &Path) -> Result<(Config, Report), Report> {
+    let text = read(path).map_err(|cause| unreadable(path, &cause))?;
+    from_text(path, text)
+}
+
+fn from_text(path: &Path, text: String) -> Result<(Config, Report), Report> {
+    let mut report = Report { file: path.to_owned(), text, faults: Vec::new() };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let profiles = profiles(folder, &mut report.faults);
+    let parsed = file::parse(&report.text, &mut report.faults);
+    let config = parsed.and_then(|parsed| check::check(parsed, folder, &profiles, &mut report.faults));
+    report.faults.sort_by_key(|fault| fault.at);
+    match config {
+        Some(config) if !report.has_errors() => Ok((config, report)),
+        _ => Err(report),
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > MOST_BYTES {
+        return Err(io::Error::other("larger than 4 MiB"));
+    }
+    fs::read_to_string(path)
+}
+
+fn unreadable(path: &Path, cause: &io::Error) -> Report {
+    let fault = error("WG0010", None, vec![("cause", cause.to_string())]);
+    Report { file: path.to_owned(), text: String::new(), faults: vec![fault] }
+}
+
+/// Built-in profiles, overridden by `profiles.d/*.toml` beside the site file.
+fn profiles(folder: &Path, faults: &mut Vec<Fault>) -> BTreeMap<String, Profile> {
+    let mut profiles = builtin_profiles();
+    let Ok(entries) = fs::read_dir(folder.join("profiles.d")) else {
+        return profiles;
+    };
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    paths.sort();
+    for path in paths {
+        let parsed = read(&path)
+            .map_err(|e| e.to_string())
+            .and_then(|text| toml_edit::de::from_str::<Profile>(&text).map_err(|e| e.to_string()));
+        match parsed {
+            Ok(profile) => {
+                profiles.insert(profile.id.clone(), profile);
+            }
+            Err(cause) => {
+                let values = vec![("file", path.display().to_string()), ("cause", cause)];
+                faults.push(error("WG0011", None, values));
+            }
+        }
+    }
+    profiles
+}
+
+/// A configuration that `run` can use, and where it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The text it came from.
+    pub text: String,
+    /// The file that was read: the site file, or its last good copy.
+    pub file: PathBuf,
+    /// What is wrong with the site file, where the last good copy had to serve.
+    pub fell_back: Option<Report>,
+}
+
+/// Reads the site file; when it is broken or gone, the last good copy in the state folder.
+///
+/// # Errors
+/// The report about the site file, when there is no good copy either.
+pub fn load_or_last_good(path: &Path, state: Option<&Path>) -> Result<Loaded, Report> {
+    let broken = match load(path) {
+        Ok((config, report)) => {
+            return Ok(Loaded { config, text: report.text, file: path.to_owned(), fell_back: None });
+        }
+        Err(broken) => broken,
+    };
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let state = state.map(Path::to_owned).unwrap_or_else(|| state_of(&broken.text, folder));
+    let copy = state.join(LAST_GOOD);
+    let Ok(text) = read(&copy) else {
+        return Err(broken);
+    };
+    // Relative paths in the copy still mean the site file's folder.
+    match from_text(path, text) {
+        Ok((config, report)) => {
+            Ok(Loaded { config, text: report.text, file: copy, fell_back: Some(broken) })
+        }
+        Err(_) => Err(broken),
+    }
+}
+
+/// The state folder that a file names, as far as it can be read.
+fn state_of(text: &str, folder: &Path) -> PathBuf {
+    let named = text.parse::<toml_edit::Document<String>>().ok();
+    let named = named.and_then(|doc| doc.get("paths")?.get("state")?.as_str().map(PathBuf::from));
+    folder.join(named.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE)))
+}
+
+/// Keeps the text of a configuration that works, for the day when the site file does not.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub fn keep_last_good(config: &Config, text: &str) -> io::Result<()> {
+    let path = config.state.join(LAST_GOOD);
+    if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let fresh = config.state.join("last-good.new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, &path)?;
+    File::open(&config.state)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_of_the_folder_is_built_in_and_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles");
+        let mut files: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        assert_eq!(files, BUILTIN.map(|(name, _)| name));
+        for (name, text) in BUILTIN {
+            let profile: Profile = toml_edit::de::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(format!("{}.toml", profile.id), name);
+        }
+    }
+}
