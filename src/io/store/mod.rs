@@ -1,0 +1,56 @@
+//! The memory that survives a broker outage: records on their way out, on disk until the broker has
+//! acknowledged them. `record` makes bytes, `outbox` keeps them in sled, `ring` holds them while the
+//! disk fails, `journal` is the thread that owns both and the handle to it.
+//!
+//! It does not know MQTT: topics are opaque text here, and nobody here decides what is worth keeping.
+//!
+//! What a stranger gets wrong: `Journal::append` answering `true` means "accepted", not "on disk";
+//! a record can be peeked only once it was synced (or when the disk has failed and memory is all
+//! there is).
+
+mod index;
+mod journal;
+mod keeper;
+mod outbox;
+mod place;
+mod record;
+mod ring;
+
+use std::path::PathBuf;
+
+pub use journal::Journal;
+pub use outbox::{Opened, Outbox};
+pub use record::{Class, Cursor, Damage, Record, Stored};
+
+/// What can go wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or the file system: worth trying again.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The store's own files are damaged.
+    #[error("the outbox is damaged: {0}")]
+    Damaged(String),
+    /// The folder cannot be used.
+    #[error("folder {path}: {cause}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> StoreError {
+        use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match error {
+            sled::Error::Io(cause)
+                if !matches!(cause.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
+            {
+                StoreError::Io(cause)
+            }
+            other => StoreError::Damaged(other.to_string()),
+        }
+    }
+}
