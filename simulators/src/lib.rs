@@ -1,0 +1,14 @@
+//! The hardware of a charging site, simulated on real wires: a world of physics, the registers of real
+//! devices over it, one Modbus TCP socket for each, a rendered camera, and a broker for demos.
+//!
+//! What a stranger gets wrong: this crate knows nothing of the gateway and shares no code with it.
+
+pub mod broker;
+mod camera_server;
+pub mod faults;
+mod modbus_server;
+pub mod physics;
+pub mod picture;
+pub mod registers;
+pub mod scenario;
+pub mod site;

@@ -1,0 +1,116 @@
+//! `simulators`: the hardware of a charging site on real wires, stand-alone, and pictures for training.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use simulators::scenario::Scenario;
+use simulators::{broker, picture, site};
+
+/// The hardware of a charging site, simulated on real wires.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the devices, the camera and a broker until ctrl-C.
+    Run {
+        /// Scenario file; the sunny day unless said.
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+        /// The same seed gives the same world.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How fast site time runs.
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+        /// First port of the devices.
+        #[arg(long, default_value_t = 5020)]
+        port: u16,
+    },
+    /// Draws random scenes with labels for training.
+    Render {
+        /// Where to.
+        #[arg(long)]
+        out: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+        /// The same seed gives the same pictures.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run { scenario, seed, speed, port } => run(scenario, seed, (speed, port)),
+        Command::Render { out, count, seed } => render(&out, count, seed),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("simulators: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stdout)] // a command line tool
+fn say(line: &str) {
+    println!("{line}");
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn run(scenario: Option<PathBuf>, seed: u64, (speed, port): (f64, u16)) -> Done {
+    let scenario = scenario.map_or_else(|| Ok(Scenario::sunny_day()), |path| Scenario::load(&path))?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let site = site::start(site::Options { scenario, seed, speed, port }).await?;
+        let broker = broker::start(0)?;
+        let places = site.addresses();
+        say(&format!("grid meter  SDM630   tcp://{} unit 1", places.meter));
+        for (id, address) in &places.piles {
+            say(&format!("{id}       Alfen    tcp://{address} unit 1"));
+        }
+        say(&format!("hybrid      SunSpec  tcp://{} unit 1", places.hybrid));
+        say(&format!("camera      http://{}/camera/cam1.jpg", places.http));
+        say(&format!("truth       http://{}/truth", places.http));
+        say(&format!("broker      mqtt://127.0.0.1:{broker}"));
+        tokio::signal::ctrl_c().await?;
+        Ok(())
+    })
+}
+
+fn render(out: &std::path::Path, count: usize, seed: u64) -> Done {
+    std::fs::create_dir_all(out)?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut labels = Vec::new();
+    for n in 0..count {
+        let scene = picture::random_scene(&mut rng);
+        let file = format!("{n:05}.jpg");
+        std::fs::write(out.join(&file), picture::jpeg(&scene)?)?;
+        let bay = |i: usize| {
+            let slot = &scene.slots[i];
+            serde_json::json!({"id": slot.id, "poly": scene.polygon(i), "occupied": slot.car.is_some()})
+        };
+        labels.push(serde_json::json!({
+            "file": file,
+            "bays": (0..scene.slots.len()).map(bay).collect::<Vec<_>>(),
+            "fire": scene.slots.iter().any(|slot| slot.fire > 0.0),
+            "smoke": scene.slots.iter().any(|slot| slot.smoke > 0.0),
+            "boxes": scene.hazards(),
+            "light": scene.light,
+        }));
+        if (n + 1) % 100 == 0 {
+            say(&format!("{} of {count}", n + 1));
+        }
+    }
+    std::fs::write(out.join("labels.json"), serde_json::to_string(&labels)?)?;
+    Ok(())
+}

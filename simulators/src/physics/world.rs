@@ -1,0 +1,309 @@
+//! The whole site, stepped together. The grid carries what is left: building and cars less PV and
+//! battery, on each phase.
+
+use serde::Serialize;
+
+use super::charger::{Car, Pile, PlugState};
+use super::hybrid::Hybrid;
+use crate::scenario::Scenario;
+
+/// One bay with its visitors.
+#[derive(Clone, Debug)]
+pub struct Bay {
+    /// Its id.
+    pub id: String,
+    /// The pile that serves it.
+    pub pile: Option<String>,
+    /// Whether a car stands there.
+    pub occupied: bool,
+    /// Which car it looks like; changes with every visitor.
+    pub look: u64,
+    /// Flame on the bay, 0 to 1.
+    pub fire: f64,
+    /// Smoke on the bay, 0 to 1.
+    pub smoke: f64,
+}
+
+/// What is overridden by a test or a person; `None` leaves it to the model.
+#[derive(Clone, Copy, Debug, Default)]
+struct Overrides {
+    building_w: Option<f64>,
+    pv_w: Option<f64>,
+}
+
+/// The world.
+#[derive(Clone, Debug)]
+pub struct World {
+    scenario: Scenario,
+    rng: fastrand::Rng,
+    /// Site time since the start, s.
+    pub elapsed_s: f64,
+    /// Piles.
+    pub piles: Vec<Pile>,
+    /// The hybrid inverter.
+    pub hybrid: Hybrid,
+    /// Bays.
+    pub bays: Vec<Bay>,
+    /// Voltage of each phase, V.
+    pub volts: [f64; 3],
+    /// Grid frequency, Hz.
+    pub hertz: f64,
+    /// Building load of each phase, W.
+    pub building_w: [f64; 3],
+    /// Imported and exported energy, Wh.
+    pub import_wh: f64,
+    /// Exported energy, Wh.
+    pub export_wh: f64,
+    overrides: Overrides,
+    clouds: f64,
+}
+
+/// What is true at this moment, for tests and people.
+#[derive(Clone, Debug, Serialize)]
+pub struct Truth {
+    /// Site time since the start, s.
+    pub elapsed_s: f64,
+    /// Grid power, import positive, W.
+    pub grid_w: f64,
+    /// Grid current of each phase, import positive, A.
+    pub grid_a: [f64; 3],
+    /// PV power, W.
+    pub pv_w: f64,
+    /// Battery power, discharge positive, W.
+    pub battery_w: f64,
+    /// State of charge, 0 to 1.
+    pub soc: f64,
+    /// Building load, W.
+    pub building_w: f64,
+    /// Piles.
+    pub chargers: Vec<PileTruth>,
+    /// Bays: id and whether a car stands there.
+    pub bays: Vec<(String, bool)>,
+}
+
+/// What is true of one pile.
+#[derive(Clone, Debug, Serialize)]
+pub struct PileTruth {
+    /// Its id.
+    pub id: String,
+    /// Power, W.
+    pub power_w: f64,
+    /// Current of each phase, A.
+    pub current_a: [f64; 3],
+    /// Limit in force, A.
+    pub limit_a: f64,
+    /// `A`, `B` or `C`.
+    pub state: String,
+    /// State of charge of the car, 0 to 1.
+    pub car_soc: Option<f64>,
+}
+
+impl World {
+    /// A site as the scenario starts it.
+    #[must_use]
+    pub fn new(scenario: Scenario, seed: u64) -> World {
+        let bay = |i: usize| Bay {
+            id: format!("bay{}", i + 1),
+            pile: (i < scenario.piles).then(|| format!("pile{}", i + 1)),
+            occupied: false,
+            look: i as u64,
+            fire: 0.0,
+            smoke: 0.0,
+        };
+        let mut world = World {
+            piles: (1..=scenario.piles).map(|i| Pile::new(&format!("pile{i}"))).collect(),
+            bays: (0..scenario.bays).map(bay).collect(),
+            scenario,
+            rng: fastrand::Rng::with_seed(seed),
+            elapsed_s: 0.0,
+            hybrid: Hybrid::default(),
+            volts: [230.0; 3],
+            hertz: 50.0,
+            building_w: [0.0; 3],
+            import_wh: 3_456_000.0,
+            export_wh: 1_234_000.0,
+            overrides: Overrides::default(),
+            clouds: 0.9,
+        };
+        world.step(0.001);
+        world
+    }
+
+    /// Moves on by `dt` seconds; steps longer than half a second are split.
+    pub fn step(&mut self, dt: f64) {
+        let parts = (dt / 0.5).ceil().max(1.0);
+        for _ in 0..parts as usize {
+            self.small_step(dt / parts);
+        }
+    }
+
+    fn small_step(&mut self, dt: f64) {
+        self.elapsed_s += dt;
+        self.visits();
+        self.load(dt);
+        let pv = self.sun();
+        self.hybrid.step(dt, pv);
+        let volts = self.volts;
+        for pile in &mut self.piles {
+            pile.step(dt, volts);
+        }
+        let grid = self.grid_w();
+        if grid > 0.0 {
+            self.import_wh += grid * dt / 3600.0;
+        } else {
+            self.export_wh -= grid * dt / 3600.0;
+        }
+        let sag = |i: usize| 0.02 * self.grid_phase_a(i);
+        self.volts = [231.0 - sag(0), 230.4 - sag(1), 229.8 - sag(2)];
+        self.hertz = 50.0 + 0.01 * (self.elapsed_s / 37.0).sin();
+    }
+
+    /// Cars come and go as the scenario says.
+    fn visits(&mut self) {
+        for visit in self.scenario.visits.clone() {
+            let here = self.elapsed_s >= visit.arrives_s && self.elapsed_s < visit.leaves_s;
+            let look = visit.look;
+            let Some(bay) = self.bays.iter_mut().find(|bay| bay.id == visit.bay) else {
+                continue;
+            };
+            if here && !(bay.occupied && bay.look == look) {
+                bay.occupied = true;
+                bay.look = look;
+                let car = Car {
+                    capacity_wh: visit.capacity_kwh * 1000.0,
+                    energy_wh: visit.capacity_kwh * 1000.0 * visit.soc,
+                    max_a: visit.max_a,
+                    phases: visit.phases,
+                    delay_s: 2.0,
+                };
+                let pile = bay.pile.clone();
+                if let Some(pile) = self.piles.iter_mut().find(|p| Some(&p.id) == pile.as_ref()) {
+                    pile.car = Some(car);
+                }
+            } else if !here && bay.occupied && bay.look == look {
+                bay.occupied = false;
+                let pile = bay.pile.clone();
+                if let Some(pile) = self.piles.iter_mut().find(|p| Some(&p.id) == pile.as_ref()) {
+                    pile.car = None;
+                }
+            }
+        }
+    }
+
+    /// Building load: unbalanced, slowly wandering.
+    fn load(&mut self, dt: f64) {
+        let t = self.elapsed_s;
+        let share = [0.45, 0.33, 0.22];
+        let wander = (t / 190.0).sin() * 0.12 + (t / 47.0).sin() * 0.05;
+        let total = self.overrides.building_w.unwrap_or(self.scenario.building_w * (1.0 + wander));
+        self.building_w = share.map(|share| total * share);
+        let target = if self.rng.f64() < 0.5 { 0.95 } else { 0.55 };
+        self.clouds += (target - self.clouds) * (dt / 60.0).min(1.0);
+    }
+
+    /// PV power: a sun between 6 and 18 o'clock, behind slow clouds.
+    fn sun(&self) -> f64 {
+        let hour = self.hour_of_day();
+        let height = ((hour - 6.0) / 12.0 * std::f64::consts::PI).sin().max(0.0);
+        let bright = self.scenario.pv_peak_w * height.powf(1.3) * self.clouds;
+        self.overrides.pv_w.unwrap_or(if (6.0..=18.0).contains(&hour) { bright } else { 0.0 })
+    }
+
+    /// Hour of the day, 0 to 24.
+    #[must_use]
+    pub fn hour_of_day(&self) -> f64 {
+        (self.scenario.start_hour + self.elapsed_s / 3600.0).rem_euclid(24.0)
+    }
+
+    /// Power of each phase at the grid connection, import positive, W.
+    #[must_use]
+    pub fn grid_phases_w(&self) -> [f64; 3] {
+        let ac = self.hybrid.ac_w() / 3.0;
+        std::array::from_fn(|i| {
+            let cars: f64 = self.piles.iter().map(|p| p.currents()[i] * self.volts[i]).sum();
+            self.building_w[i] + cars - ac
+        })
+    }
+
+    fn grid_phase_a(&self, i: usize) -> f64 {
+        self.grid_phases_w()[i] / self.volts[i]
+    }
+
+    /// Power at the grid connection, import positive, W.
+    #[must_use]
+    pub fn grid_w(&self) -> f64 {
+        self.grid_phases_w().iter().sum()
+    }
+
+    /// What is true now.
+    #[must_use]
+    pub fn truth(&self) -> Truth {
+        let pile = |pile: &Pile| PileTruth {
+            id: pile.id.clone(),
+            power_w: pile.currents().iter().zip(self.volts).map(|(a, v)| a * v).sum(),
+            current_a: pile.currents(),
+            limit_a: pile.limit_a(),
+            state: match pile.state() {
+                PlugState::A => "A",
+                PlugState::B => "B",
+                PlugState::C => "C",
+            }
+            .to_owned(),
+            car_soc: pile.car.as_ref().map(Car::soc),
+        };
+        Truth {
+            elapsed_s: self.elapsed_s,
+            grid_w: self.grid_w(),
+            grid_a: std::array::from_fn(|i| self.grid_phase_a(i)),
+            pv_w: self.hybrid.pv_w,
+            battery_w: self.hybrid.battery_w,
+            soc: self.hybrid.soc(),
+            building_w: self.building_w.iter().sum(),
+            chargers: self.piles.iter().map(pile).collect(),
+            bays: self.bays.iter().map(|bay| (bay.id.clone(), bay.occupied)).collect(),
+        }
+    }
+
+    /// Fixes the building load (W), or gives it back to the model.
+    pub fn set_building(&mut self, watts: Option<f64>) {
+        self.overrides.building_w = watts;
+    }
+
+    /// Fixes the PV power (W), or gives it back to the model.
+    pub fn set_pv(&mut self, watts: Option<f64>) {
+        self.overrides.pv_w = watts;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grid_is_the_balance_of_all() {
+        let mut world = World::new(Scenario::sunny_day(), 3);
+        for i in 0..5000 {
+            if i == 100 {
+                world.piles[0].write_setpoint(16.0);
+                (world.hybrid.forced_w, world.hybrid.revert_s) = (Some(-2500.0), 60.0);
+            }
+            world.step(0.2);
+            let truth = world.truth();
+            let cars: f64 = truth.chargers.iter().map(|c| c.power_w).sum();
+            let balance = truth.building_w + cars - truth.pv_w - truth.battery_w;
+            assert!((truth.grid_w - balance).abs() < 1e-6);
+            assert!((0.0..=1.0).contains(&truth.soc));
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_world() {
+        let run = |seed| {
+            let mut world = World::new(Scenario::sunny_day(), seed);
+            (0..500).for_each(|_| world.step(1.0));
+            world.truth().grid_w
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5), run(6));
+    }
+}

@@ -1,0 +1,107 @@
+//! Register maps of real devices over the physics, written by hand: this crate shares no decoder with
+//! the gateway, so that neither hides the other's mistakes.
+
+mod alfen;
+mod sdm630;
+mod sunspec_hybrid;
+
+use crate::physics::World;
+
+/// Why a request is answered with an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Exception 1: function not supported here.
+    Function,
+    /// Exception 2: no such register.
+    Address,
+    /// Exception 3: a value that cannot be.
+    Value,
+}
+
+/// Which device of the world is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Map {
+    /// The grid meter.
+    Sdm630,
+    /// The pile with this index.
+    Alfen(usize),
+    /// The hybrid inverter.
+    Hybrid,
+}
+
+impl Map {
+    /// The whole table that a read is cut from: first register and words. `noise` is the measuring
+    /// noise of the moment, about -1 to 1.
+    pub fn image(&self, world: &World, input: bool, noise: &mut dyn FnMut() -> f64) -> Vec<(u16, Vec<u16>)> {
+        match (self, input) {
+            (Map::Sdm630, true) => sdm630::image(world, noise),
+            (Map::Alfen(i), false) => alfen::image(world, *i, noise),
+            (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Writes registers.
+    ///
+    /// # Errors
+    /// The refusal that the device would answer with.
+    pub fn write(&self, world: &mut World, first: u16, words: &[u16]) -> Result<(), Refusal> {
+        match self {
+            Map::Sdm630 => Err(Refusal::Function),
+            Map::Alfen(i) => alfen::write(world, *i, first, words),
+            Map::Hybrid => sunspec_hybrid::write(world, first, words),
+        }
+    }
+}
+
+/// Cuts `count` registers from `first` out of an image.
+///
+/// # Errors
+/// [`Refusal::Address`] where any of them does not exist.
+pub fn cut(image: &[(u16, Vec<u16>)], first: u16, count: u16) -> Result<Vec<u16>, Refusal> {
+    let inside = image.iter().find_map(|(start, words)| {
+        let offset = usize::from(first.checked_sub(*start)?);
+        words.get(offset..offset + usize::from(count)).map(<[u16]>::to_vec)
+    });
+    inside.filter(|_| (1..=125).contains(&count)).ok_or(Refusal::Address)
+}
+
+/// A growing table of registers.
+#[derive(Debug, Default)]
+struct Sheet {
+    first: u16,
+    words: Vec<u16>,
+}
+
+impl Sheet {
+    fn new(first: u16, count: usize) -> Sheet {
+        Sheet { first, words: vec![0; count] }
+    }
+
+    fn put(&mut self, address: u16, values: &[u16]) {
+        let at = usize::from(address - self.first);
+        if let Some(place) = self.words.get_mut(at..at + values.len()) {
+            place.copy_from_slice(values);
+        }
+    }
+
+    fn float(&mut self, address: u16, value: f64) {
+        let bits = (value as f32).to_bits();
+        self.put(address, &[(bits >> 16) as u16, bits as u16]);
+    }
+
+    fn long(&mut self, address: u16, value: u32) {
+        self.put(address, &[(value >> 16) as u16, value as u16]);
+    }
+
+    fn text(&mut self, address: u16, count: usize, text: &str) {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(count * 2, 0);
+        let words: Vec<u16> = bytes.chunks(2).map(|b| u16::from_be_bytes([b[0], b[1]])).collect();
+        self.put(address, &words);
+    }
+
+    fn done(self) -> (u16, Vec<u16>) {
+        (self.first, self.words)
+    }
+}
