@@ -1,0 +1,228 @@
+//! The overview as topics and flat JSON: `<kind>/<id>/state` and `<kind>/<id>/meta` below
+//! `wattgate/v1/<site>`. Keys carry their unit; every state has `ts` (UTC, ms) and `q`.
+//!
+//! What a stranger gets wrong: the `ts` of a device is the time its values came off the wire, so an
+//! old value is never told with a new time; a device that was never seen has the overview's time and
+//! `q` "bad".
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::logic::decision::{BayView, CameraView, DeviceView, Overview, Quality, ZoneView};
+use crate::logic::site::Id;
+use crate::logic::vision::BayState;
+
+/// Version of the topic tree.
+const ROOT: &str = "wattgate/v1";
+
+/// Units by the ending of a key.
+const UNITS: [(&str, &str); 8] = [
+    ("_w", "W"),
+    ("_a", "A"),
+    ("_v", "V"),
+    ("_hz", "Hz"),
+    ("_kwh", "kWh"),
+    ("_pct", "%"),
+    ("_ms", "ms"),
+    ("_s", "s"),
+];
+
+/// The newest of one topic.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct State {
+    /// Below the site, e.g. `charger/pile1/state`.
+    pub topic: String,
+    pub ts: DateTime<Utc>,
+    /// Everything but `ts`.
+    pub body: Map<String, Value>,
+}
+
+impl State {
+    pub fn payload(&self) -> Vec<u8> {
+        with_ts(self.ts, self.body.clone())
+    }
+}
+
+/// The topic below the site's root.
+pub(super) fn absolute(site: &Id, relative: &str) -> String {
+    format!("{ROOT}/{site}/{relative}")
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub(super) fn stamp(ts: DateTime<Utc>) -> String {
+    ts.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// A JSON object with `ts`.
+pub(super) fn with_ts(ts: DateTime<Utc>, mut body: Map<String, Value>) -> Vec<u8> {
+    body.insert("ts".to_owned(), json!(stamp(ts)));
+    Value::Object(body).to_string().into_bytes()
+}
+
+/// Every state of the site.
+pub(super) fn states(overview: &Overview) -> Vec<State> {
+    let mut states = vec![grid(overview), gateway(overview)];
+    states.extend(overview.devices.iter().map(|device| device_state(overview, device)));
+    states.extend(overview.bays.iter().map(|bay| bay_state(overview, bay)));
+    states.extend(overview.zones.iter().map(|zone| zone_state(overview, zone)));
+    states.extend(overview.cameras.iter().map(|camera| camera_state(overview, camera)));
+    states
+}
+
+/// Name and units of every topic: relative topic and content.
+pub(super) fn metas(overview: &Overview, states: &[State]) -> Vec<(String, Value)> {
+    let names = overview.devices.iter().map(|d| (d.kind.as_str(), &d.id, d.name.as_str()));
+    let names = names.chain(overview.bays.iter().map(|b| ("bay", &b.id, b.name.as_str())));
+    let names = names.chain(overview.cameras.iter().map(|c| ("camera", &c.id, c.name.as_str())));
+    let names: std::collections::BTreeMap<String, &str> =
+        names.map(|(kind, id, name)| (format!("{kind}/{id}"), name)).collect();
+    let meta = |state: &State| {
+        let place = state.topic.trim_end_matches("/state");
+        let name = names.get(place).copied().unwrap_or(match place {
+            "grid/main" | "gateway/main" => overview.name.as_str(),
+            other => other.rsplit('/').next().unwrap_or(other),
+        });
+        let units: Map<String, Value> = state
+            .body
+            .keys()
+            .filter_map(|key| unit(key).map(|unit| (key.clone(), json!(unit))))
+            .collect();
+        (format!("{place}/meta"), json!({ "name": name, "units": units }))
+    };
+    states.iter().map(meta).collect()
+}
+
+fn unit(key: &str) -> Option<&'static str> {
+    UNITS.iter().find(|(ending, _)| key.ends_with(ending)).map(|(_, unit)| *unit)
+}
+
+fn object(pairs: Value) -> Map<String, Value> {
+    match pairs {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn grid(o: &Overview) -> State {
+    let meter = o.devices.iter().find(|device| device.kind == "meter");
+    let body = json!({
+        "q": meter.map_or(Quality::Bad, |meter| meter.q),
+        "power_w": o.grid_w,
+        "headroom_a": o.headroom_a,
+        "limit_l1_a": o.limit_a[0],
+        "limit_l2_a": o.limit_a[1],
+        "limit_l3_a": o.limit_a[2],
+        "pv_w": o.pv_w,
+        "battery_w": o.battery_w,
+        "soc_pct": o.soc_pct,
+        "chargers_w": o.chargers_w,
+        "other_w": o.other_w,
+    });
+    let ts = meter.and_then(|meter| meter.ts).unwrap_or(o.ts);
+    State { topic: "grid/main/state".to_owned(), ts, body: object(body) }
+}
+
+fn gateway(o: &Overview) -> State {
+    let body = json!({
+        "q": Quality::Good,
+        "mode": o.mode,
+        "writing": o.writing,
+        "not_writing": o.not_writing,
+        "sequence": o.sequence,
+    });
+    State { topic: "gateway/main/state".to_owned(), ts: o.ts, body: object(body) }
+}
+
+fn device_state(o: &Overview, device: &DeviceView) -> State {
+    let mut body: Map<String, Value> = device.values.clone().into_iter().collect();
+    body.insert("q".to_owned(), json!(device.q));
+    if let Some(setpoint) = &device.setpoint {
+        if let Some(amps) = setpoint.current_a {
+            body.insert("setpoint_a".to_owned(), json!(amps));
+        }
+        if let Some(watts) = setpoint.power_w {
+            body.insert("setpoint_w".to_owned(), json!(watts));
+        }
+        body.insert("reason".to_owned(), json!(setpoint.reason));
+        if let Some(about) = &setpoint.about {
+            body.insert("reason_about".to_owned(), json!(about));
+        }
+    }
+    let topic = format!("{}/{}/state", device.kind, device.id);
+    State { topic, ts: device.ts.unwrap_or(o.ts), body }
+}
+
+fn bay_state(o: &Overview, bay: &BayView) -> State {
+    let seen = if bay.state == BayState::Unknown { Quality::Bad } else { Quality::Good };
+    let body = json!({
+        "q": seen,
+        "occupancy": bay.state,
+        "charging": bay.charging,
+        "charger": bay.charger,
+        "camera": bay.camera,
+        "score": bay.score,
+    });
+    State { topic: format!("bay/{}/state", bay.id), ts: o.ts, body: object(body) }
+}
+
+fn zone_state(o: &Overview, zone: &ZoneView) -> State {
+    let body = json!({
+        "q": if zone.fault { Quality::Bad } else { Quality::Good },
+        "level": zone.level,
+        "fault": zone.fault,
+        "since": zone.since.map(stamp),
+    });
+    State { topic: format!("zone/{}/state", zone.id), ts: o.ts, body: object(body) }
+}
+
+fn camera_state(o: &Overview, camera: &CameraView) -> State {
+    let blind = camera.fault.is_some() || camera.ts.is_none();
+    let body = json!({
+        "q": if blind { Quality::Bad } else { Quality::Good },
+        "fire": camera.fire,
+        "smoke": camera.smoke,
+        "verdict": camera.verdict,
+        "cpu_ms": camera.cpu_ms,
+        "fault": camera.fault,
+    });
+    let topic = format!("camera/{}/state", camera.id);
+    State { topic, ts: camera.ts.unwrap_or(o.ts), body: object(body) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A small site, fixed: one of each.
+    pub(in crate::io::mqtt) fn overview() -> Overview {
+        let text = include_str!("../../../tests/golden/mqtt/overview.json");
+        serde_json::from_str(text).expect("golden overview")
+    }
+
+    #[test]
+    fn the_tree_is_as_stored() {
+        let overview = overview();
+        let states = states(&overview);
+        let mut told: Vec<(String, Value)> = states
+            .iter()
+            .map(|state| (state.topic.clone(), serde_json::from_slice(&state.payload()).unwrap()))
+            .collect();
+        told.extend(metas(&overview, &states));
+        let lines: Vec<String> = told
+            .iter()
+            .map(|(topic, payload)| format!("{} {payload}", absolute(&overview.site, topic)))
+            .collect();
+        let stored = include_str!("../../../tests/golden/mqtt/topics.txt");
+        let stored: Vec<&str> = stored.lines().collect();
+        assert_eq!(lines, stored, "\n{}\n", lines.join("\n"));
+    }
+
+    #[test]
+    fn units_come_from_the_ending() {
+        let table = [("power_w", Some("W")), ("import_kwh", Some("kWh")), ("cpu_ms", Some("ms"))];
+        for (key, expected) in table.into_iter().chain([("lease_s", Some("s")), ("vehicle", None)])
+        {
+            assert_eq!(unit(key), expected, "{key}");
+        }
+    }
+}
