@@ -1,0 +1,184 @@
+//! From pixels to the numbers a net wants, exactly as `models/train/augment.py` does it.
+//!
+//! What a stranger gets wrong: the bay's crop is not a box. The polygon is warped to the inner
+//! rectangle of a square with 15 % context on each side, every output pixel is the mean of 2x2 bilinear
+//! taps at half-pixel centres, edges are replicated, and a fourth channel marks the polygon.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::io::camera::Frame;
+
+/// Context on each side, in sides of the polygon.
+const CONTEXT: f64 = 0.15;
+const MEAN: f32 = 0.5;
+const STD: f32 = 0.25;
+
+fn normalise(value: f32) -> f32 {
+    (value / 255.0 - MEAN) / STD
+}
+
+/// First and last edge of the polygon's rectangle inside a square of `side` pixels.
+fn inner(side: usize) -> (f64, f64) {
+    let margin = CONTEXT / (1.0 + 2.0 * CONTEXT);
+    (side as f64 * margin, side as f64 * (1.0 - margin))
+}
+
+/// Four corners in pixels: the polygon itself if it has four points, else its bounding box.
+fn corners(polygon: &[[f64; 2]], width: f64, height: f64) -> [[f64; 2]; 4] {
+    if let Ok(four) = <[[f64; 2]; 4]>::try_from(polygon) {
+        return four.map(|[x, y]| [x * width, y * height]);
+    }
+    let low = |k: usize| polygon.iter().map(|p| p[k]).fold(f64::MAX, f64::min);
+    let high = |k: usize| polygon.iter().map(|p| p[k]).fold(f64::MIN, f64::max);
+    let (left, top, right, bottom) = (low(0) * width, low(1) * height, high(0) * width, high(1) * height);
+    [[left, top], [right, top], [right, bottom], [left, bottom]]
+}
+
+/// The homography that maps the square's inner rectangle to four corners; row by row, the last is 1.
+/// Nothing where the corners lie on a line.
+fn homography(corners: [[f64; 2]; 4], side: usize) -> Option<[f64; 9]> {
+    let (low, high) = inner(side);
+    let square = [[low, low], [high, low], [high, high], [low, high]];
+    let mut rows = [[0.0; 9]; 8];
+    for (i, ([u, v], [x, y])) in square.into_iter().zip(corners).enumerate() {
+        rows[i] = [u, v, 1.0, 0.0, 0.0, 0.0, -u * x, -v * x, x];
+        rows[i + 4] = [0.0, 0.0, 0.0, u, v, 1.0, -u * y, -v * y, y];
+    }
+    for column in 0..8 {
+        let largest = |a: &usize, b: &usize| rows[*a][column].abs().total_cmp(&rows[*b][column].abs());
+        let pivot = (column..8).max_by(largest)?;
+        rows.swap(column, pivot);
+        if rows[column][column].abs() < 1e-12 {
+            return None;
+        }
+        let lead = rows[column];
+        for (i, row) in rows.iter_mut().enumerate() {
+            if i != column {
+                let factor = row[column] / lead[column];
+                for (value, lead) in row.iter_mut().zip(lead) {
+                    *value -= factor * lead;
+                }
+            }
+        }
+    }
+    let mut map = [1.0; 9];
+    for (i, row) in rows.iter().enumerate() {
+        map[i] = row[8] / row[i];
+    }
+    Some(map)
+}
+
+/// The bay's crop as `[4][side][side]`, normalised. Nothing where the polygon has no area.
+#[must_use]
+pub fn bay_crop(frame: &Frame, polygon: &[[f64; 2]], side: usize) -> Option<Vec<f32>> {
+    let map = homography(corners(polygon, frame.width as f64, frame.height as f64), side)?;
+    let plane = side * side;
+    let mut out = vec![0.0f32; 4 * plane];
+    let (low, high) = inner(side);
+    let inside = |at: usize| (low..high).contains(&(at as f64 + 0.5));
+    for row in 0..side {
+        for column in 0..side {
+            let mut sum = [0.0f32; 3];
+            for (down, right) in [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)] {
+                let (u, v) = (column as f64 + right, row as f64 + down);
+                let w = map[6] * u + map[7] * v + map[8];
+                let x = (map[0] * u + map[1] * v + map[2]) / w;
+                let y = (map[3] * u + map[4] * v + map[5]) / w;
+                let tap = bilinear(frame, x, y);
+                sum.iter_mut().zip(tap).for_each(|(sum, tap)| *sum += tap);
+            }
+            let at = row * side + column;
+            for (channel, sum) in sum.into_iter().enumerate() {
+                out[channel * plane + at] = normalise(sum / 4.0);
+            }
+            out[3 * plane + at] = if inside(row) && inside(column) { 1.0 } else { 0.0 };
+        }
+    }
+    Some(out)
+}
+
+/// A pixel between pixels; x and y in pixels with the first centre at 0.5.
+fn bilinear(frame: &Frame, x: f64, y: f64) -> [f32; 3] {
+    let clamp = |v: f64, size: usize| (v - 0.5).clamp(0.0, size as f64 - 1.0);
+    let (x, y) = (clamp(x, frame.width), clamp(y, frame.height));
+    let (left, top) = (x as usize, y as usize);
+    let (right, bottom) = ((left + 1).min(frame.width - 1), (top + 1).min(frame.height - 1));
+    let (fx, fy) = ((x - left as f64) as f32, (y - top as f64) as f32);
+    let at = |column: usize, row: usize, k: usize| f32::from(frame.rgb[(row * frame.width + column) * 3 + k]);
+    std::array::from_fn(|k| {
+        let upper = at(left, top, k) * (1.0 - fx) + at(right, top, k) * fx;
+        let lower = at(left, bottom, k) * (1.0 - fx) + at(right, bottom, k) * fx;
+        upper * (1.0 - fy) + lower * fy
+    })
+}
+
+/// A part of the frame (shares: left, top, width, height) stretched to a square of `side` pixels, as
+/// `[3][side][side]`, normalised. Nothing where the part is empty.
+#[must_use]
+pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
+    let [left, top, width, height] = part;
+    let (w, h) = (frame.width as f64, frame.height as f64);
+    let source =
+        ImageRef::new(frame.width as u32, frame.height as u32, &frame.rgb, PixelType::U8x3).ok()?;
+    let mut target = Image::new(side as u32, side as u32, PixelType::U8x3);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        .crop(left * w, top * h, width * w, height * h);
+    Resizer::new().resize(&source, &mut target, &options).ok()?;
+    let pixels = target.buffer();
+    let plane = side * side;
+    let mut out = vec![0.0f32; 3 * plane];
+    for (at, pixel) in pixels.chunks_exact(3).enumerate() {
+        for (channel, &value) in pixel.iter().enumerate() {
+            out[channel * plane + at] = normalise(f32::from(value));
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gradient(width: usize, height: usize) -> Frame {
+        let pixel = |i: usize| [(i % width) as u8, (i / width) as u8, 100];
+        Frame { rgb: (0..width * height).flat_map(pixel).collect(), width, height }
+    }
+
+    #[test]
+    fn corners_map_to_corners() {
+        let quad = [[10.0, 20.0], [90.0, 25.0], [80.0, 70.0], [5.0, 60.0]];
+        let map = homography(quad, 64).unwrap();
+        let (low, high) = inner(64);
+        for ([u, v], [x, y]) in [[low, low], [high, low], [high, high], [low, high]].into_iter().zip(quad) {
+            let w = map[6] * u + map[7] * v + map[8];
+            assert!(((map[0] * u + map[1] * v + map[2]) / w - x).abs() < 1e-9);
+            assert!(((map[3] * u + map[4] * v + map[5]) / w - y).abs() < 1e-9);
+        }
+        assert!(homography([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], 64).is_none());
+    }
+
+    #[test]
+    fn an_axis_aligned_bay_is_a_plain_resize() {
+        let frame = gradient(200, 200);
+        let polygon = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]];
+        let crop = bay_crop(&frame, &polygon, 64).unwrap();
+        let middle = crop[32 * 64 + 32];
+        assert!((middle - normalise(100.0)).abs() < 0.05, "{middle}");
+        let (low, high) = inner(64);
+        let edge = |at: f64| crop[32 * 64 + at.round() as usize];
+        assert!((edge(low) - normalise(50.0)).abs() < 0.05);
+        assert!((edge(high) - normalise(150.0)).abs() < 0.05);
+        let marked = crop[3 * 64 * 64..].iter().filter(|v| **v == 1.0).count();
+        assert_eq!(marked, 50 * 50);
+    }
+
+    #[test]
+    fn a_square_keeps_flat_colour() {
+        let frame = gradient(64, 48);
+        let part = square(&frame, [0.0, 0.0, 1.0, 1.0], 16).unwrap();
+        assert!((part[2 * 256 + 40] - normalise(100.0)).abs() < 0.02);
+        assert!(square(&frame, [0.0, 0.0, 2.0, 1.0], 16).is_none());
+    }
+}
