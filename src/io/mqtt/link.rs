@@ -46,7 +46,7 @@ pub(super) async fn run(
         pause = (pause * 2).min(longest);
         tokio::select! {
             () = tokio::time::sleep(jittered.min(longest)) => {}
-            _ = shutdown.wait_for(|stop| *stop) => return,
+            () = super::stopped(&mut shutdown) => return,
         }
     }
 }

@@ -116,3 +116,8 @@ pub async fn run_with(options: Uplink, limits: Limits, shutdown: watch::Receiver
     let sessions = link::run(&options, limits, flowing, shutdown);
     tokio::join!(recorder, sessions);
 }
+
+/// Waits for the stop of the gateway, or for the end of whoever could ask for it.
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -38,7 +38,7 @@ pub(super) async fn run(
         tokio::select! {
             changed = overviews.changed() => if changed.is_err() { break },
             changed = flows.changed() => if changed.is_err() { break },
-            _ = shutdown.wait_for(|stop| *stop) => break,
+            () = super::stopped(&mut shutdown) => break,
         }
         let newest = overviews.borrow_and_update().clone();
         let flowing = *flows.borrow_and_update();

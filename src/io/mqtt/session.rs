@@ -158,7 +158,7 @@ impl Session<'_> {
                     self.history.look_again();
                 }
                 records = self.history.answer() => self.history.take_in(records),
-                _ = shutdown.wait_for(|stop| *stop) => return self.say_goodbye(poll).await,
+                () = super::stopped(shutdown) => return self.say_goodbye(poll).await,
                 () = tokio::time::sleep(turn) => {}
             }
             let now = self.wall.now().uptime;
