@@ -5,249 +5,23 @@
 //! What a stranger gets wrong: between gateway and broker stands a relay of the test, so that a
 //! watcher can subscribe to a restarted broker before the gateway is let through.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod rig;
+
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use rig::{
+    Broker, Gateway, Relay, Watcher, certificates, config, fake_broker, free_port, overview, quick,
+    record, within,
+};
 use wattgate::config::MqttConfig;
 use wattgate::io::clock::Clock;
-use wattgate::io::mqtt::{self, Limits, Uplink};
-use wattgate::io::store::{Class, Journal, Record};
-use wattgate::logic::decision::{LinkView, Overview};
-use wattgate::logic::site::Id;
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what}: not within {PATIENCE:?}"),
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A mosquitto of our own.
-struct Broker(Child);
-
-impl Broker {
-    fn start(folder: &Path, port: u16, more: &str) -> Broker {
-        let file = folder.join(format!("mosquitto-{port}.conf"));
-        let text = format!(
-            "listener {port} 127.0.0.1\nuser root\npersistence false\nmax_queued_messages 0\n\
-             log_dest stderr\nlog_type information\nlog_type error\n{more}\n"
-        );
-        std::fs::write(&file, text).unwrap();
-        let mut child = Command::new("/usr/sbin/mosquitto")
-            .arg("-c")
-            .arg(&file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("mosquitto is installed");
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut seen = Vec::new();
-        while !seen.last().is_some_and(|line: &String| line.contains("running")) {
-            seen.push(log.next().unwrap_or_else(|| panic!("mosquitto ended: {seen:?}")).unwrap());
-        }
-        std::thread::spawn(move || log.for_each(drop));
-        Broker(child)
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Lets the gateway through to the broker while it lives.
-struct Relay(JoinHandle<()>);
-
-impl Relay {
-    async fn open(from: u16, to: u16) -> Relay {
-        let listener = TcpListener::bind(("127.0.0.1", from)).await.unwrap();
-        Relay(tokio::spawn(async move {
-            let mut ways = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                ways.spawn(async move {
-                    let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await else { return };
-                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-                });
-            }
-        }))
-    }
-
-    async fn close(self) {
-        self.0.abort();
-        let _ = self.0.await;
-    }
-}
-
-struct Told {
-    topic: String,
-    payload: Vec<u8>,
-    retain: bool,
-}
-
-impl Told {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.payload).unwrap()
-    }
-}
-
-/// Somebody who listens.
-struct Watcher {
-    told: mpsc::UnboundedReceiver<Told>,
-    /// What came while something else was waited for.
-    passed: Vec<Told>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Watcher {
-    /// Subscribed when this returns.
-    async fn of(port: u16, filter: &str, login: Option<(&str, &str)>) -> Watcher {
-        let mut options =
-            MqttOptions::new(format!("watcher-{}", fastrand::u32(..)), "127.0.0.1", port);
-        options.set_max_packet_size(1 << 20, 1 << 20).set_keep_alive(Duration::from_secs(30));
-        if let Some((name, password)) = login {
-            options.set_credentials(name, password);
-        }
-        let (client, mut events) = AsyncClient::new(options, 10);
-        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
-        within("subscription", async {
-            while !matches!(events.poll().await.unwrap(), Event::Incoming(Incoming::SubAck(_))) {}
-        })
-        .await;
-        let (sender, told) = mpsc::unbounded_channel();
-        let task = tokio::spawn(async move {
-            let _client = client;
-            while let Ok(event) = events.poll().await {
-                if let Event::Incoming(Incoming::Publish(p)) = event {
-                    let told =
-                        Told { topic: p.topic, payload: p.payload.to_vec(), retain: p.retain };
-                    let _ = sender.send(told);
-                }
-            }
-        });
-        Watcher { told, passed: Vec::new(), task }
-    }
-
-    async fn next(&mut self) -> Told {
-        within("a message", self.told.recv()).await.expect("the watcher lives")
-    }
-
-    async fn until(&mut self, topic: &str, mut wanted: impl FnMut(&Told) -> bool) -> Told {
-        let mut fits = |told: &Told| told.topic == topic && wanted(told);
-        if let Some(at) = self.passed.iter().position(&mut fits) {
-            return self.passed.remove(at);
-        }
-        loop {
-            let told = within(topic, self.told.recv()).await.expect("the watcher lives");
-            if fits(&told) {
-                return told;
-            }
-            self.passed.push(told);
-        }
-    }
-}
-
-/// A gateway's uplink with a state folder of its own.
-struct Gateway {
-    folder: tempfile::TempDir,
-    journal: Journal,
-    overview: watch::Sender<Option<Arc<Overview>>>,
-    link: watch::Receiver<LinkView>,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
-
-impl Gateway {
-    fn start(config: MqttConfig, limits: Limits) -> Gateway {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::start(folder.path(), 64 << 20, Clock::real()).unwrap();
-        let (overview, newest) = watch::channel(None);
-        let (link_sender, link) = watch::channel(LinkView::default());
-        let (stop, stopped) = watch::channel(false);
-        let uplink = Uplink {
-            config,
-            site: Id::try_from("depot").unwrap(),
-            journal: journal.clone(),
-            overview: newest,
-            link: link_sender,
-            clock: Clock::real(),
-        };
-        let task = tokio::spawn(mqtt::run_with(uplink, limits, stopped));
-        Gateway { folder, journal, overview, link, stop, task }
-    }
-
-    async fn linked(&mut self, what: &str, wanted: impl FnMut(&LinkView) -> bool) -> LinkView {
-        within(what, self.link.wait_for(wanted)).await.unwrap().clone()
-    }
-
-    async fn outbox(&self, records: u64) {
-        let mut view = self.journal.view();
-        within("the outbox", view.wait_for(|view| view.records == records)).await.unwrap();
-    }
-
-    async fn end(self) {
-        self.stop.send_replace(true);
-        within("the goodbye", self.task).await.unwrap();
-        self.journal.stop();
-        drop(self.folder);
-    }
-}
-
-fn config(port: u16) -> MqttConfig {
-    MqttConfig {
-        host: "127.0.0.1".to_owned(),
-        port,
-        client_id: "depot".to_owned(),
-        username: None,
-        password_file: None,
-        allow_plaintext: true,
-        ca_file: None,
-        outbox_cap_mib: 64,
-    }
-}
-
-fn quick() -> Limits {
-    let back_off = (Duration::from_millis(50), Duration::from_millis(200));
-    Limits { back_off, refused_back_off: Duration::from_millis(500), ..Limits::default() }
-}
-
-fn overview() -> Overview {
-    serde_json::from_str(include_str!("../golden/mqtt/overview.json")).unwrap()
-}
-
-fn record(n: u64, size: usize) -> Record {
-    let ts: DateTime<Utc> = "2026-05-04T10:00:00Z".parse().unwrap();
-    let payload = format!("{{\"n\":{n},\"fill\":\"{}\"}}", "x".repeat(size)).into_bytes();
-    Record {
-        topic: "charger/pile1/state".to_owned(),
-        ts: ts + chrono::Duration::milliseconds(n as i64),
-        class: Class::C,
-        payload,
-    }
-}
+use wattgate::io::mqtt::Limits;
+use wattgate::io::store::Record;
+use wattgate::logic::decision::LinkView;
 
 #[tokio::test]
 async fn states_are_retained_and_the_last_will_tells_of_a_kill() {
@@ -344,58 +118,6 @@ async fn telemetry_goes_to_history_while_nothing_stands_and_goodbye_says_offline
     assert!(!bye.retain, "told live, on the way out");
 }
 
-/// A CA and a certificate for 127.0.0.1, made on the spot.
-fn certificates(folder: &Path) -> (PathBuf, String) {
-    let openssl = |arguments: &[&str]| {
-        let done = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    std::fs::write(folder.join("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost").unwrap();
-    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-    let mut ca = vec![
-        "req",
-        "-x509",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=Site CA",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.pem",
-    ];
-    ca.extend(curve);
-    openssl(&ca);
-    let mut request =
-        vec!["req", "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.csr"];
-    request.extend(curve);
-    openssl(&request);
-    openssl(&[
-        "x509",
-        "-req",
-        "-in",
-        "broker.csr",
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-days",
-        "2",
-        "-extfile",
-        "san",
-        "-out",
-        "broker.pem",
-    ]);
-    let at = |name: &str| folder.join(name).display().to_string();
-    let lines = format!(
-        "allow_anonymous true\ncertfile {}\nkeyfile {}",
-        at("broker.pem"),
-        at("broker.key")
-    );
-    (folder.join("ca.pem"), lines)
-}
-
 #[tokio::test]
 async fn tls_with_the_sites_own_authority_and_words_when_it_is_another() {
     let home = tempfile::tempdir().unwrap();
@@ -464,30 +186,6 @@ async fn a_message_that_the_broker_does_not_take_stays_and_is_told() {
     assert!(link.connected);
     gateway.outbox(1).await;
     gateway.end().await;
-}
-
-/// A broker that lets everybody in and then says nothing but, if asked to, the answer given.
-async fn fake_broker(connack: &'static [u8]) -> (u16, mpsc::UnboundedReceiver<u8>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (versions, seen) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let versions = versions.clone();
-            tokio::spawn(async move {
-                let mut bytes = [0u8; 4096];
-                let Ok(count) = stream.read(&mut bytes).await else { return };
-                // Fixed header, its length (one or two bytes), "MQTT", then the version.
-                let name = bytes[..count].windows(4).position(|four| four == b"MQTT");
-                let version = name.map_or(0, |at| bytes[at + 4]);
-                let _ = versions.send(version);
-                let answer: &[u8] = if version == 4 { &[0x20, 2, 0, 0] } else { connack };
-                let _ = stream.write_all(answer).await;
-                while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
-            });
-        }
-    });
-    (port, seen)
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ impl History {
         self.allowance = (self.allowance + passed * self.per_s).min(BURST);
         if self.queue.is_empty() && self.asked.is_none() && self.more {
             self.asked = self.journal.ask(self.cursor, BATCH);
+            self.more = self.asked.is_none();
         }
         if self.allowance < 1.0 {
             return None;
@@ -89,7 +90,7 @@ impl History {
 
     pub fn take_in(&mut self, records: Vec<Stored>) {
         self.asked = None;
-        self.more = records.len() >= BATCH;
+        self.more |= records.len() >= BATCH;
         for record in &records {
             self.cursor.pass(record);
         }

@@ -270,8 +270,11 @@ impl Session<'_> {
             }
             return;
         }
+        let topic = message.topic.clone();
         if self.client.publish(message) {
             self.window.hand_over(token, now);
+        } else {
+            tracing::warn!(%topic, "the client did not take a message");
         }
     }
 
