@@ -44,8 +44,6 @@ pub struct RunOptions {
     pub config: PathBuf,
     /// How fast site time runs; 1 but for simulated sites.
     pub speed: f64,
-    /// With a broken site file and no good copy: page and reading only, instead of exit 78.
-    pub safe_mode: bool,
     /// State folder instead of the configured one.
     pub state: Option<PathBuf>,
     /// Stop when standard input ends (the demo's child).
@@ -101,7 +99,10 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
         .map_err(RunError::Config)?;
     if let Some(report) = &loaded.fell_back {
-        tracing::error!(faults = report.faults.len(), "site file is broken: running on the last good copy");
+        tracing::error!(
+            faults = report.faults.len(),
+            "site file is broken: running on the last good copy"
+        );
     }
     let mut config = loaded.config;
     if let Some(state) = &options.state {
@@ -283,7 +284,8 @@ impl Mind {
             }
             if now.uptime >= next.uptime {
                 // Missed ticks are skipped, not queued.
-                next = if next.age_at(now) > PERIOD { now.after(PERIOD) } else { next.after(PERIOD) };
+                next =
+                    if next.age_at(now) > PERIOD { now.after(PERIOD) } else { next.after(PERIOD) };
             }
             self.decide();
         }

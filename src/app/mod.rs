@@ -7,6 +7,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod look;
+mod messages;
 mod shutdown;
 mod uplink;
 pub mod vision;

@@ -77,7 +77,6 @@ pub struct ZoneTable {
 /// `[[camera]]`.
 #[derive(Clone, Debug)]
 pub struct CameraTable {
-    pub at: Option<usize>,
     pub id: Option<At<String>>,
     pub name: Option<String>,
     pub snapshot: Option<At<String>>,
@@ -238,7 +237,11 @@ fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
         Ok(value) if array.len() == 3 => Some(At { value, at }),
         _ => {
             let wanted = "number, or list of three numbers from 0 to 5000".to_owned();
-            faults.push(error("WG0004", at, vec![("key", "limit_a".to_owned()), ("wanted", wanted)]));
+            faults.push(error(
+                "WG0004",
+                at,
+                vec![("key", "limit_a".to_owned()), ("wanted", wanted)],
+            ));
             None
         }
     }
@@ -288,7 +291,8 @@ fn polygon(walk: &mut Walk<'_>, faults: &mut Faults) -> At<Vec<[f64; 2]>> {
         let numbers: Vec<f64> = pair.iter().filter_map(number).collect();
         <[f64; 2]>::try_from(numbers).ok().filter(|_| pair.len() == 2)
     };
-    let points: Option<Vec<[f64; 2]>> = array.map(|a| a.iter().map(point).collect()).unwrap_or(None);
+    let points: Option<Vec<[f64; 2]>> =
+        array.map(|a| a.iter().map(point).collect()).unwrap_or(None);
     if item.is_some() && points.is_none() {
         let wanted = "list of points [[x, y], ...]".to_owned();
         faults.push(error("WG0004", at, vec![("key", "polygon".to_owned()), ("wanted", wanted)]));
@@ -312,7 +316,6 @@ fn zone(mut walk: Walk<'_>, faults: &mut Faults) -> ZoneTable {
 
 fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
     let table = CameraTable {
-        at: walk.at(),
         id: needed_at(&mut walk, "id", faults),
         name: walk.text("name", faults),
         snapshot: needed_at(&mut walk, "snapshot", faults),

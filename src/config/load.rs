@@ -44,7 +44,8 @@ fn from_text(path: &Path, text: String) -> Result<(Config, Report), Report> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let profiles = profiles(folder, &mut report.faults);
     let parsed = file::parse(&report.text, &mut report.faults);
-    let config = parsed.and_then(|parsed| check::check(parsed, folder, &profiles, &mut report.faults));
+    let config =
+        parsed.and_then(|parsed| check::check(parsed, folder, &profiles, &mut report.faults));
     report.faults.sort_by_key(|fault| fault.at);
     match config {
         Some(config) if !report.has_errors() => Ok((config, report)),
@@ -110,7 +111,12 @@ pub struct Loaded {
 pub fn load_or_last_good(path: &Path, state: Option<&Path>) -> Result<Loaded, Report> {
     let broken = match load(path) {
         Ok((config, report)) => {
-            return Ok(Loaded { config, text: report.text, file: path.to_owned(), fell_back: None });
+            return Ok(Loaded {
+                config,
+                text: report.text,
+                file: path.to_owned(),
+                fell_back: None,
+            });
         }
         Err(broken) => broken,
     };
@@ -167,7 +173,8 @@ mod tests {
         files.sort();
         assert_eq!(files, BUILTIN.map(|(name, _)| name));
         for (name, text) in BUILTIN {
-            let profile: Profile = toml_edit::de::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let profile: Profile =
+                toml_edit::de::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(format!("{}.toml", profile.id), name);
         }
     }

@@ -15,6 +15,7 @@ mod walk;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use check::models_beside;
 pub use load::{Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
 pub use profile::{Point, Profile, ProfileKind, SetpointRecipe, Table, ValueType, WordOrder};
 pub use report::{Fault, Report, Severity};

@@ -85,12 +85,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A text that must be there.
-    pub fn needed_text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
-        self.needed(key, faults);
-        self.text(key, faults)
-    }
-
     /// Reports a key that is missing.
     pub fn needed(&mut self, key: &'static str, faults: &mut Faults) {
         if self.item(key).is_none() {
@@ -136,7 +130,11 @@ impl<'a> Walk<'a> {
     }
 
     /// A list of texts, each with its place; empty where there is none.
-    pub fn texts(&mut self, key: &'static str, faults: &mut Faults) -> Vec<(String, Option<usize>)> {
+    pub fn texts(
+        &mut self,
+        key: &'static str,
+        faults: &mut Faults,
+    ) -> Vec<(String, Option<usize>)> {
         let Some((value, at)) = self.value(key) else {
             return Vec::new();
         };
@@ -169,11 +167,7 @@ impl<'a> Walk<'a> {
 }
 
 /// A fault that forbids using the file.
-pub fn error(
-    code: &'static str,
-    at: Option<usize>,
-    values: Vec<(&'static str, String)>,
-) -> Fault {
+pub fn error(code: &'static str, at: Option<usize>, values: Vec<(&'static str, String)>) -> Fault {
     Fault { severity: Severity::Error, code, at, values, nearest: None }
 }
 

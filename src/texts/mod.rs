@@ -65,9 +65,8 @@ pub fn text(lang: Lang, key: &str) -> &str {
 /// The text of a key with its `{name}` places filled.
 #[must_use]
 pub fn fill(lang: Lang, key: &str, values: &[(&str, String)]) -> String {
-    let place = |text: String, (name, value): &(&str, String)| {
-        text.replace(&format!("{{{name}}}"), value)
-    };
+    let place =
+        |text: String, (name, value): &(&str, String)| text.replace(&format!("{{{name}}}"), value);
     values.iter().fold(text(lang, key).to_owned(), place)
 }
 

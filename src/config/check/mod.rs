@@ -27,9 +27,11 @@ pub fn check(
     let mode = mode(file.site.mode.as_ref(), faults);
     let limits = limits(&file, faults);
     let devices = devices::check(&file.devices, profiles, faults);
-    let meter = file.grid.meter.as_ref().and_then(|meter| {
-        devices::reference(meter, &devices.meters, "meter", faults)
-    });
+    let meter = file
+        .grid
+        .meter
+        .as_ref()
+        .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
     if let Some(limits) = &limits {
         devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
@@ -121,7 +123,10 @@ fn broker(
     Some(MqttConfig {
         host: host.value.clone(),
         port: table.port.unwrap_or(default_port) as u16,
-        client_id: table.client_id.clone().unwrap_or_else(|| format!("wattgate-{}", site.map_or("", Id::as_str))),
+        client_id: table
+            .client_id
+            .clone()
+            .unwrap_or_else(|| format!("wattgate-{}", site.map_or("", Id::as_str))),
         username: table.username.clone(),
         password_file: path(&table.password_file),
         allow_plaintext: table.allow_plaintext,
@@ -138,11 +143,7 @@ pub(super) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
-fn warning(
-    code: &'static str,
-    at: Option<usize>,
-    values: Vec<(&'static str, String)>,
-) -> Fault {
+fn warning(code: &'static str, at: Option<usize>, values: Vec<(&'static str, String)>) -> Fault {
     Fault { severity: Severity::Warning, ..error(code, at, values) }
 }
 
@@ -167,12 +168,24 @@ fn listen(text: Option<&At<String>>, faults: &mut Faults) -> Option<WebConfig> {
 
 /// Beside the site file, beside the executable, then `./models`; the first that exists.
 fn models_folder(named: Option<&str>, folder: &Path) -> PathBuf {
-    if let Some(named) = named {
-        return folder.join(named);
+    match named {
+        Some(named) => folder.join(named),
+        None => find_models(Some(folder)),
     }
+}
+
+/// The models that a command without a site file uses.
+#[must_use]
+pub fn models_beside() -> PathBuf {
+    find_models(None)
+}
+
+fn find_models(folder: Option<&Path>) -> PathBuf {
     let beside_exe = std::env::current_exe().ok();
     let beside_exe = beside_exe.and_then(|exe| exe.parent().map(|dir| dir.join("models")));
-    let candidates = [Some(folder.join("models")), beside_exe, Some(PathBuf::from("models"))];
-    let mut there = candidates.into_iter().flatten().filter(|dir| dir.join("manifest.toml").exists());
+    let candidates =
+        [folder.map(|dir| dir.join("models")), beside_exe, Some(PathBuf::from("models"))];
+    let mut there =
+        candidates.into_iter().flatten().filter(|dir| dir.join("manifest.toml").exists());
     there.next().unwrap_or_else(|| PathBuf::from("models"))
 }

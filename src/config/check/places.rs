@@ -130,7 +130,8 @@ fn zones(tables: &[ZoneTable], devices: &Devices, places: &mut Places, faults: &
             places.zones.push(Zone { id, bays, chargers, cameras, battery, neighbours, on_blind });
         }
     }
-    let outside = chargers.iter().filter(|id| !places.zones.iter().any(|z| z.chargers.contains(id)));
+    let outside =
+        chargers.iter().filter(|id| !places.zones.iter().any(|z| z.chargers.contains(id)));
     let outside: Vec<Id> = outside.cloned().collect();
     if tables.is_empty() && !cameras.is_empty() {
         if let Ok(id) = Id::try_from("site") {

@@ -3,6 +3,7 @@
 //! What a stranger gets wrong: a hash alone is not enough. Runtimes compute some graphs wrongly
 //! (facts: tract 0.23.9 and quantised attention), so every load reproduces a stored golden output.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +25,9 @@ const GOLDEN_WITHIN: f32 = 1e-3;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The manifest cannot be used.
-    #[error("{path}: {cause}: copy the folder `models` beside the site file or the executable, or name it with --models")]
+    #[error(
+        "{path}: {cause}: copy the folder `models` beside the site file or the executable, or name it with --models"
+    )]
     Manifest {
         /// Which.
         path: PathBuf,
@@ -35,7 +38,9 @@ pub enum ModelError {
     #[error("the manifest has no small model for the task `{0}`")]
     NoModel(&'static str),
     /// The file is not the one of the manifest.
-    #[error("{path}: SHA-256 is {found}, the manifest says {wanted}: the file was altered, restore it")]
+    #[error(
+        "{path}: SHA-256 is {found}, the manifest says {wanted}: the file was altered, restore it"
+    )]
     Altered {
         /// Which.
         path: PathBuf,
@@ -45,7 +50,9 @@ pub enum ModelError {
         wanted: String,
     },
     /// The net computes something else than it should.
-    #[error("{path}: golden output {found:?} instead of {wanted:?}: this runtime computes the net wrongly")]
+    #[error(
+        "{path}: golden output {found:?} instead of {wanted:?}: this runtime computes the net wrongly"
+    )]
     Golden {
         /// Which.
         path: PathBuf,
@@ -85,13 +92,13 @@ struct Entry {
     height: usize,
     channels: usize,
     temperature: f64,
-    thresholds: toml_edit::Table,
+    thresholds: BTreeMap<String, f64>,
     golden: Vec<f32>,
 }
 
 impl Entry {
     fn cut(&self, name: &str) -> Option<f64> {
-        self.thresholds.get(name)?.as_float()
+        self.thresholds.get(name).copied()
     }
 }
 
@@ -224,7 +231,8 @@ pub fn load(folder: &Path) -> Result<(BayNet, FireNet), ModelError> {
     let path = folder.join("manifest.toml");
     let failed = |cause: String| ModelError::Manifest { path: path.clone(), cause };
     let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    let manifest: Manifest = toml_edit::de::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    let manifest: Manifest =
+        toml_edit::de::from_str(&text).map_err(|error| failed(error.to_string()))?;
     let entry = |task: &'static str| {
         let mut fitting = manifest.model.iter().filter(|e| e.task == task && e.tier == "small");
         fitting.next().ok_or(ModelError::NoModel(task))
@@ -286,7 +294,10 @@ mod tests {
         let path = folder.path().join("manifest.toml");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replacen("golden = [", "golden = [1", 1)).unwrap();
-        assert!(matches!(load(folder.path()), Err(ModelError::Golden { .. } | ModelError::Manifest { .. })));
+        assert!(matches!(
+            load(folder.path()),
+            Err(ModelError::Golden { .. } | ModelError::Manifest { .. })
+        ));
     }
 
     #[test]

@@ -31,7 +31,8 @@ fn corners(polygon: &[[f64; 2]], width: f64, height: f64) -> [[f64; 2]; 4] {
     }
     let low = |k: usize| polygon.iter().map(|p| p[k]).fold(f64::MAX, f64::min);
     let high = |k: usize| polygon.iter().map(|p| p[k]).fold(f64::MIN, f64::max);
-    let (left, top, right, bottom) = (low(0) * width, low(1) * height, high(0) * width, high(1) * height);
+    let (left, top, right, bottom) =
+        (low(0) * width, low(1) * height, high(0) * width, high(1) * height);
     [[left, top], [right, top], [right, bottom], [left, bottom]]
 }
 
@@ -46,7 +47,8 @@ fn homography(corners: [[f64; 2]; 4], side: usize) -> Option<[f64; 9]> {
         rows[i + 4] = [0.0, 0.0, 0.0, u, v, 1.0, -u * y, -v * y, y];
     }
     for column in 0..8 {
-        let largest = |a: &usize, b: &usize| rows[*a][column].abs().total_cmp(&rows[*b][column].abs());
+        let largest =
+            |a: &usize, b: &usize| rows[*a][column].abs().total_cmp(&rows[*b][column].abs());
         let pivot = (column..8).max_by(largest)?;
         rows.swap(column, pivot);
         if rows[column][column].abs() < 1e-12 {
@@ -105,7 +107,9 @@ fn bilinear(frame: &Frame, x: f64, y: f64) -> [f32; 3] {
     let (left, top) = (x as usize, y as usize);
     let (right, bottom) = ((left + 1).min(frame.width - 1), (top + 1).min(frame.height - 1));
     let (fx, fy) = ((x - left as f64) as f32, (y - top as f64) as f32);
-    let at = |column: usize, row: usize, k: usize| f32::from(frame.rgb[(row * frame.width + column) * 3 + k]);
+    let at = |column: usize, row: usize, k: usize| {
+        f32::from(frame.rgb[(row * frame.width + column) * 3 + k])
+    };
     std::array::from_fn(|k| {
         let upper = at(left, top, k) * (1.0 - fx) + at(right, top, k) * fx;
         let lower = at(left, bottom, k) * (1.0 - fx) + at(right, bottom, k) * fx;
@@ -151,7 +155,9 @@ mod tests {
         let quad = [[10.0, 20.0], [90.0, 25.0], [80.0, 70.0], [5.0, 60.0]];
         let map = homography(quad, 64).unwrap();
         let (low, high) = inner(64);
-        for ([u, v], [x, y]) in [[low, low], [high, low], [high, high], [low, high]].into_iter().zip(quad) {
+        for ([u, v], [x, y]) in
+            [[low, low], [high, low], [high, high], [low, high]].into_iter().zip(quad)
+        {
             let w = map[6] * u + map[7] * v + map[8];
             assert!(((map[0] * u + map[1] * v + map[2]) / w - x).abs() < 1e-9);
             assert!(((map[3] * u + map[4] * v + map[5]) / w - y).abs() < 1e-9);

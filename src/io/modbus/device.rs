@@ -66,12 +66,6 @@ impl Device {
         }
     }
 
-    /// Its id.
-    #[must_use]
-    pub fn id(&self) -> &Id {
-        &self.config.id
-    }
-
     /// Asks for everything once and tells what came.
     pub async fn poll(&mut self, bus: &mut Bus, clock: &Clock) -> Observation {
         let device = self.config.id.clone();
@@ -188,7 +182,12 @@ impl Device {
             && (held - written.value).abs() > recipe.step_a / 2.0
         {
             let device = self.config.id.as_str();
-            tracing::warn!(device, held, told = written.value, "setpoint was changed behind our back");
+            tracing::warn!(
+                device,
+                held,
+                told = written.value,
+                "setpoint was changed behind our back"
+            );
             self.written = None;
         }
     }

@@ -1,0 +1,212 @@
+//! How a frame is seen: the fire net on the whole frame and on a tile in turn, the bay net on bays that
+//! changed or have not been looked at for a while, and the temporal logic of `logic::vision` behind.
+//!
+//! What a stranger gets wrong: fire is looked for in every frame, whether anything moved or not; only
+//! the bays wait for a change.
+
+use std::time::Duration;
+
+use crate::io::camera::Frame;
+use crate::io::camera::gate::Glance;
+use crate::io::inference::{self, BayNet, FireNet, ModelError};
+use crate::logic::site::Id;
+use crate::logic::vision::{BayLook, BayState, CameraFault, Occupancy, Triage, Verdict};
+
+/// The whole frame.
+const WHOLE: [f64; 4] = [0.0, 0.0, 1.0, 1.0];
+/// Overlapping tiles (left, top, width, height), one of them with each look.
+const TILES: [[f64; 4]; 4] =
+    [[0.0, 0.0, 0.6, 0.6], [0.4, 0.0, 0.6, 0.6], [0.0, 0.4, 0.6, 0.6], [0.4, 0.4, 0.6, 0.6]];
+/// A bay is read again after this long even if nothing changed.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// A bay is read again when this share of its cells changed by this much brightness.
+const CHANGED_SHARE: f64 = 0.12;
+const CHANGED_BY: f32 = 9.0;
+/// Reads after a change, so that two of three can agree.
+const READS_AFTER_CHANGE: u8 = 3;
+/// Darker and flatter than this there is nothing to see.
+const DARK: f32 = 5.0;
+const FLAT: f32 = 1.5;
+/// The same picture for this long and this many frames is a frozen camera.
+const FROZEN: Duration = Duration::from_secs(8);
+const FROZEN_FRAMES: u32 = 4;
+
+/// A bay in a camera's frame.
+#[derive(Clone, Debug)]
+pub struct BayPlace {
+    /// The bay.
+    pub id: Id,
+    /// Corners, shares of the frame.
+    pub polygon: Vec<[f64; 2]>,
+}
+
+/// The nets.
+pub struct Eyes {
+    bay: BayNet,
+    fire: FireNet,
+}
+
+/// What was seen in one frame.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// Flame, 0 to 1: the highest of the parts looked at.
+    pub fire: f64,
+    /// Smoke, 0 to 1.
+    pub smoke: f64,
+    /// What the looks so far add up to.
+    pub verdict: Verdict,
+    /// The bays.
+    pub bays: Vec<BayLook>,
+    /// What is wrong with the picture.
+    pub fault: Option<CameraFault>,
+}
+
+/// Memory of one camera or film.
+pub struct Watch {
+    triage: Triage,
+    bays: Vec<BayMemory>,
+    before: Option<Glance>,
+    tile: usize,
+    same_since: Option<Duration>,
+    same_frames: u32,
+}
+
+struct BayMemory {
+    place: BayPlace,
+    occupancy: Occupancy,
+    seen: Option<(Glance, Duration)>,
+    reads_due: u8,
+    score: f64,
+    state: BayState,
+}
+
+impl Eyes {
+    /// Loads the nets of a folder.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn open(models: &std::path::Path) -> Result<Eyes, ModelError> {
+        let (bay, fire) = inference::load(models)?;
+        Ok(Eyes { bay, fire })
+    }
+
+    /// Starts to watch a camera or film.
+    #[must_use]
+    pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
+        let memory = |place| BayMemory {
+            place,
+            occupancy: Occupancy::default(),
+            seen: None,
+            reads_due: 1,
+            score: 0.5,
+            state: BayState::Unknown,
+        };
+        Watch {
+            triage: Triage::new(self.fire.cuts),
+            bays: bays.into_iter().map(memory).collect(),
+            before: None,
+            tile: 0,
+            same_since: None,
+            same_frames: 0,
+        }
+    }
+
+    /// Sees the next frame of a camera or film; `at` is a steady clock of the source.
+    ///
+    /// # Errors
+    /// When a net fails.
+    pub fn see(&self, watch: &mut Watch, at: Duration, frame: &Frame) -> Result<Sight, ModelError> {
+        let glance = Glance::of(frame);
+        let fault = watch.fault(&glance, at);
+        let whole = self.fire.score(frame, WHOLE)?;
+        let tile = self.fire.score(frame, TILES[watch.tile % TILES.len()])?;
+        watch.tile += 1;
+        let (fire, smoke) = (whole.0.max(tile.0), whole.1.max(tile.1));
+        let verdict = watch.triage.judge(at, fire, smoke);
+        for bay in &mut watch.bays {
+            self.read_bay(bay, frame, &glance, at)?;
+        }
+        watch.before = Some(glance);
+        let verdict = if fault.is_some() { verdict.max(Verdict::Doubtful) } else { verdict };
+        let unseen = fault.is_some();
+        let look = |bay: &BayMemory| BayLook {
+            id: bay.place.id.clone(),
+            occupied: bay.score,
+            state: if unseen { BayState::Unknown } else { bay.state },
+        };
+        Ok(Sight { fire, smoke, verdict, bays: watch.bays.iter().map(look).collect(), fault })
+    }
+
+    /// Sees a picture that stands alone: all tiles, every bay once.
+    ///
+    /// # Errors
+    /// When a net fails.
+    pub fn see_still(&self, bays: &[BayPlace], frame: &Frame) -> Result<Sight, ModelError> {
+        let (mut fire, mut smoke) = self.fire.score(frame, WHOLE)?;
+        for tile in TILES {
+            let (flame, haze) = self.fire.score(frame, tile)?;
+            (fire, smoke) = (fire.max(flame), smoke.max(haze));
+        }
+        let verdict = Triage::still(self.fire.cuts, fire, smoke);
+        let look = |place: &BayPlace| -> Result<BayLook, ModelError> {
+            let score = self.bay.score(frame, &place.polygon)?;
+            let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, self.bay.cuts));
+            Ok(BayLook { id: place.id.clone(), occupied: score.unwrap_or(0.5), state })
+        };
+        let bays = bays.iter().map(look).collect::<Result<_, _>>()?;
+        Ok(Sight { fire, smoke, verdict, bays, fault: None })
+    }
+
+    fn read_bay(
+        &self,
+        bay: &mut BayMemory,
+        frame: &Frame,
+        glance: &Glance,
+        at: Duration,
+    ) -> Result<(), ModelError> {
+        let area = bounds(&bay.place.polygon);
+        let changed = bay.seen.as_ref().is_none_or(|(before, seen)| {
+            glance.change(before, area, CHANGED_BY) > CHANGED_SHARE
+                || at.saturating_sub(*seen) >= HEARTBEAT
+        });
+        if changed {
+            bay.reads_due = READS_AFTER_CHANGE;
+        }
+        if bay.reads_due == 0 {
+            return Ok(());
+        }
+        bay.reads_due -= 1;
+        if let Some(score) = self.bay.score(frame, &bay.place.polygon)? {
+            bay.score = score;
+            bay.state = bay.occupancy.read(score, self.bay.cuts);
+        }
+        bay.seen = Some((glance.clone(), at));
+        Ok(())
+    }
+}
+
+impl Watch {
+    fn fault(&mut self, glance: &Glance, at: Duration) -> Option<CameraFault> {
+        if self.before.as_ref() == Some(glance) {
+            self.same_frames += 1;
+        } else {
+            self.same_frames = 0;
+            self.same_since = Some(at);
+        }
+        let same_for = self.same_since.map_or(Duration::ZERO, |since| at.saturating_sub(since));
+        if glance.brightness() < DARK && glance.contrast() < FLAT {
+            Some(CameraFault::Dark)
+        } else if self.same_frames >= FROZEN_FRAMES && same_for >= FROZEN {
+            Some(CameraFault::Frozen)
+        } else {
+            None
+        }
+    }
+}
+
+/// Left, top, right, bottom of a polygon.
+fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
+    let low = |k: usize| polygon.iter().map(|p| p[k]).fold(1.0, f64::min);
+    let high = |k: usize| polygon.iter().map(|p| p[k]).fold(0.0, f64::max);
+    [low(0), low(1), high(0), high(1)]
+}

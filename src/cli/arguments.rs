@@ -1,0 +1,197 @@
+//! What can be typed. The help is in English here and translated from the text tables.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::texts::{Lang, table};
+
+/// Gateway for EV-charging sites: field bus, cameras, energy plan and MQTT in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "wattgate", version, subcommand_required = true)]
+pub struct Arguments {
+    /// Language of messages; LANG unless said.
+    #[arg(long, global = true)]
+    pub lang: Option<LangChoice>,
+    /// Log level: error, warn, info, debug, or a filter; RUST_LOG wins.
+    #[arg(long, global = true, default_value = "info")]
+    pub log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A language on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LangChoice {
+    En,
+    Zh,
+}
+
+impl From<LangChoice> for Lang {
+    fn from(choice: LangChoice) -> Lang {
+        match choice {
+            LangChoice::En => Lang::En,
+            LangChoice::Zh => Lang::Zh,
+        }
+    }
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the gateway.
+    Run(Run),
+    /// Checks a site file: exit code 0 or 78.
+    Check {
+        /// The site file.
+        file: PathBuf,
+        /// Warnings count as errors.
+        #[arg(long)]
+        deny_warnings: bool,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Runs a simulated site with real Modbus TCP, a camera, a broker, and the gateway on it.
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Judges pictures, folders and films: one line for each frame.
+    Look {
+        /// Pictures (JPEG, PNG), folders, films (MP4 with H.264).
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// JSON file with the polygons of bays.
+        #[arg(long)]
+        bays: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
+    },
+    /// The vision child; started by `run`.
+    #[command(hide = true)]
+    Vision {
+        #[arg(long)]
+        config: PathBuf,
+        #[arg(long)]
+        state: Option<PathBuf>,
+        #[arg(long)]
+        socket: PathBuf,
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+    },
+    /// Device profiles (register maps).
+    Profile {
+        #[command(subcommand)]
+        action: Profiles,
+    },
+    /// Prints the version.
+    Version {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Profiles {
+    /// Lists the built-in profiles.
+    List {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The site file.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// State folder instead of the configured one.
+    #[arg(long)]
+    pub state: Option<PathBuf>,
+    /// How fast site time runs; only for simulated sites.
+    #[arg(long, default_value_t = 1.0, hide = true)]
+    pub speed: f64,
+    /// Stops when standard input ends.
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+    /// The page says that the site is simulated.
+    #[arg(long, hide = true)]
+    pub simulated: bool,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Port of the page; 0 takes any free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// How fast site time runs, 0.1 to 5.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// The same seed gives the same site.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// A scenario file instead of the sunny day.
+    #[arg(long)]
+    pub scenario: Option<PathBuf>,
+}
+
+/// The language before the arguments are parsed: `--lang`, else LC_ALL, LC_MESSAGES or LANG.
+pub fn language(args: &[OsString]) -> Lang {
+    let texts: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let after = texts.windows(2).find(|pair| pair[0] == "--lang").map(|pair| pair[1].to_owned());
+    let joined = texts.iter().find_map(|arg| arg.strip_prefix("--lang=")).map(str::to_owned);
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let code = after.or(joined).or_else(|| variable("LC_ALL"));
+    let code = code.or_else(|| variable("LC_MESSAGES")).or_else(|| variable("LANG"));
+    code.map_or(Lang::En, |code| Lang::from_code(&code))
+}
+
+/// The parser, its help in `lang`: keys `cli.about.<command>` and `cli.help.<argument>`.
+pub fn command(lang: Lang) -> clap::Command {
+    let command = Arguments::command();
+    if lang == Lang::En { command } else { translate(command, lang) }
+}
+
+fn translate(command: clap::Command, lang: Lang) -> clap::Command {
+    let found = |key: String| table(lang).get(&key).cloned();
+    let about = found(format!("cli.about.{}", command.get_name()));
+    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
+    let command = match about {
+        Some(about) => command.about(about),
+        None => command,
+    };
+    let command = command.mut_args(|arg| match found(format!("cli.help.{}", arg.get_id())) {
+        Some(help) => arg.help(help),
+        None => arg,
+    });
+    names.iter().fold(command, |command, name| command.mut_subcommand(name, |c| translate(c, lang)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound_in_both_languages() {
+        command(Lang::En).debug_assert();
+        command(Lang::Zh).debug_assert();
+        let help = command(Lang::Zh).render_help().to_string();
+        assert!(help.contains("充电"), "{help}");
+    }
+
+    #[test]
+    fn the_language_is_found_before_parsing() {
+        let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(language(&args("wattgate --lang zh check x")), Lang::Zh);
+        assert_eq!(language(&args("wattgate check x --lang=en")), Lang::En);
+    }
+}

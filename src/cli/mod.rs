@@ -1,0 +1,181 @@
+//! The command line: arguments into one call, and the call's outcome into words and an exit code.
+//!
+//! ```text
+//!   0 done   1 failed   2 usage   69 device or broker out of reach   77 not permitted   78 configuration
+//! ```
+//! What a stranger gets wrong: this is the only place that prints. Everything below writes to what it
+//! is given, or logs.
+
+mod arguments;
+mod check;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use crate::app::{self, control};
+use crate::config;
+use crate::texts::{Lang, fill, text};
+use arguments::{Arguments, Command, Format};
+
+const FAILED: u8 = 1;
+const NOT_PERMITTED: u8 = 77;
+const CONFIGURATION: u8 = 78;
+
+/// Runs the command that the arguments name.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let lang = arguments::language(&args);
+    let command = arguments::command(lang);
+    let parsed = command
+        .try_get_matches_from(&args)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are "errors" of clap that belong on standard output.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED));
+        }
+    };
+    let lang = arguments.lang.map_or(lang, Lang::from);
+    start_log(&arguments.log);
+    ExitCode::from(perform(arguments.command, lang))
+}
+
+/// One line for each event on standard error: time, level, target, message, keys.
+fn start_log(level: &str) {
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let started = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .try_init();
+    if started.is_err() {
+        complain("log: another subscriber is set already");
+    }
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn perform(command: Command, lang: Lang) -> u8 {
+    match command {
+        Command::Run(run) => gateway(run, lang),
+        Command::Check { file, deny_warnings, format } => {
+            check::run(&file, (deny_warnings, format == Format::Json), lang)
+        }
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => {
+            let options = app::demo::DemoOptions {
+                port: demo.port,
+                speed: demo.speed,
+                seed: demo.seed,
+                scenario: demo.scenario,
+                lang,
+            };
+            let done = app::demo::run(&options, &mut io::stdout());
+            outcome(done.map_err(|error| error.to_string()))
+        }
+        Command::Look { paths, bays, format, models } => {
+            let models = models.unwrap_or_else(config::models_beside);
+            let json = format == Format::Json;
+            let options = app::look::LookOptions { paths, bays, json, models };
+            look(&options)
+        }
+        Command::Vision { config, state, socket, speed } => {
+            let options = app::vision::ChildOptions { config, state, socket, speed };
+            outcome(app::vision::run(&options).map_err(|error| error.to_string()))
+        }
+        Command::Profile { action: arguments::Profiles::List { format } } => {
+            profiles(format == Format::Json)
+        }
+        Command::Version { format } => version(format == Format::Json),
+    }
+}
+
+fn outcome(done: Result<(), String>) -> u8 {
+    match done {
+        Ok(()) => 0,
+        Err(why) => {
+            complain(&format!("wattgate: {why}"));
+            FAILED
+        }
+    }
+}
+
+fn gateway(run: arguments::Run, lang: Lang) -> u8 {
+    let options = control::RunOptions {
+        config: run.config,
+        speed: run.speed,
+        state: run.state,
+        stop_with_stdin: run.stop_with_stdin,
+        simulated: run.simulated,
+    };
+    match control::run(&options) {
+        Ok(()) => 0,
+        Err(control::RunError::Config(report)) => {
+            complain(report.render(lang).trim_end());
+            complain(&fill(
+                lang,
+                "cli.not_started",
+                &[("file", report.file.display().to_string())],
+            ));
+            CONFIGURATION
+        }
+        Err(error @ control::RunError::SecondInstance(_)) => {
+            complain(&format!("wattgate: {error}"));
+            NOT_PERMITTED
+        }
+        Err(error) => outcome(Err(error.to_string())),
+    }
+}
+
+fn look(options: &app::look::LookOptions) -> u8 {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match app::look::run(options, &mut out, &mut io::stderr()) {
+        Ok(seen) if seen.failed == 0 => 0,
+        Ok(_) => FAILED,
+        Err(app::look::LookError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+        Err(error) => outcome(Err(error.to_string())),
+    }
+}
+
+fn say(line: &str) -> u8 {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Ok(()) => 0,
+        Err(_) => FAILED,
+    }
+}
+
+fn profiles(json: bool) -> u8 {
+    let profiles = config::builtin_profiles();
+    if json {
+        let list = |p: &config::Profile| serde_json::json!({"id": p.id, "name": p.name, "confidence": p.confidence, "source": p.source});
+        return say(&serde_json::Value::from_iter(profiles.values().map(list)).to_string());
+    }
+    let line = |p: &config::Profile| format!("{:18} {:28} {}", p.id, p.name, p.confidence);
+    say(&profiles.values().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+fn version(json: bool) -> u8 {
+    let version = env!("CARGO_PKG_VERSION");
+    if json {
+        say(&serde_json::json!({"name": "wattgate", "version": version}).to_string())
+    } else {
+        say(&format!("wattgate {version}"))
+    }
+}
+
+/// A tick or a cross before a line.
+fn tick(good: bool, lang: Lang, key: &str, values: &[(&str, String)]) -> String {
+    let mark = if good { "✓" } else { "✗" };
+    let words =
+        if values.is_empty() { text(lang, key).to_owned() } else { fill(lang, key, values) };
+    format!("{mark} {words}")
+}
