@@ -46,6 +46,15 @@ pub(super) struct Place {
     pub clock: Clock,
 }
 
+/// What the disk held when it was last seen: shown also while it cannot be reached.
+#[derive(Clone, Copy, Default)]
+struct OnDisk {
+    records: u64,
+    bytes: u64,
+    losses: (u64, u64),
+    oldest_ms: Option<i64>,
+}
+
 pub(super) struct Keeper {
     place: Place,
     view: watch::Sender<OutboxView>,
@@ -55,6 +64,7 @@ pub(super) struct Keeper {
     life: u32,
     next: u64,
     store: Option<Outbox>,
+    on_disk: OnDisk,
     ring: Ring,
     pending: Vec<Stored>,
     /// When `pending` must be on disk.
@@ -79,6 +89,7 @@ impl Keeper {
             life: fastrand::u32(..),
             next: 0,
             store: None,
+            on_disk: OnDisk::default(),
             ring: Ring::default(),
             pending: Vec::new(),
             due: None,
@@ -275,22 +286,25 @@ impl Keeper {
         }
     }
 
-    fn show(&self) {
-        let store = self.store.as_ref();
-        let (dropped, damaged) = store.map_or((0, 0), Outbox::losses);
+    fn show(&mut self) {
+        if let Some(store) = &self.store {
+            self.on_disk = OnDisk {
+                records: store.len(),
+                bytes: store.bytes(),
+                losses: store.losses(),
+                oldest_ms: store.oldest_ms(),
+            };
+        }
+        let (disk, ring) = (self.on_disk, &self.ring);
         let refused = self.shared.refused.load(Ordering::Relaxed);
-        let oldest = [store.and_then(Outbox::oldest_ms), self.ring.index().oldest_ms()];
+        let oldest = [disk.oldest_ms, ring.index().oldest_ms()].into_iter().flatten().min();
         let now = self.place.clock.now().utc.timestamp_millis();
         let view = OutboxView {
-            records: store.map_or(0, Outbox::len) + self.ring.index().len(),
-            bytes: store.map_or(0, Outbox::bytes) + self.ring.index().bytes(),
-            oldest_s: oldest
-                .into_iter()
-                .flatten()
-                .min()
-                .map(|ms| ((now - ms).max(0) / 1000) as f64),
-            dropped: dropped + self.ring.dropped + refused,
-            damaged,
+            records: disk.records + ring.index().len(),
+            bytes: disk.bytes + ring.index().bytes(),
+            oldest_s: oldest.map(|ms| ((now - ms).max(0) / 1000) as f64),
+            dropped: disk.losses.0 + ring.dropped + refused,
+            damaged: disk.losses.1,
             fault: self.fault.clone().or_else(|| self.finding.clone()),
         };
         self.view.send_if_modified(|shown| {
