@@ -68,7 +68,8 @@ fn say(line: &str) {
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 fn run(scenario: Option<PathBuf>, seed: u64, (speed, port): (f64, u16)) -> Done {
-    let scenario = scenario.map_or_else(|| Ok(Scenario::sunny_day()), |path| Scenario::load(&path))?;
+    let scenario =
+        scenario.map_or_else(|| Ok(Scenario::sunny_day()), |path| Scenario::load(&path))?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let site = site::start(site::Options { scenario, seed, speed, port }).await?;

@@ -104,7 +104,8 @@ impl Scenario {
 
     fn parse(name: &str, text: &str) -> Result<Scenario, ScenarioError> {
         let invalid = |why: String| ScenarioError::Invalid(name.to_owned(), why);
-        let scenario: Scenario = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        let scenario: Scenario =
+            toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
         if scenario.piles == 0 || scenario.piles > scenario.bays || scenario.bays > 4 {
             return Err(invalid("needs 1 to 4 bays and at most as many piles".to_owned()));
         }

@@ -12,7 +12,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -209,7 +209,7 @@ type EyesNeed = (Clock, SyncSender<Observation>, watch::Receiver<Duty>, StillBoa
 fn open_eyes(config: &Config, options: &RunOptions, needs: EyesNeed) -> child::Child {
     let (clock, observations, duty, stills) = needs;
     let send = move |observation| {
-        if observations.try_send(observation).is_err() {
+        if let Err(TrySendError::Full(_)) = observations.try_send(observation) {
             tracing::warn!("the controller is behind: a scene was dropped");
         }
     };

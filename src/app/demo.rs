@@ -120,12 +120,17 @@ async fn supervise(file: &Path, speed: f64) -> Result<(), DemoError> {
     let mut stop = Box::pin(shutdown::requested(false));
     loop {
         let mut gateway = start_gateway(file, speed).map_err(failed("gateway"))?;
+        // Waiting for a child closes its standard input, which would stop it: keep it here.
+        let stdin = gateway.stdin.take();
         let ended = tokio::select! {
             _ = &mut stop => None,
             status = gateway.wait() => Some(status),
         };
         match ended {
-            None => return stop_gateway(gateway).await,
+            None => {
+                drop(stdin);
+                return stop_gateway(gateway).await;
+            }
             Some(Ok(status)) if status.code() == Some(78) || status.code() == Some(77) => {
                 let cause = io::Error::other(format!("ended with {status}"));
                 return Err(failed("gateway")(cause));
@@ -153,7 +158,6 @@ fn start_gateway(file: &Path, speed: f64) -> io::Result<Child> {
 
 /// The end of its standard input asks the gateway to stop; what does not stop in time is killed.
 async fn stop_gateway(mut gateway: Child) -> Result<(), DemoError> {
-    drop(gateway.stdin.take());
     match tokio::time::timeout(STOPS_IN, gateway.wait()).await {
         Ok(status) => status.map(|_| ()).map_err(failed("gateway")),
         Err(_) => {

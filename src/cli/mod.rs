@@ -47,7 +47,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// One line for each event on standard error: time, level, target, message, keys.
 fn start_log(level: &str) {
-    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| level.to_owned());
+    // The demo's broker logs every client that goes away as an error.
+    let quiet = format!("{level},rumqttd=off");
+    let filter = std::env::var("RUST_LOG").unwrap_or(quiet);
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let started = tracing_subscriber::fmt()

@@ -174,7 +174,8 @@ mod tests {
 
     fn pile() -> Pile {
         let mut pile = Pile::new("p");
-        pile.car = Some(Car { capacity_wh: 60e3, energy_wh: 20e3, max_a: 32.0, phases: 3, delay_s: 2.0 });
+        pile.car =
+            Some(Car { capacity_wh: 60e3, energy_wh: 20e3, max_a: 32.0, phases: 3, delay_s: 2.0 });
         pile
     }
 

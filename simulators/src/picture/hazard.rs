@@ -64,16 +64,19 @@ fn flame(canvas: &mut Canvas, scene: &Scene, i: usize, strength: f64) {
 
 fn smoke(canvas: &mut Canvas, scene: &Scene, i: usize, strength: f64) {
     let (x0, y0, half, high) = plume(scene, i, true, strength);
-    let tone = (70.0 + 130.0 * smooth(scene.seed as f64 % 97.0, 1.0, 3)) * (0.25 + 0.75 * scene.light);
+    let tone =
+        (70.0 + 130.0 * smooth(scene.seed as f64 % 97.0, 1.0, 3)) * (0.25 + 0.75 * scene.light);
     for y in (y0 - high) as i64..=y0 as i64 {
         let up = (y0 - y as f64) / high;
         let spread = half * (0.5 + 1.8 * up);
         for x in (x0 - spread * 1.6) as i64..=(x0 + spread * 1.6) as i64 {
-            let swirl = turbulence(x as f64, y as f64, half * 0.9 + 3.0, scene.time_s * high * 0.35);
+            let swirl =
+                turbulence(x as f64, y as f64, half * 0.9 + 3.0, scene.time_s * high * 0.35);
             let aside = ((x as f64 - x0 - up * half * 0.5) / spread).abs();
             let body = (1.3 - aside + (swirl - 0.5) * 0.9).clamp(0.0, 1.0);
             let fade = (1.1 - up).clamp(0.0, 1.0) * (up * 6.0 + 0.3).min(1.0);
-            let alpha = body * (swirl * 1.7 - 0.25).clamp(0.0, 1.0) * fade * (0.35 + 0.65 * strength);
+            let alpha =
+                body * (swirl * 1.7 - 0.25).clamp(0.0, 1.0) * fade * (0.35 + 0.65 * strength);
             if alpha > 0.02 {
                 let shade = tone + 50.0 * (swirl - 0.5);
                 canvas.blend(x, y, [shade, shade, shade + 3.0], alpha.min(0.95));

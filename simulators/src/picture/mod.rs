@@ -93,7 +93,9 @@ impl Scene {
         // Far things first; all bays are equally far, so the order is from the edges to the middle.
         let count = self.slots.len();
         let mut order: Vec<usize> = (0..count).collect();
-        order.sort_by(|a, b| self.view.distance(*b, count).total_cmp(&self.view.distance(*a, count)));
+        order.sort_by(|a, b| {
+            self.view.distance(*b, count).total_cmp(&self.view.distance(*a, count))
+        });
         for i in order {
             if let Some(look) = self.slots[i].car {
                 view::car(&mut canvas, self, i, look);
@@ -115,7 +117,12 @@ pub fn jpeg(scene: &Scene) -> Result<Vec<u8>, image::ImageError> {
     let mut bytes = Vec::new();
     let size = (canvas.width as u32, canvas.height as u32);
     let colour = image::ExtendedColorType::Rgb8;
-    JpegEncoder::new_with_quality(&mut bytes, 85).encode(&canvas.bytes(), size.0, size.1, colour)?;
+    JpegEncoder::new_with_quality(&mut bytes, 85).encode(
+        &canvas.bytes(),
+        size.0,
+        size.1,
+        colour,
+    )?;
     Ok(bytes)
 }
 
@@ -132,10 +139,12 @@ mod tests {
         scene.slots[1].car = Some(2);
         let full = scene.draw().bytes();
         let polygon = scene.polygon(1);
-        let middle: [f64; 2] = std::array::from_fn(|k| polygon.iter().map(|p| p[k]).sum::<f64>() / 4.0);
+        let middle: [f64; 2] =
+            std::array::from_fn(|k| polygon.iter().map(|p| p[k]).sum::<f64>() / 4.0);
         let (x, y) = ((middle[0] * 640.0) as usize, (middle[1] * 360.0) as usize);
         let at = (y * 640 + x) * 3;
-        let change: i32 = (at..at + 3).map(|i| (i32::from(empty[i]) - i32::from(full[i])).abs()).sum();
+        let change: i32 =
+            (at..at + 3).map(|i| (i32::from(empty[i]) - i32::from(full[i])).abs()).sum();
         assert!(change > 20, "{change}");
     }
 

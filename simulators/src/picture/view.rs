@@ -140,9 +140,17 @@ pub(super) fn car(canvas: &mut Canvas, scene: &Scene, i: usize, look: u64) {
     let at = |x: f64, y: f64, z: f64| view.in_bay(bay, [x, y, z]);
     let shade = |factor: f64| paint.map(|c| c * factor);
     let spread = 0.05;
-    let shadow = [at(x0 - spread, y0, 0.0), at(x1 + spread, y0, 0.0), at(x1 + spread, y1, 0.0), at(x0 - spread, y1, 0.0)];
+    let shadow = [
+        at(x0 - spread, y0, 0.0),
+        at(x1 + spread, y0, 0.0),
+        at(x1 + spread, y1, 0.0),
+        at(x0 - spread, y1, 0.0),
+    ];
     canvas.fill(&shadow, [20.0; 3], 0.6);
-    let mut faces = |(x0, x1): (f64, f64), (y0, y1): (f64, f64), (z0, z1): (f64, f64), tones: [Rgb; 3]| {
+    let mut faces = |(x0, x1): (f64, f64),
+                     (y0, y1): (f64, f64),
+                     (z0, z1): (f64, f64),
+                     tones: [Rgb; 3]| {
         let [side, front, top] = tones;
         // The side that the camera sees.
         let x = if at(x0, y0, z0)[0] > 0.5 { x0 } else { x1 };
@@ -157,9 +165,17 @@ pub(super) fn car(canvas: &mut Canvas, scene: &Scene, i: usize, look: u64) {
     let lamp: Rgb = if pick(10) > 0.5 { [240.0, 238.0, 220.0] } else { [190.0, 20.0, 20.0] };
     for x in [x0 + 0.02, x1 - 0.14] {
         let z = body - 0.28;
-        canvas.fill(&[at(x, y0, z), at(x + 0.12, y0, z), at(x + 0.12, y0, z + 0.14), at(x, y0, z + 0.14)], lamp, 0.9);
+        canvas.fill(
+            &[at(x, y0, z), at(x + 0.12, y0, z), at(x + 0.12, y0, z + 0.14), at(x, y0, z + 0.14)],
+            lamp,
+            0.9,
+        );
     }
-    canvas.fill(&[at(x0, y0, 0.1), at(x1, y0, 0.1), at(x1, y0, 0.32), at(x0, y0, 0.32)], [24.0; 3], 0.8);
+    canvas.fill(
+        &[at(x0, y0, 0.1), at(x1, y0, 0.1), at(x1, y0, 0.32), at(x0, y0, 0.32)],
+        [24.0; 3],
+        0.8,
+    );
 }
 
 /// A scene for training: another camera, other cars, now and then fire or smoke.
@@ -184,7 +200,11 @@ pub fn random_scene(rng: &mut fastrand::Rng) -> Scene {
         id: format!("bay{}", i + 1),
         car: (rng.f64() < 0.5).then(|| rng.u64(..)),
         fire: if i == burning && hazard < 0.16 { 0.3 + 0.7 * rng.f64() } else { 0.0 },
-        smoke: if i == burning && (0.1..0.26).contains(&hazard) { 0.35 + 0.65 * rng.f64() } else { 0.0 },
+        smoke: if i == burning && (0.1..0.26).contains(&hazard) {
+            0.35 + 0.65 * rng.f64()
+        } else {
+            0.0
+        },
     };
     let slots = (0..count).map(|i| slot(i, rng)).collect();
     let light = if rng.f64() < 0.2 { 0.05 + 0.2 * rng.f64() } else { 0.4 + 0.6 * rng.f64() };

@@ -32,7 +32,12 @@ pub enum Map {
 impl Map {
     /// The whole table that a read is cut from: first register and words. `noise` is the measuring
     /// noise of the moment, about -1 to 1.
-    pub fn image(&self, world: &World, input: bool, noise: &mut dyn FnMut() -> f64) -> Vec<(u16, Vec<u16>)> {
+    pub fn image(
+        &self,
+        world: &World,
+        input: bool,
+        noise: &mut dyn FnMut() -> f64,
+    ) -> Vec<(u16, Vec<u16>)> {
         match (self, input) {
             (Map::Sdm630, true) => sdm630::image(world, noise),
             (Map::Alfen(i), false) => alfen::image(world, *i, noise),

@@ -181,6 +181,9 @@ mod tests {
     fn a_text_is_not_a_film() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"hello, this is not a film at all").unwrap();
-        assert!(matches!(Film::open(file.path()), Err(FilmError::Unreadable(_) | FilmError::NotH264(_))));
+        assert!(matches!(
+            Film::open(file.path()),
+            Err(FilmError::Unreadable(_) | FilmError::NotH264(_))
+        ));
     }
 }

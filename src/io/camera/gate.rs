@@ -21,7 +21,8 @@ impl Glance {
         for down in 0..DOWN {
             for across in 0..ACROSS {
                 let left = across * frame.width / ACROSS;
-                let right = ((across + 1) * frame.width / ACROSS).clamp(left + 1, frame.width.max(left + 1));
+                let right = ((across + 1) * frame.width / ACROSS)
+                    .clamp(left + 1, frame.width.max(left + 1));
                 let (mut sum, mut count) = (0u32, 0u32);
                 for row in 0..ROWS {
                     let y = (down * ROWS + row) * frame.height / (DOWN * ROWS);

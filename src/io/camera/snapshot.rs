@@ -44,8 +44,10 @@ impl Snapshot {
     /// # Errors
     /// When there is no complete answer in time.
     pub fn fetch(&self) -> Result<Vec<u8>, SnapshotError> {
-        let failed =
-            |error: ureq::Error| SnapshotError::NoAnswer { url: self.url.clone(), cause: error.to_string() };
+        let failed = |error: ureq::Error| SnapshotError::NoAnswer {
+            url: self.url.clone(),
+            cause: error.to_string(),
+        };
         let mut answer = self.agent.get(&self.url).call().map_err(failed)?;
         answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(failed)
     }

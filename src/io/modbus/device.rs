@@ -15,7 +15,6 @@ use crate::config::{DeviceConfig, Point, ProfileKind, SetpointRecipe};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Observation, Silence};
 use crate::logic::safety::interlock::Permitted;
-use crate::logic::site::Id;
 use crate::units::{Moment, Watts};
 
 /// A setpoint is renewed at least this often (decisions: min(device time-out / 3, 5 s)).

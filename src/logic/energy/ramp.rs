@@ -160,7 +160,10 @@ mod tests {
         }
         assert_eq!(told[39], 24.0);
         assert_eq!(ramp.step(second(40), &charger(), current(9.0), true).0, current(9.0));
-        assert_eq!(ramp.step(second(41), &charger(), ChargerSetpoint::Pause, true).0.amps().get(), 0.0);
+        assert_eq!(
+            ramp.step(second(41), &charger(), ChargerSetpoint::Pause, true).0.amps().get(),
+            0.0
+        );
     }
 
     #[test]

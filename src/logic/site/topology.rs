@@ -29,7 +29,8 @@ impl Id {
 impl TryFrom<String> for Id {
     type Error = InvalidId;
     fn try_from(text: String) -> Result<Id, InvalidId> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
             Ok(Id(text))
         } else {
