@@ -1,0 +1,237 @@
+//! One site on the bench: the simulated world, the controller, and between them what the field bus
+//! would carry, in virtual time.
+
+use std::time::Duration;
+
+use simulators::physics::{PlugState, World};
+use simulators::scenario::Scenario;
+use wattgate::logic::controller::Controller;
+use wattgate::logic::decision::{Decision, Overview};
+use wattgate::logic::observation::Observation;
+use wattgate::logic::site::{
+    Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, GridLimits, Id,
+    MeterReading, Mode, OnBlind, PvReading, Reading, Site, Vehicle, Zone,
+};
+use wattgate::logic::vision::{Scene, Tier, Verdict};
+use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
+
+use crate::checkers::Checkers;
+
+const LIMIT_A: f64 = 35.0;
+
+/// Who does not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silenced {
+    pub meter: bool,
+    pub charger: bool,
+    pub vision: bool,
+}
+
+pub struct Bench {
+    pub world: World,
+    pub rng: fastrand::Rng,
+    pub silenced: Silenced,
+    pub verdict: Verdict,
+    controller: Controller,
+    checkers: Checkers,
+    now: Moment,
+    meter_at: Option<Moment>,
+    seed: u64,
+    frame: u64,
+    last: Option<Decision>,
+    started_wh: f64,
+}
+
+fn id(text: &str) -> Id {
+    Id::try_from(text).unwrap()
+}
+
+pub fn site() -> Site {
+    Site {
+        id: id("bench"),
+        name: "bench".into(),
+        mode: Mode::Auto,
+        limits: GridLimits {
+            limit: PerPhase::all(Amps(LIMIT_A)),
+            breaker: Amps(40.0),
+            nominal_voltage: Volts(230.0),
+            max_base_load: Amps(25.0),
+        },
+        meter: id("grid"),
+        chargers: vec![Charger {
+            id: id("pile1"),
+            name: "pile1".into(),
+            phases: Phase::ALL.to_vec(),
+            min: Amps(6.0),
+            max: Amps(32.0),
+            failsafe: Amps(6.0),
+            step: Amps(0.1),
+        }],
+        batteries: vec![Battery {
+            id: id("hybrid"),
+            name: "hybrid".into(),
+            max_charge: Watts(10_000.0),
+            max_discharge: Watts(10_000.0),
+            min_soc: Soc::from_ratio(0.1).unwrap(),
+        }],
+        pvs: vec![id("hybrid")],
+        bays: vec![Bay {
+            id: id("bay1"),
+            name: "bay1".into(),
+            charger: Some(id("pile1")),
+            camera: Some(id("cam1")),
+            polygon: vec![[0.1, 0.1], [0.4, 0.1], [0.4, 0.5]],
+        }],
+        zones: vec![Zone {
+            id: id("site"),
+            bays: vec![id("bay1")],
+            chargers: vec![id("pile1")],
+            cameras: vec![id("cam1")],
+            battery: Some(id("hybrid")),
+            neighbours: Vec::new(),
+            on_blind: OnBlind::Derate,
+        }],
+        cameras: vec![Camera { id: id("cam1"), name: "cam1".into() }],
+    }
+}
+
+impl Bench {
+    pub fn new(seed: u64) -> Bench {
+        let utc = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        let now = Moment { uptime: Duration::from_secs(1000), utc };
+        let world = World::new(Scenario::sunny_day(), seed);
+        Bench {
+            started_wh: world.piles[0].energy_wh,
+            world,
+            rng: fastrand::Rng::with_seed(seed),
+            silenced: Silenced::default(),
+            verdict: Verdict::Clear,
+            controller: Controller::new(site(), now),
+            checkers: Checkers::default(),
+            now,
+            meter_at: None,
+            seed,
+            frame: 0,
+            last: None,
+        }
+    }
+
+    pub fn pile(&self) -> Id {
+        id("pile1")
+    }
+
+    pub fn told(&self) -> ChargerSetpoint {
+        self.last.as_ref().and_then(|d| d.permitted.charger(&self.pile())).map_or(ChargerSetpoint::Pause, |s| s.0)
+    }
+
+    pub fn energy_to_cars_wh(&self) -> f64 {
+        self.world.piles[0].energy_wh - self.started_wh
+    }
+
+    pub fn longest_over_s(&self) -> f64 {
+        self.checkers.longest_over_s()
+    }
+
+    pub fn overview(&self) -> Overview {
+        self.controller.overview(self.last.as_ref().unwrap())
+    }
+
+    pub fn run(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.second();
+        }
+    }
+
+    /// One second: the world moves, is read, the controller decides, the devices are told.
+    pub fn second(&mut self) -> Decision {
+        for _ in 0..4 {
+            self.world.step(0.25);
+            self.checkers.currents(self.world.truth().grid_a, LIMIT_A, 0.25, self.seed);
+        }
+        self.now = self.now.after(Duration::from_secs(1));
+        self.observe();
+        let decision = self.controller.decide(self.now);
+        let age = self.meter_at.map_or(Duration::MAX, |at| at.age_at(self.now));
+        let meter_fresh = age < Duration::from_secs(5);
+        self.checkers.decision(self.controller.site(), &decision, meter_fresh, self.seed);
+        if decision.writing {
+            let amps = decision.permitted.charger(&self.pile()).unwrap().0.amps().get();
+            self.world.piles[0].write_setpoint(amps);
+            let watts = decision.permitted.battery(&id("hybrid")).unwrap().0.get();
+            (self.world.hybrid.forced_w, self.world.hybrid.revert_s) = (Some(watts), 30.0);
+        }
+        self.last = Some(decision.clone());
+        decision
+    }
+
+    fn observe(&mut self) {
+        let at = self.now;
+        if !self.silenced.meter {
+            self.meter_at = Some(at);
+            let reading = Reading::Meter(self.meter());
+            self.controller.observe(Observation::Answered { device: id("grid"), at, reading });
+        }
+        if !self.silenced.charger {
+            let reading = Reading::Charger(self.charger());
+            self.controller.observe(Observation::Answered { device: id("pile1"), at, reading });
+        }
+        let hybrid = &self.world.hybrid;
+        let reading = Reading::Hybrid {
+            battery: BatteryReading {
+                power: Watts(hybrid.battery_w),
+                soc: Soc::from_ratio(hybrid.soc()).unwrap(),
+            },
+            pv: PvReading { power: Watts(hybrid.pv_w) },
+        };
+        self.controller.observe(Observation::Answered { device: id("hybrid"), at, reading });
+        if !self.silenced.vision {
+            self.frame += 1;
+            self.controller.observe(Observation::Scene(Scene {
+                camera: id("cam1"),
+                frame: self.frame,
+                at,
+                fire: 0.0,
+                smoke: 0.0,
+                verdict: self.verdict,
+                tier: Tier::Small,
+                bays: Vec::new(),
+                cpu_ms: 5.0,
+                fault: None,
+            }));
+        }
+    }
+
+    fn meter(&mut self) -> MeterReading {
+        let noise = (self.rng.f64() - 0.5) * 0.1;
+        let powers = self.world.grid_phases_w();
+        let volts = self.world.volts;
+        MeterReading {
+            power: Watts(powers.iter().sum()),
+            phase_power: PerPhase(powers.map(Watts)),
+            current: PerPhase(std::array::from_fn(|i| Amps(powers[i] / volts[i] + noise))),
+            voltage: PerPhase(volts.map(Volts)),
+            frequency: Hertz(50.0),
+            import: None,
+            export: None,
+        }
+    }
+
+    fn charger(&self) -> ChargerReading {
+        let pile = &self.world.piles[0];
+        let currents = pile.currents();
+        let power: f64 = currents.iter().zip(self.world.volts).map(|(a, v)| a * v).sum();
+        ChargerReading {
+            vehicle: match pile.state() {
+                PlugState::A => Vehicle::Absent,
+                PlugState::B => Vehicle::Connected,
+                PlugState::C => Vehicle::Charging,
+            },
+            current: PerPhase(currents.map(Amps)),
+            voltage: PerPhase(self.world.volts.map(Volts)),
+            power: Watts(power),
+            limit: Amps(pile.limit_a()),
+            energy: Some(WattHours(pile.energy_wh)),
+            lease: None,
+        }
+    }
+}
