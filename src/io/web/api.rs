@@ -1,0 +1,132 @@
+//! The answers: page and assets, the overview as JSON, stills, health. Errors are problem details
+//! (RFC 9457).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rust_embed::Embed;
+use serde_json::{Value, json};
+
+use super::WebState;
+use crate::logic::decision::Quality;
+use crate::logic::site::Id;
+use crate::texts::{Lang, table};
+
+/// Ready means that a decision is younger than this.
+const READY: Duration = Duration::from_secs(3);
+
+#[derive(Embed)]
+#[folder = "src/io/web/page"]
+struct Assets;
+
+/// An error as problem details.
+pub fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("error");
+    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, body.to_string()).into_response()
+}
+
+pub async fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is nothing here; the page is at /")
+}
+
+pub async fn read_only() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "this API is read-only")
+}
+
+pub async fn page() -> Response {
+    file("index.html")
+}
+
+pub async fn asset(Path(path): Path<String>) -> Response {
+    let lang = path.strip_prefix("texts/").and_then(|name| name.strip_suffix(".json"));
+    match lang {
+        Some("en") => Json(table(Lang::En)).into_response(),
+        Some("zh") => Json(table(Lang::Zh)).into_response(),
+        _ => file(&path),
+    }
+}
+
+fn file(path: &str) -> Response {
+    let Some(asset) = Assets::get(path) else {
+        return problem(StatusCode::NOT_FOUND, "no such asset");
+    };
+    let kind = match path.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    ([(header::CONTENT_TYPE, kind)], asset.data.into_owned()).into_response()
+}
+
+/// The whole document that the page shows.
+pub fn document(state: &WebState) -> Value {
+    json!({
+        "overview": state.overview.borrow().as_deref(),
+        "link": &*state.link.borrow(),
+        "outbox": &*state.outbox.borrow(),
+        "now": state.clock.now().utc,
+        "speed": state.speed,
+        "simulated": state.simulated,
+    })
+}
+
+pub async fn overview(State(state): State<WebState>) -> Response {
+    Json(document(&state)).into_response()
+}
+
+pub async fn still(State(state): State<WebState>, Path(id): Path<String>) -> Response {
+    let still = Id::try_from(id).ok().and_then(|id| (state.stills)(&id));
+    let Some((jpeg, at)) = still else {
+        return problem(StatusCode::NOT_FOUND, "no picture of such a camera");
+    };
+    let age = at.age_at(state.clock.now()).as_secs_f64();
+    let headers = [
+        (header::CONTENT_TYPE, "image/jpeg".to_owned()),
+        (header::AGE, format!("{}", age.round())),
+        (header::LAST_MODIFIED, at.utc.format("%a, %d %b %Y %H:%M:%S GMT").to_string()),
+    ];
+    (headers, jpeg.to_vec()).into_response()
+}
+
+fn decides(state: &WebState) -> bool {
+    let overview = state.overview.borrow();
+    overview.as_ref().is_some_and(|overview| {
+        let age = state.clock.now().utc.signed_duration_since(overview.ts);
+        age.to_std().is_ok_and(|age| age < READY) || age < chrono::Duration::zero()
+    })
+}
+
+/// Whether the control loop runs.
+pub async fn ready(State(state): State<WebState>) -> Response {
+    if decides(&state) {
+        "ready\n".into_response()
+    } else {
+        problem(StatusCode::SERVICE_UNAVAILABLE, "no decision in the last 3 s")
+    }
+}
+
+/// Each device, camera and the broker in one word.
+pub async fn health(State(state): State<WebState>) -> Response {
+    let overview = state.overview.borrow().clone();
+    let devices: Vec<Value> = overview.iter().flat_map(|o| &o.devices).map(|d| json!({"id": d.id, "kind": d.kind, "ok": d.q == Quality::Good, "age_s": d.age_s})).collect();
+    let cameras: Vec<Value> = overview
+        .iter()
+        .flat_map(|o| &o.cameras)
+        .map(|c| json!({"id": c.id, "ok": c.fault.is_none(), "fault": c.fault}))
+        .collect();
+    let link = state.link.borrow().clone();
+    Json(json!({
+        "control": decides(&state),
+        "devices": devices,
+        "cameras": cameras,
+        "broker": {"configured": link.broker.is_some(), "ok": link.connected},
+    }))
+    .into_response()
+}

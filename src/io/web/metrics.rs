@@ -1,0 +1,113 @@
+//! `/metrics` in the Prometheus text format: base units, few labels.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::WebState;
+use crate::logic::decision::{LinkView, OutboxView, Overview};
+use crate::logic::vision::BayState;
+
+/// Lines of one metric.
+struct Sheet(String);
+
+impl Sheet {
+    fn name(&mut self, name: &str, help: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+    }
+
+    fn value(&mut self, name: &str, label: Option<(&str, &str)>, value: f64) {
+        let _ = match label {
+            Some((key, text)) => writeln!(self.0, "{name}{{{key}=\"{text}\"}} {value}"),
+            None => writeln!(self.0, "{name} {value}"),
+        };
+    }
+
+    fn plain(&mut self, name: &str, help: &str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.name(name, help);
+            self.value(name, None, value);
+        }
+    }
+
+    fn each<'a>(
+        &mut self,
+        (name, help, label): (&str, &str, &str),
+        values: impl Iterator<Item = (&'a str, Option<f64>)>,
+    ) {
+        self.name(name, help);
+        for (id, value) in values {
+            if let Some(value) = value {
+                self.value(name, Some((label, id)), value);
+            }
+        }
+    }
+}
+
+pub async fn metrics(State(state): State<WebState>) -> Response {
+    let mut sheet = Sheet(String::new());
+    if let Some(overview) = state.overview.borrow().as_deref() {
+        site(&mut sheet, overview);
+        places(&mut sheet, overview);
+    }
+    uplink(&mut sheet, &state.link.borrow(), &state.outbox.borrow());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], sheet.0).into_response()
+}
+
+fn site(sheet: &mut Sheet, o: &Overview) {
+    sheet.plain("wattgate_grid_power_watts", "Grid power, import positive", o.grid_w);
+    sheet.plain("wattgate_grid_headroom_amperes", "Left on the fullest phase", o.headroom_a);
+    sheet.plain("wattgate_pv_power_watts", "PV power", o.pv_w);
+    sheet.plain("wattgate_battery_power_watts", "Battery power, discharge positive", o.battery_w);
+    let soc = o.soc_pct.map(|pct| pct / 100.0);
+    sheet.plain("wattgate_battery_soc_ratio", "State of charge", soc);
+    sheet.plain("wattgate_writing", "1 while setpoints are written", Some(f64::from(o.writing)));
+    let chargers = || o.devices.iter().filter(|d| d.kind == "charger");
+    sheet.each(
+        ("wattgate_charger_power_watts", "Charging power", "charger"),
+        chargers().map(|d| (d.id.as_str(), d.values.get("power_w").and_then(|v| v.as_f64()))),
+    );
+    sheet.each(
+        ("wattgate_charger_setpoint_amperes", "Current setpoint, 0 = paused", "charger"),
+        chargers().map(|d| (d.id.as_str(), d.setpoint.as_ref().and_then(|s| s.current_a))),
+    );
+    sheet.each(
+        ("wattgate_device_age_seconds", "Age of the last answer", "device"),
+        o.devices.iter().filter(|d| d.kind != "pv").map(|d| (d.id.as_str(), d.age_s)),
+    );
+}
+
+fn places(sheet: &mut Sheet, o: &Overview) {
+    // An unknown bay has no value: it is neither free nor occupied.
+    let occupied = |state: BayState| match state {
+        BayState::Free => Some(0.0),
+        BayState::Occupied => Some(1.0),
+        BayState::Unknown => None,
+    };
+    sheet.each(
+        ("wattgate_bay_occupied", "1 occupied, 0 free, absent while unknown", "bay"),
+        o.bays.iter().map(|bay| (bay.id.as_str(), occupied(bay.state))),
+    );
+    let risk = |c: &crate::logic::decision::CameraView| Some(c.fire?.max(c.smoke?));
+    sheet.each(
+        ("wattgate_fire_risk_ratio", "Higher of flame and smoke score, absent while blind", "camera"),
+        o.cameras.iter().map(|c| (c.id.as_str(), risk(c).filter(|_| c.fault.is_none()))),
+    );
+    sheet.each(
+        ("wattgate_zone_level", "0 normal, 1 watch, 2 alarm, 3 trip", "zone"),
+        o.zones.iter().map(|zone| (zone.id.as_str(), Some(f64::from(zone.level)))),
+    );
+}
+
+fn uplink(sheet: &mut Sheet, link: &LinkView, outbox: &OutboxView) {
+    let connected = link.broker.as_ref().map(|_| f64::from(link.connected));
+    sheet.plain("wattgate_mqtt_connected", "1 while a session stands", connected);
+    let (records, bytes) = (outbox.records as f64, outbox.bytes as f64);
+    sheet.plain("wattgate_mqtt_spool_messages", "Records waiting", Some(records));
+    sheet.plain("wattgate_mqtt_spool_bytes", "Bytes waiting", Some(bytes));
+    sheet.plain("wattgate_mqtt_spool_oldest_seconds", "Age of the oldest", outbox.oldest_s);
+    let dropped = Some(outbox.dropped as f64);
+    sheet.plain("wattgate_mqtt_spool_dropped_total", "Dropped at the cap", dropped);
+}
