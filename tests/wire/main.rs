@@ -1,1 +1,13 @@
-//! wire
+//! Promises about sockets and processes, kept against real peers on loopback: mosquitto, pymodbus,
+//! Chromium, and the gateway's own binary.
+//!
+//! What a stranger gets wrong: a missing peer is a failure, never a skip; `tests/run` installs them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod broker;
+mod browser;
+mod demo;
+mod gateway;
+mod look;
+mod page;
