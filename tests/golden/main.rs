@@ -1,1 +1,112 @@
-//! golden
+//! Outputs that people read, compared byte for byte: the faults of broken site files in both languages.
+//! `UPDATE_GOLDEN=1` writes them anew; then they are read by a person before they are committed.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+use wattgate::config;
+use wattgate::texts::Lang;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn broken_site_files_are_answered_with_place_and_hint() {
+    let folder = root().join("tests/golden/config");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    assert!(files.len() >= 12, "only {} broken files", files.len());
+    for file in files {
+        let Err(mut report) = config::load(&file) else {
+            panic!("{} is not broken", file.display())
+        };
+        report.file = PathBuf::from(file.file_name().unwrap());
+        for (lang, name) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
+            let golden = file.with_extension(format!("{name}.txt"));
+            let rendered = report.render(lang);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&golden, &rendered).unwrap();
+            }
+            let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+            assert_eq!(rendered, expected, "{}", golden.display());
+        }
+    }
+}
+
+#[test]
+fn the_documented_site_file_has_no_fault() {
+    let (config, report) = config::load(&root().join("config/depot.toml")).unwrap();
+    assert_eq!(report.faults, []);
+    assert_eq!(config.site.chargers.len(), 2);
+    assert_eq!(config.site.zones.len(), 1);
+}
+
+/// One random change of a text.
+fn mutate(rng: &mut fastrand::Rng, text: &str) -> Vec<u8> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    match rng.u8(0..4) {
+        0 => {
+            lines.remove(rng.usize(0..lines.len()));
+        }
+        1 => {
+            let (a, b) = (rng.usize(0..lines.len()), rng.usize(0..lines.len()));
+            lines.swap(a, b);
+        }
+        2 => lines.insert(rng.usize(0..lines.len()), "[[bay]] # ="),
+        _ => {}
+    }
+    let mut bytes = lines.join("\n").into_bytes();
+    for _ in 0..rng.usize(0..4) {
+        let at = rng.usize(0..bytes.len());
+        bytes[at] = *rng.choice(b"[]\"'=.#\n0a-_{},\xff").unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn cf1_mutated_site_files_never_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.toml");
+    let text = std::fs::read_to_string(root().join("config/depot.toml")).unwrap();
+    let mut rng = fastrand::Rng::with_seed(42);
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..20_000 {
+        std::fs::write(&file, mutate(&mut rng, &text)).unwrap();
+        match config::load(&file) {
+            Ok(_) => good += 1,
+            Err(report) => {
+                bad += 1;
+                assert!(report.has_errors(), "seed 42 round {round}: refused without a fault");
+                assert!(!report.render(Lang::En).is_empty());
+            }
+        }
+    }
+    assert!(good > 100 && bad > 100, "{good} good, {bad} bad: the mutations are too mild or too wild");
+}
+
+#[test]
+fn cf3_a_broken_or_missing_file_falls_back_to_the_last_good_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.toml");
+    let text = std::fs::read_to_string(root().join("config/depot.toml")).unwrap();
+    let text = text.replace("/var/lib/wattgate", "state");
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(&file, &text).unwrap();
+    let load = |path: &Path| config::load_or_last_good(path, Some(&state));
+    let first = load(&file).unwrap();
+    assert!(first.fell_back.is_none());
+    config::keep_last_good(&first.config, &first.text).unwrap();
+    std::fs::write(&file, text.replace("breaker_a = 63", "breaker_a = 6")).unwrap();
+    let broken = load(&file).unwrap();
+    assert!(broken.fell_back.unwrap().has_errors());
+    assert_eq!(broken.config.site.limits.breaker.get(), 63.0);
+    std::fs::remove_file(&file).unwrap();
+    assert!(load(&file).unwrap().fell_back.is_some());
+    std::fs::remove_dir_all(&state).unwrap();
+    assert!(load(&file).is_err());
+}

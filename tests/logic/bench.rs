@@ -121,7 +121,10 @@ impl Bench {
     }
 
     pub fn told(&self) -> ChargerSetpoint {
-        self.last.as_ref().and_then(|d| d.permitted.charger(&self.pile())).map_or(ChargerSetpoint::Pause, |s| s.0)
+        self.last
+            .as_ref()
+            .and_then(|d| d.permitted.charger(&self.pile()))
+            .map_or(ChargerSetpoint::Pause, |s| s.0)
     }
 
     pub fn energy_to_cars_wh(&self) -> f64 {

@@ -74,19 +74,25 @@ fn a_value_is_the_same_on_the_wire_in_mqtt_in_the_api_and_on_the_page() {
             "print(json.dumps(f(c.read_input_registers(0x34, count=2, device_id=1).registers)))",
         );
         let api = grid(&demo.overview()?)?;
-        let mqtt = mqtt_state(&demo.broker, "wattgate/v1/demo/grid/main/state")?["power_w"].as_f64()?;
+        let mqtt =
+            mqtt_state(&demo.broker, "wattgate/v1/demo/grid/main/state")?["power_w"].as_f64()?;
         let shown = "Number(document.querySelector('[data-test=grid-power]').dataset.value)";
         let page = browser.eval(&format!("return {shown}")).as_f64()?;
         let all = [wire.as_f64()?, api, mqtt, page];
         println!("truth {truth:.0} W: wire, API, MQTT, page {all:.0?}");
         all.iter().all(|value| near(*value, truth)).then_some(())
     });
-    let told = demo.overview().expect("overview")["overview"]["devices"][1]["setpoint"]["current_a"].clone();
+    let told =
+        demo.overview().expect("overview")["overview"]["devices"][1]["setpoint"]["current_a"]
+            .clone();
     let held = pymodbus(
         &demo.pile,
         "print(json.dumps(f(c.read_holding_registers(1210, count=2, device_id=1).registers)))",
     );
-    assert!((told.as_f64().unwrap() - held.as_f64().unwrap()).abs() <= 6.1, "{told} told, {held} held");
+    assert!(
+        (told.as_f64().unwrap() - held.as_f64().unwrap()).abs() <= 6.1,
+        "{told} told, {held} held"
+    );
 }
 
 #[test]

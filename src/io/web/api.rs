@@ -25,7 +25,8 @@ struct Assets;
 /// An error as problem details.
 pub fn problem(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("error");
-    let body = json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    let body =
+        json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
     let kind = [(header::CONTENT_TYPE, "application/problem+json")];
     (status, kind, body.to_string()).into_response()
 }
@@ -115,7 +116,11 @@ pub async fn ready(State(state): State<WebState>) -> Response {
 /// Each device, camera and the broker in one word.
 pub async fn health(State(state): State<WebState>) -> Response {
     let overview = state.overview.borrow().clone();
-    let devices: Vec<Value> = overview.iter().flat_map(|o| &o.devices).map(|d| json!({"id": d.id, "kind": d.kind, "ok": d.q == Quality::Good, "age_s": d.age_s})).collect();
+    let devices: Vec<Value> = overview
+        .iter()
+        .flat_map(|o| &o.devices)
+        .map(|d| json!({"id": d.id, "kind": d.kind, "ok": d.q == Quality::Good, "age_s": d.age_s}))
+        .collect();
     let cameras: Vec<Value> = overview
         .iter()
         .flat_map(|o| &o.cameras)

@@ -92,7 +92,11 @@ fn places(sheet: &mut Sheet, o: &Overview) {
     );
     let risk = |c: &crate::logic::decision::CameraView| Some(c.fire?.max(c.smoke?));
     sheet.each(
-        ("wattgate_fire_risk_ratio", "Higher of flame and smoke score, absent while blind", "camera"),
+        (
+            "wattgate_fire_risk_ratio",
+            "Higher of flame and smoke score, absent while blind",
+            "camera",
+        ),
         o.cameras.iter().map(|c| (c.id.as_str(), risk(c).filter(|_| c.fault.is_none()))),
     );
     sheet.each(

@@ -93,9 +93,10 @@ impl Controller {
                 urgent
             }
             Observation::VisionLost { .. } => {
+                // Urgent: nobody may go on reading "free" from a dead eye.
                 self.fire.go_blind();
                 self.scenes.clear();
-                false
+                true
             }
         }
     }
