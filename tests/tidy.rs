@@ -43,9 +43,21 @@ const FLOORS: [(&str, u32); 22] = [
 const NEIGHBOURS: [(&str, &str); 1] = [("logic::safety", "logic::vision")];
 
 const IMPURE: [&str; 15] = [
-    "std::fs", "std::net", "std::thread", "std::env", "std::process", "std::io",
-    "std::time::Instant", "std::time::SystemTime", "std::collections::HashMap",
-    "std::collections::HashSet", "tokio", "tracing", "rustix", "fastrand", "chrono::Local",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::env",
+    "std::process",
+    "std::io",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::collections::HashMap",
+    "std::collections::HashSet",
+    "tokio",
+    "tracing",
+    "rustix",
+    "fastrand",
+    "chrono::Local",
 ];
 
 const TRANSCENDENTAL: [&str; 14] = [
@@ -68,8 +80,11 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
 /// `src/io/modbus/bus.rs` is `io::modbus::bus`.
 fn module(path: &Path) -> String {
     let inside = path.strip_prefix(root().join("src")).unwrap().with_extension("");
-    let parts: Vec<String> =
-        inside.iter().map(|part| part.to_string_lossy().into_owned()).filter(|p| p != "mod").collect();
+    let parts: Vec<String> = inside
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .filter(|p| p != "mod")
+        .collect();
     parts.join("::")
 }
 
@@ -100,7 +115,8 @@ fn quote_like(attribute: &syn::Attribute) -> String {
 
 impl Paths {
     fn tree(&mut self, prefix: &str, tree: &syn::UseTree, line: usize) {
-        let join = |name: String| if prefix.is_empty() { name } else { format!("{prefix}::{name}") };
+        let join =
+            |name: String| if prefix.is_empty() { name } else { format!("{prefix}::{name}") };
         match tree {
             syn::UseTree::Path(path) => self.tree(&join(path.ident.to_string()), &path.tree, line),
             syn::UseTree::Name(name) => self.found.push((join(name.ident.to_string()), line)),
@@ -172,7 +188,9 @@ fn absolute(module: &str, path: &str) -> Option<String> {
         rest = next;
         moved = true;
     }
-    moved.then(|| parts.into_iter().chain([rest]).filter(|p| !p.is_empty()).collect::<Vec<_>>().join("::"))
+    moved.then(|| {
+        parts.into_iter().chain([rest]).filter(|p| !p.is_empty()).collect::<Vec<_>>().join("::")
+    })
 }
 
 fn floor_faults(module: &str, text: &str) -> Vec<String> {
@@ -193,7 +211,8 @@ fn floor_faults(module: &str, text: &str) -> Vec<String> {
         };
         let neighbour = NEIGHBOURS.contains(&(own, other));
         if other != own && other_floor >= own_floor && !neighbour {
-            faults.push(format!("{module}:{line}: {own} ({own_floor}) uses {other} ({other_floor})"));
+            faults
+                .push(format!("{module}:{line}: {own} ({own_floor}) uses {other} ({other_floor})"));
         }
     }
     faults
@@ -283,9 +302,15 @@ fn tests_advance_time_or_await_events() {
 fn modules_are_named_after_what_they_own() {
     for folder in ["src", "simulators/src", "tests"] {
         none(over(rust_files(folder), |path, _| {
-            let bad = |part: &std::ffi::OsStr| BAD_NAMES.contains(&part.to_string_lossy().trim_end_matches(".rs"));
+            let bad = |part: &std::ffi::OsStr| {
+                BAD_NAMES.contains(&part.to_string_lossy().trim_end_matches(".rs"))
+            };
             let inside = path.strip_prefix(root()).unwrap();
-            inside.iter().filter(|p| bad(p)).map(|_| format!("{}: a name that says nothing", inside.display())).collect()
+            inside
+                .iter()
+                .filter(|p| bad(p))
+                .map(|_| format!("{}: a name that says nothing", inside.display()))
+                .collect()
         }));
     }
 }
@@ -303,7 +328,9 @@ fn every_rule_catches_what_it_is_for() {
     for (module, text) in floors {
         assert!(!floor_faults(module, text).is_empty(), "{module}: {text}");
     }
-    assert!(floor_faults("io::web::api", "use crate::logic::site::Id; use super::guard;").is_empty());
+    assert!(
+        floor_faults("io::web::api", "use crate::logic::site::Id; use super::guard;").is_empty()
+    );
     let impure = [
         "use std::time::Instant;",
         "use std::{collections::{BTreeMap, HashMap}};",

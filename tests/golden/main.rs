@@ -85,7 +85,10 @@ fn cf1_mutated_site_files_never_panic() {
             }
         }
     }
-    assert!(good > 100 && bad > 100, "{good} good, {bad} bad: the mutations are too mild or too wild");
+    assert!(
+        good > 100 && bad > 100,
+        "{good} good, {bad} bad: the mutations are too mild or too wild"
+    );
 }
 
 #[test]

@@ -152,7 +152,8 @@ mod tests {
         let three = charger(&Phase::ALL);
         let l1 = charger(&[Phase::L1]);
         let l2 = charger(&[Phase::L2]);
-        let table: [([f64; 3], Vec<(&Charger, f64)>, Vec<f64>); 7] = [
+        type Row<'a> = ([f64; 3], Vec<(&'a Charger, f64)>, Vec<f64>);
+        let table: [Row<'_>; 7] = [
             ([40.0; 3], vec![(&three, 32.0)], vec![32.0]),
             ([20.0; 3], vec![(&three, 32.0), (&three, 32.0)], vec![10.0, 10.0]),
             ([20.0, 40.0, 40.0], vec![(&three, 32.0), (&l2, 32.0)], vec![20.0, 20.0]),
