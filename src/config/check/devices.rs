@@ -83,6 +83,22 @@ pub fn reference(text: &At<String>, known: &[Id], what: &str, faults: &mut Fault
     found.cloned()
 }
 
+/// A device that is in the file but faulty is told once, not again at everything that refers to it.
+pub fn forget_followers(tables: &[DeviceTable], devices: &Devices, faults: &mut Faults) {
+    let usable = |id: &str| {
+        let mut ids = devices.meters.iter().chain(&devices.pvs);
+        ids.any(|known| known.as_str() == id)
+            || devices.chargers.iter().any(|c| c.id.as_str() == id)
+    };
+    let faulty = |id: &String| {
+        let named = |table: &DeviceTable| table.id.as_ref().is_some_and(|t| t.value == *id);
+        tables.iter().any(named) && !usable(id)
+    };
+    faults.retain(|fault| {
+        fault.code != "WG0008" || !fault.values.iter().any(|(key, id)| *key == "id" && faulty(id))
+    });
+}
+
 fn profile<'p>(
     name: &At<String>,
     profiles: &'p BTreeMap<String, Profile>,

@@ -33,6 +33,7 @@ pub fn check(
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
+    devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
         devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
     }
