@@ -122,6 +122,44 @@ fn a_blind_zone_is_derated_and_its_bays_are_unknown() {
     assert!(overview.zones.iter().all(|zone| zone.fault));
 }
 
+/// An hour in which every five minutes something changes: the building's load, or somebody is silent.
+fn an_hour_of_trouble(seed: u64) {
+    let mut bench = Bench::new(seed);
+    for _ in 0..12 {
+        let mut rest = 300;
+        if bench.rng.bool() {
+            bench.world.set_building(Some(1_000.0 + 13_000.0 * bench.rng.f64()));
+        } else {
+            bench.silenced = Silenced {
+                meter: bench.rng.bool(),
+                charger: bench.rng.bool(),
+                vision: bench.rng.bool(),
+            };
+            let silence = bench.rng.u32(1..60);
+            bench.run(silence);
+            bench.silenced = Silenced::default();
+            rest -= silence;
+        }
+        bench.run(rest);
+    }
+}
+
+#[test]
+fn troubled_hours_keep_every_rule() {
+    (100..200).for_each(an_hour_of_trouble);
+}
+
+#[test]
+#[ignore = "long: ten thousand site-hours"]
+fn ten_thousand_troubled_hours_keep_every_rule() {
+    for seed in 1_000..11_000 {
+        an_hour_of_trouble(seed);
+        if seed % 1000 == 0 {
+            println!("{} of 10000 site-hours", seed - 1_000);
+        }
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_decisions() {
     let run = |seed| {

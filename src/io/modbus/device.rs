@@ -143,7 +143,7 @@ impl Device {
             all_words.extend(words);
         }
         if self.is_frozen(all_words) {
-            return Ok(Err(Unusable::Missing("a change in 20 answers: the meter is frozen")));
+            return Ok(Err(Unusable::Frozen(self.same_words)));
         }
         self.notice_foreign_value(&values);
         Ok(readings::reading(&self.config.profile, &values))
