@@ -12,8 +12,8 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 const TRIES: u32 = 100;
 const TRY_EVERY: Duration = Duration::from_millis(30);
 
-/// Starts a broker on `port` (0 takes a free one) that speaks MQTT 5, and MQTT 3.1.1 on the port after
-/// it. Returns the port once it accepts connections. It runs until the process ends.
+/// Starts a broker on `port` (0 takes a free one) that speaks MQTT 5. Returns the port once it accepts
+/// connections. It runs until the process ends.
 ///
 /// # Errors
 /// When the port is taken or the broker does not come up.

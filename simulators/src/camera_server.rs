@@ -32,8 +32,8 @@ struct Hazard {
     intensity: f64,
 }
 
+// The rest of the keys are checked by `Faults`; serde cannot flatten and deny unknown keys at once.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Switch {
     device: String,
     #[serde(flatten)]
