@@ -12,37 +12,53 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 const TRIES: u32 = 100;
 const TRY_EVERY: Duration = Duration::from_millis(30);
 
-/// Starts a broker on `port` (0 takes a free one) that speaks MQTT 5. Returns the port once it accepts
-/// connections. It runs until the process ends.
+/// Starts a broker on `port` that speaks MQTT 5, and MQTT 3.1.1 on the port after it; 0 takes two free
+/// ones. Returns the first port once both accept connections. It runs until the process ends.
 ///
 /// # Errors
-/// When the port is taken or the broker does not come up.
+/// When a port is taken or the broker does not come up.
 pub fn start(port: u16) -> io::Result<u16> {
-    let port = if port == 0 { free_port()? } else { port };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    drop(TcpListener::bind(address)?);
-    let mut broker = Broker::new(config(address));
+    let (newer, older) = if port == 0 { free_pair()? } else { pair(port)? };
+    let mut broker = Broker::new(config(newer, older));
     std::thread::Builder::new().name("broker".to_owned()).spawn(move || {
         if let Err(error) = broker.start() {
             tracing::error!(%error, "the embedded broker stopped");
         }
     })?;
     for _ in 0..TRIES {
-        if TcpStream::connect_timeout(&address, TRY_EVERY).is_ok() {
-            return Ok(port);
+        let accepts = |at| TcpStream::connect_timeout(at, TRY_EVERY).is_ok();
+        if accepts(&newer) && accepts(&older) {
+            return Ok(newer.port());
         }
         std::thread::park_timeout(TRY_EVERY);
     }
     Err(io::Error::new(io::ErrorKind::TimedOut, "the embedded broker did not come up"))
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// `port` and the one after it, when both are free. The broker listens by itself and only logs when it
+/// cannot, so they are tried first.
+fn pair(port: u16) -> io::Result<(SocketAddr, SocketAddr)> {
+    let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let next = port.checked_add(1).ok_or(io::ErrorKind::InvalidInput)?;
+    let held = (TcpListener::bind(at(port))?, TcpListener::bind(at(next))?);
+    Ok((held.0.local_addr()?, held.1.local_addr()?))
 }
 
-fn config(listen: SocketAddr) -> Config {
-    let server = ServerSettings {
-        name: "demo".to_owned(),
+fn free_pair() -> io::Result<(SocketAddr, SocketAddr)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..TRIES {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        match pair(port) {
+            Ok(pair) => return Ok(pair),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn config(newer: SocketAddr, older: SocketAddr) -> Config {
+    let server = |name: &str, listen| ServerSettings {
+        name: name.to_owned(),
         listen,
         tls: None,
         next_connection_delay_ms: 1,
@@ -66,8 +82,8 @@ fn config(listen: SocketAddr) -> Config {
             initialized_filters: None,
             shared_subscriptions_strategy: rumqttd::Strategy::RoundRobin,
         },
-        v4: None,
-        v5: Some(HashMap::from([("demo".to_owned(), server)])),
+        v4: Some(HashMap::from([("mqtt3".to_owned(), server("mqtt3", older))])),
+        v5: Some(HashMap::from([("mqtt5".to_owned(), server("mqtt5", newer))])),
         ws: None,
         cluster: None,
         console: None,

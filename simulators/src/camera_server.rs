@@ -2,15 +2,21 @@
 //! tests, and the way to change the world.
 //!
 //! ```text
-//!   GET  /camera/cam1.jpg            the picture of this moment
-//!   GET  /truth                      what is true now
-//!   POST /set    {"building_w": 7000, "pv_w": null, "fire": {"bay": "bay1", "intensity": 0.8}}
+//!   GET  /camera/cam1.jpg   the picture of this moment
+//!   GET  /bays.json         outlines of the bays, in shares of the frame
+//!   GET  /truth             what is true now
+//!   POST /set    {"building_w": 7000, "pv_w": null, "plug": {"bay": "bay1", "plugged": false},
+//!                 "fire": {"bay": "bay1", "intensity": 0.8}, "smoke": {"bay": "bay1", "intensity": 1}}
 //!   POST /fault  {"device": "grid", "silent": true}
 //! ```
+//!
+//! What a stranger gets wrong: in `/set`, a key that is left out changes nothing and null gives the
+//! value back to the model. `/fault` replaces the device's whole set of switches.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -18,21 +24,94 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use crate::faults::Faults;
+use crate::physics::World;
 use crate::picture::{self, Scene};
 use crate::site::Shared;
+
+/// Largest power that may be set, W.
+const MOST_W: f64 = 1e6;
+
+/// What `/set` takes. The outer option: given or not; the inner one: a value or null.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(default, deserialize_with = "given")]
+    building_w: Option<Option<f64>>,
+    #[serde(default, deserialize_with = "given")]
+    pv_w: Option<Option<f64>>,
+    plug: Option<Plug>,
+    fire: Option<Hazard>,
+    smoke: Option<Hazard>,
+}
+
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<f64>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plug {
+    bay: String,
+    plugged: Option<bool>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Hazard {
     bay: String,
-    intensity: f64,
+    intensity: Option<f64>,
 }
 
-// The rest of the keys are checked by `Faults`; serde cannot flatten and deny unknown keys at once.
+impl Change {
+    /// What cannot be done, found before anything is done.
+    fn complaint(&self, world: &World) -> Option<String> {
+        for (key, value) in [("building_w", self.building_w), ("pv_w", self.pv_w)] {
+            if value.flatten().is_some_and(|watts| !(0.0..=MOST_W).contains(&watts)) {
+                return Some(format!("`{key}` is 0 to {MOST_W} watts, or null"));
+            }
+        }
+        for (key, hazard) in [("fire", &self.fire), ("smoke", &self.smoke)] {
+            let intensity = hazard.as_ref().and_then(|hazard| hazard.intensity);
+            if intensity.is_some_and(|part| !(0.0..=1.0).contains(&part)) {
+                return Some(format!("`{key}.intensity` is 0 to 1, or null"));
+            }
+        }
+        let places = [
+            self.plug.as_ref().map(|plug| &plug.bay),
+            self.fire.as_ref().map(|hazard| &hazard.bay),
+            self.smoke.as_ref().map(|hazard| &hazard.bay),
+        ];
+        let known = |id: &String| world.bays.iter().any(|bay| &bay.id == id);
+        let unknown = places.into_iter().flatten().find(|id| !known(id))?;
+        let bays: Vec<&str> = world.bays.iter().map(|bay| bay.id.as_str()).collect();
+        Some(format!("there is no bay `{unknown}`; there are {}", bays.join(", ")))
+    }
+
+    fn apply(self, world: &mut World) {
+        if let Some(watts) = self.building_w {
+            world.set_building(watts);
+        }
+        if let Some(watts) = self.pv_w {
+            world.set_pv(watts);
+        }
+        if let Some(plug) = self.plug {
+            world.set_plugged(&plug.bay, plug.plugged);
+        }
+        if let Some(fire) = self.fire {
+            world.set_fire(&fire.bay, fire.intensity.unwrap_or(0.0));
+        }
+        if let Some(smoke) = self.smoke {
+            world.set_smoke(&smoke.bay, smoke.intensity.unwrap_or(0.0));
+        }
+    }
+}
+
+/// The switches are checked by [`crate::faults::Faults`]; serde cannot refuse unknown keys beside
+/// flattened ones.
 #[derive(Deserialize)]
 struct Switch {
     device: String,
@@ -40,87 +119,94 @@ struct Switch {
     faults: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Serves until the runtime ends.
+/// What the handlers share.
+#[derive(Clone)]
+struct Desk {
+    shared: Arc<Shared>,
+    /// Pictures drawn so far.
+    drawn: Arc<AtomicU64>,
+}
+
+/// Serves until the task is aborted.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Result<SocketAddr> {
+pub async fn serve(
+    address: SocketAddr,
+    shared: Arc<Shared>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let app = Router::new()
         .route("/camera/cam1.jpg", get(still))
+        .route("/bays.json", get(bays))
         .route("/truth", get(truth))
         .route("/set", post(set))
         .route("/fault", post(fault))
-        .with_state(shared);
-    tokio::spawn(async move {
+        .with_state(Desk { shared, drawn: Arc::default() });
+    let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the simulated camera stopped");
         }
     });
-    Ok(address)
+    Ok((address, serving))
 }
 
-async fn still(State(shared): State<Arc<Shared>>) -> Response {
-    let scene = shared.with(|world| Scene::of(world));
+async fn still(State(desk): State<Desk>) -> Response {
+    let mut scene = desk.shared.with(|world| Scene::of(world));
+    // The world moves in steps; two pictures of one step still differ by the sensor's noise.
+    scene.time_s += 0.001 * (desk.drawn.fetch_add(1, Ordering::Relaxed) % 97) as f64;
     let drawn = tokio::task::spawn_blocking(move || picture::jpeg(&scene)).await;
+    let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
     match drawn {
-        Ok(Ok(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
-        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Ok(Ok(jpeg)) => (headers, jpeg).into_response(),
+        Ok(Err(error)) => failed(error.to_string()),
+        Err(error) => failed(error.to_string()),
     }
 }
 
-async fn truth(State(shared): State<Arc<Shared>>) -> Response {
-    Json(shared.with(|world| world.truth())).into_response()
+async fn bays(State(desk): State<Desk>) -> Response {
+    let scene = desk.shared.with(|world| Scene::of(world));
+    let outline = |(i, slot): (usize, &picture::Slot)| serde_json::json!({"id": slot.id, "camera": "cam1", "poly": scene.polygon(i)});
+    Json(scene.slots.iter().enumerate().map(outline).collect::<Vec<_>>()).into_response()
+}
+
+async fn truth(State(desk): State<Desk>) -> Response {
+    Json(desk.shared.with(|world| world.truth())).into_response()
+}
+
+fn bad(why: impl std::fmt::Display) -> Response {
+    (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response()
 }
 
 /// Applies every key or none.
-async fn set(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let bad = |why: String| (StatusCode::BAD_REQUEST, why + "\n").into_response();
-    let keys: serde_json::Map<String, serde_json::Value> = match serde_json::from_slice(&body) {
-        Ok(keys) => keys,
-        Err(error) => return bad(error.to_string()),
+async fn set(State(desk): State<Desk>, body: Bytes) -> Response {
+    let change: Change = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return bad(error),
     };
-    for (key, value) in keys {
-        let watts = value.as_f64().filter(|watts| watts.is_finite() && watts.abs() < 1e6);
-        let hazard = serde_json::from_value::<Hazard>(value.clone());
-        let done = shared.with(|world| match key.as_str() {
-            "building_w" | "pv_w" if watts.is_none() && !value.is_null() => false,
-            "building_w" => {
-                world.set_building(watts);
-                true
-            }
-            "pv_w" => {
-                world.set_pv(watts);
-                true
-            }
-            "fire" | "smoke" => hazard.is_ok_and(|hazard| {
-                let Some(bay) = world.bays.iter_mut().find(|bay| bay.id == hazard.bay) else {
-                    return false;
-                };
-                let place = if key == "fire" { &mut bay.fire } else { &mut bay.smoke };
-                *place = hazard.intensity.clamp(0.0, 1.0);
-                true
-            }),
-            _ => false,
-        });
-        if !done {
-            return bad(format!("`{key}` with {value} is not understood"));
+    let complaint = desk.shared.with(|world| match change.complaint(world) {
+        None => {
+            change.apply(world);
+            None
         }
-    }
-    StatusCode::NO_CONTENT.into_response()
+        complaint => complaint,
+    });
+    complaint.map_or_else(|| StatusCode::NO_CONTENT.into_response(), bad)
 }
 
-async fn fault(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let bad = |why: String| (StatusCode::BAD_REQUEST, why + "\n").into_response();
+async fn fault(State(desk): State<Desk>, body: Bytes) -> Response {
     let switch: Switch = match serde_json::from_slice(&body) {
         Ok(switch) => switch,
-        Err(error) => return bad(error.to_string()),
+        Err(error) => return bad(error),
     };
-    match serde_json::from_value::<Faults>(serde_json::Value::Object(switch.faults)) {
-        Ok(faults) => shared.set_faults(&switch.device, faults),
-        Err(error) => return bad(error.to_string()),
+    let faults = match serde_json::from_value(serde_json::Value::Object(switch.faults)) {
+        Ok(faults) => faults,
+        Err(error) => return bad(error),
+    };
+    match desk.shared.set_faults(&switch.device, faults) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => bad(error),
     }
-    StatusCode::NO_CONTENT.into_response()
 }

@@ -43,13 +43,21 @@ enum Command {
         /// The same seed gives the same pictures.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Pixels a row.
+        #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u32).range(64..=3840))]
+        width: u32,
+        /// Rows.
+        #[arg(long, default_value_t = 360, value_parser = clap::value_parser!(u32).range(64..=2160))]
+        height: u32,
     },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { scenario, seed, speed, port } => run(scenario, seed, (speed, port)),
-        Command::Render { out, count, seed } => render(&out, count, seed),
+        Command::Render { out, count, seed, width, height } => {
+            render(&out, (count, seed), (width as usize, height as usize))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,18 +90,24 @@ fn run(scenario: Option<PathBuf>, seed: u64, (speed, port): (f64, u16)) -> Done 
         say(&format!("hybrid      SunSpec  tcp://{} unit 1", places.hybrid));
         say(&format!("camera      http://{}/camera/cam1.jpg", places.http));
         say(&format!("truth       http://{}/truth", places.http));
-        say(&format!("broker      mqtt://127.0.0.1:{broker}"));
+        say(&format!("switches    http://{}/set and /fault", places.http));
+        say(&format!("broker      mqtt://127.0.0.1:{broker} (5), :{} (3.1.1)", broker + 1));
         tokio::signal::ctrl_c().await?;
         Ok(())
     })
 }
 
-fn render(out: &std::path::Path, count: usize, seed: u64) -> Done {
+fn render(
+    out: &std::path::Path,
+    (count, seed): (usize, u64),
+    (width, height): (usize, usize),
+) -> Done {
     std::fs::create_dir_all(out)?;
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut labels = Vec::new();
     for n in 0..count {
-        let scene = picture::random_scene(&mut rng);
+        let mut scene = picture::random_scene(&mut rng);
+        (scene.view.width, scene.view.height) = (width, height);
         let file = format!("{n:05}.jpg");
         std::fs::write(out.join(&file), picture::jpeg(&scene)?)?;
         let bay = |i: usize| {

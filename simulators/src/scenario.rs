@@ -42,6 +42,23 @@ fn max_a() -> f64 {
     32.0
 }
 
+impl Visit {
+    /// A car that somebody brings outside the plan.
+    #[must_use]
+    pub fn guest(bay: &str) -> Visit {
+        Visit {
+            bay: bay.to_owned(),
+            arrives_s: 0.0,
+            leaves_s: f64::INFINITY,
+            capacity_kwh: capacity(),
+            soc: soc(),
+            phases: phases(),
+            max_a: max_a(),
+            look: 6,
+        }
+    }
+}
+
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,11 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::camera_server;
 use crate::faults::Faults;
-use crate::modbus_server::{self, Device};
+use crate::modbus_server::{self, Device, Line};
 use crate::physics::{Truth, World};
 use crate::registers::Map;
 use crate::scenario::Scenario;
@@ -47,11 +48,29 @@ pub struct Addresses {
 
 type Image = Vec<(u16, Vec<u16>)>;
 
+/// Why a fault switch was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// No such device.
+    #[error("there is no device `{0}`; there are {1}")]
+    Unknown(String, String),
+    /// The set makes no sense.
+    #[error("{0}")]
+    Nonsense(String),
+}
+
+/// A device as the switches know it.
+struct Wire {
+    map: Map,
+    line: watch::Sender<Line>,
+}
+
 /// The world and its switches, shared by the servers. Locks are held for a moment only.
 pub struct Shared {
     world: Mutex<World>,
+    wires: BTreeMap<String, Wire>,
     faults: Mutex<BTreeMap<String, Faults>>,
-    frozen: Mutex<BTreeMap<String, Image>>,
+    frozen: Mutex<BTreeMap<(String, bool), Image>>,
     noise: Mutex<fastrand::Rng>,
 }
 
@@ -71,10 +90,40 @@ impl Shared {
         lock(&self.faults).get(device).copied().unwrap_or_default()
     }
 
-    /// Sets the fault switches of a device.
-    pub fn set_faults(&self, device: &str, faults: Faults) {
-        lock(&self.frozen).remove(device);
-        lock(&self.faults).insert(device.to_owned(), faults);
+    /// Names of the devices: `grid`, `hybrid` and the piles' ids.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        self.wires.keys().map(String::as_str)
+    }
+
+    /// Sets the fault switches of a device; the set that was there is replaced.
+    ///
+    /// # Errors
+    /// When there is no such device, or the set makes no sense; then nothing changes.
+    pub fn set_faults(&self, device: &str, faults: Faults) -> Result<(), FaultError> {
+        let Some(wire) = self.wires.get(device) else {
+            let known: Vec<&str> = self.devices().collect();
+            return Err(FaultError::Unknown(device.to_owned(), known.join(", ")));
+        };
+        if let Some(complaint) = faults.complaint() {
+            return Err(FaultError::Nonsense(complaint));
+        }
+        lock(&self.frozen).retain(|(name, _), _| name != device);
+        lock(&self.faults).insert(device.to_owned(), Faults { reboot: false, ..faults });
+        self.with(|world| {
+            wire.map.set_deaf(world, faults.ignores_setpoint);
+            if faults.reboot {
+                wire.map.reboot(world);
+            }
+        });
+        wire.line.send_modify(|line| {
+            line.reachable = !faults.unreachable;
+            line.cuts += u64::from(faults.reboot);
+        });
+        Ok(())
+    }
+
+    fn line(&self, device: &str) -> Option<watch::Receiver<Line>> {
+        self.wires.get(device).map(|wire| wire.line.subscribe())
     }
 
     /// What a device would answer: live, or the same for ever while it is frozen.
@@ -85,7 +134,8 @@ impl Shared {
             map.image(&lock(&self.world), input, &mut noise)
         };
         if self.faults(name).frozen {
-            return lock(&self.frozen).entry(name.to_owned()).or_insert_with(live).clone();
+            let key = (name.to_owned(), input);
+            return lock(&self.frozen).entry(key).or_insert_with(live).clone();
         }
         live()
     }
@@ -95,7 +145,7 @@ impl Shared {
 pub struct Site {
     addresses: Addresses,
     shared: Arc<Shared>,
-    stepping: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Site {
@@ -116,11 +166,14 @@ impl Site {
     pub fn truth(&self) -> Truth {
         self.shared.with(|world| world.truth())
     }
+
+    /// Stops the world, closes the sockets. Dropping does the same.
+    pub fn stop(self) {}
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        self.stepping.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -129,8 +182,14 @@ impl Drop for Site {
 /// # Errors
 /// When a port is taken.
 pub async fn start(options: Options) -> io::Result<Site> {
+    let world = World::new(options.scenario, options.seed);
+    let ids: Vec<String> = world.piles.iter().map(|pile| pile.id.clone()).collect();
+    let mut maps = vec![("grid".to_owned(), Map::Sdm630), ("hybrid".to_owned(), Map::Hybrid)];
+    maps.extend(ids.iter().enumerate().map(|(i, id)| (id.clone(), Map::Alfen(i))));
+    let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
     let shared = Arc::new(Shared {
-        world: Mutex::new(World::new(options.scenario, options.seed)),
+        world: Mutex::new(world),
+        wires: maps.into_iter().map(wire).collect(),
         faults: Mutex::default(),
         frozen: Mutex::default(),
         noise: Mutex::new(fastrand::Rng::with_seed(options.seed ^ 0x5eed)),
@@ -138,26 +197,42 @@ pub async fn start(options: Options) -> io::Result<Site> {
     let mut next = options.port;
     let mut place = || {
         let port = next;
-        next = if next == 0 { 0 } else { next + 1 };
+        next = if next == 0 { 0 } else { next.saturating_add(1) };
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
     };
-    let device = |name: &str, map: Map| Device {
-        name: name.to_owned(),
-        map,
-        unit: 1,
-        shared: Arc::clone(&shared),
-    };
-    let meter = modbus_server::serve(place(), device("grid", Map::Sdm630)).await?;
-    let ids: Vec<String> = shared.with(|w| w.piles.iter().map(|p| p.id.clone()).collect());
+    let mut tasks = Vec::new();
+    let meter = plug_in(place(), "grid", &shared, &mut tasks).await?;
     let mut piles = Vec::new();
-    for (i, id) in ids.into_iter().enumerate() {
-        let address = modbus_server::serve(place(), device(&id, Map::Alfen(i))).await?;
+    for id in ids {
+        let address = plug_in(place(), &id, &shared, &mut tasks).await?;
         piles.push((id, address));
     }
-    let hybrid = modbus_server::serve(place(), device("hybrid", Map::Hybrid)).await?;
-    let http = camera_server::serve(place(), Arc::clone(&shared)).await?;
-    let stepping = tokio::spawn(step(Arc::clone(&shared), options.speed));
-    Ok(Site { addresses: Addresses { meter, piles, hybrid, http }, shared, stepping })
+    let hybrid = plug_in(place(), "hybrid", &shared, &mut tasks).await?;
+    let (http, serving) = camera_server::serve(place(), Arc::clone(&shared)).await?;
+    tasks.push(serving);
+    tasks.push(tokio::spawn(step(Arc::clone(&shared), options.speed)));
+    Ok(Site { addresses: Addresses { meter, piles, hybrid, http }, shared, tasks })
+}
+
+/// Puts a device on the wire.
+async fn plug_in(
+    address: SocketAddr,
+    name: &str,
+    shared: &Arc<Shared>,
+    tasks: &mut Vec<JoinHandle<()>>,
+) -> io::Result<SocketAddr> {
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, name.to_owned());
+    let wire = shared.wires.get(name).ok_or_else(unknown)?;
+    let device = Device {
+        name: name.to_owned(),
+        map: wire.map.clone(),
+        unit: 1,
+        shared: Arc::clone(shared),
+    };
+    let line = shared.line(name).ok_or_else(unknown)?;
+    let (address, serving) = modbus_server::serve(address, device, line).await?;
+    tasks.push(serving);
+    Ok(address)
 }
 
 /// Moves the world along with the wall clock; after a long pause it does not race to catch up.

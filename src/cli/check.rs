@@ -46,7 +46,10 @@ fn as_json(report: &Report, lang: Lang, bad: bool) -> String {
 
 /// Groups of codes, in the order of the tick list.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("cli.check.syntax", &["WG0001", "WG0002", "WG0003", "WG0004", "WG0005", "WG0009", "WG0010"]),
+    (
+        "cli.check.syntax",
+        &["WG0001", "WG0002", "WG0003", "WG0004", "WG0005", "WG0009", "WG0010", "WG0044", "WG0045"],
+    ),
     ("cli.check.names", &["WG0006", "WG0007", "WG0008"]),
     (
         "cli.check.devices",

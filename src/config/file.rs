@@ -254,7 +254,7 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         name: walk.text("name", faults),
         profile: needed_at(&mut walk, "profile", faults),
         address: needed_at(&mut walk, "address", faults),
-        unit: walk.number("unit", 0.0..=255.0, faults),
+        unit: walk.whole("unit", 0.0..=255.0, faults),
         phases: walk.texts("phases", faults),
         min_a: amps(&mut walk, "min_a", faults),
         max_a: amps(&mut walk, "max_a", faults),
@@ -328,13 +328,13 @@ fn mqtt(item: &Item, faults: &mut Faults) -> Option<MqttTable> {
     let mut walk = Walk::table(item, "mqtt", faults)?;
     let table = MqttTable {
         host: needed_at(&mut walk, "host", faults),
-        port: walk.number("port", 1.0..=65535.0, faults),
+        port: walk.whole("port", 1.0..=65535.0, faults),
         client_id: walk.text("client_id", faults),
         username: walk.text("username", faults),
         password_file: walk.text("password_file", faults),
         allow_plaintext: walk.flag("allow_plaintext", faults).unwrap_or(false),
         ca_file: walk.text("ca_file", faults),
-        outbox_cap_mib: walk.number("outbox_cap_mib", 1.0..=1_000_000.0, faults),
+        outbox_cap_mib: walk.whole("outbox_cap_mib", 1.0..=1_000_000.0, faults),
     };
     walk.finish(faults);
     Some(table)

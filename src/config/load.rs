@@ -46,6 +46,9 @@ fn from_text(path: &Path, text: String) -> Result<(Config, Report), Report> {
     let parsed = file::parse(&report.text, &mut report.faults);
     let config =
         parsed.and_then(|parsed| check::check(parsed, folder, &profiles, &mut report.faults));
+    if config.is_none() && !report.has_errors() {
+        report.faults.push(error("WG0045", None, Vec::new()));
+    }
     report.faults.sort_by_key(|fault| fault.at);
     match config {
         Some(config) if !report.has_errors() => Ok((config, report)),

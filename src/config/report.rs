@@ -52,7 +52,10 @@ impl Report {
     /// Line and column (both from 1) of a fault.
     #[must_use]
     pub fn place(&self, fault: &Fault) -> Option<(usize, usize)> {
-        let at = fault.at?.min(self.text.len());
+        let mut at = fault.at?.min(self.text.len());
+        while !self.text.is_char_boundary(at) {
+            at -= 1;
+        }
         let before = self.text.get(..at)?;
         let line = before.matches('\n').count() + 1;
         let start = before.rfind('\n').map_or(0, |end| end + 1);

@@ -55,8 +55,17 @@ impl<'a> Walk<'a> {
         self.table.get(key).filter(|item| !item.is_none())
     }
 
-    fn value(&mut self, key: &'static str) -> Option<(&'a Value, Option<usize>)> {
+    /// The value of a key; a table where a value is `wanted` is a fault.
+    fn value(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        faults: &mut Faults,
+    ) -> Option<(&'a Value, Option<usize>)> {
         let item = self.item(key)?;
+        if item.as_value().is_none() {
+            self.wrong(key, wanted, start(item.span()), faults);
+        }
         item.as_value().map(|value| (value, start(value.span()).or(start(item.span()))))
     }
 
@@ -67,22 +76,12 @@ impl<'a> Walk<'a> {
 
     /// A text.
     pub fn text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
-        let there = self.item(key).is_some();
-        match self.value(key) {
-            Some((value, at)) => {
-                let text = value.as_str().map(str::to_owned);
-                if text.is_none() {
-                    self.wrong(key, "text", at, faults);
-                }
-                text
-            }
-            None => {
-                if there {
-                    self.wrong(key, "text", self.at_key(key), faults);
-                }
-                None
-            }
+        let (value, at) = self.value(key, "text", faults)?;
+        let text = value.as_str().map(str::to_owned);
+        if text.is_none() {
+            self.wrong(key, "text", at, faults);
         }
+        text
     }
 
     /// Reports a key that is missing.
@@ -100,7 +99,7 @@ impl<'a> Walk<'a> {
         range: std::ops::RangeInclusive<f64>,
         faults: &mut Faults,
     ) -> Option<f64> {
-        let (value, at) = self.value(key)?;
+        let (value, at) = self.value(key, "number", faults)?;
         let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
         let Some(number) = number else {
             self.wrong(key, "number", at, faults);
@@ -119,9 +118,24 @@ impl<'a> Walk<'a> {
         None
     }
 
+    /// A whole number within `range`.
+    pub fn whole(
+        &mut self,
+        key: &'static str,
+        range: std::ops::RangeInclusive<f64>,
+        faults: &mut Faults,
+    ) -> Option<f64> {
+        let number = self.number(key, range, faults)?;
+        if number.fract() != 0.0 {
+            self.wrong(key, "whole number", self.at_key(key), faults);
+            return None;
+        }
+        Some(number)
+    }
+
     /// Yes or no.
     pub fn flag(&mut self, key: &'static str, faults: &mut Faults) -> Option<bool> {
-        let (value, at) = self.value(key)?;
+        let (value, at) = self.value(key, "true or false", faults)?;
         let flag = value.as_bool();
         if flag.is_none() {
             self.wrong(key, "true or false", at, faults);
@@ -135,7 +149,7 @@ impl<'a> Walk<'a> {
         key: &'static str,
         faults: &mut Faults,
     ) -> Vec<(String, Option<usize>)> {
-        let Some((value, at)) = self.value(key) else {
+        let Some((value, at)) = self.value(key, "list of texts", faults) else {
             return Vec::new();
         };
         let Some(array) = value.as_array() else {
@@ -158,7 +172,10 @@ impl<'a> Walk<'a> {
             if !self.asked.contains(&key) {
                 let at = self.table.key(key).and_then(|key| start(key.span()));
                 let values = vec![("key", key.to_owned()), ("table", self.name.clone())];
-                let mut fault = error("WG0002", at.or(start(item.span())), values);
+                // Secrets have a code of their own: the answer is not another spelling.
+                let secret = matches!(key, "password" | "passwort" | "secret" | "token");
+                let code = if secret { "WG0044" } else { "WG0002" };
+                let mut fault = error(code, at.or(start(item.span())), values);
                 fault.nearest = nearest(key, self.asked.iter().copied());
                 faults.push(fault);
             }

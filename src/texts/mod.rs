@@ -65,9 +65,20 @@ pub fn text(lang: Lang, key: &str) -> &str {
 /// The text of a key with its `{name}` places filled.
 #[must_use]
 pub fn fill(lang: Lang, key: &str, values: &[(&str, String)]) -> String {
-    let place =
-        |text: String, (name, value): &(&str, String)| text.replace(&format!("{{{name}}}"), value);
-    values.iter().fold(text(lang, key).to_owned(), place)
+    // One pass: what a value contains is never taken for a place.
+    let mut filled = String::new();
+    let mut rest = text(lang, key);
+    while let Some((before, after)) = rest.split_once('{') {
+        filled += before;
+        let place = after.split_once('}').and_then(|(name, end)| {
+            let value = values.iter().find(|(known, _)| *known == name)?;
+            Some((value.1.as_str(), end))
+        });
+        let (value, end) = place.unwrap_or(("{", after));
+        filled += value;
+        rest = end;
+    }
+    filled + rest
 }
 
 #[cfg(test)]
@@ -82,6 +93,13 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_value_is_not_taken_for_a_place() {
+        let values = [("limit", "{breaker}".to_owned()), ("breaker", "63".to_owned())];
+        assert!(fill(Lang::En, "WG0020", &values).contains("({breaker} A)"));
+        assert_eq!(fill(Lang::En, "no such {key", &values), "no such {key");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use simulators::physics::{PlugState, World};
+use simulators::physics::{PlugState, StorageControl, World};
 use simulators::scenario::Scenario;
 use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::{Decision, Overview};
@@ -161,7 +161,8 @@ impl Bench {
             let amps = decision.permitted.charger(&self.pile()).unwrap().0.amps().get();
             self.world.piles[0].write_setpoint(amps);
             let watts = decision.permitted.battery(&id("hybrid")).unwrap().0.get();
-            (self.world.hybrid.forced_w, self.world.hybrid.revert_s) = (Some(watts), 30.0);
+            let largest = self.world.hybrid.max_w;
+            self.world.hybrid.control = StorageControl::pinned(watts, largest, 30);
         }
         self.last = Some(decision.clone());
         decision

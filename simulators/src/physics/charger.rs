@@ -51,6 +51,8 @@ impl Car {
 
 /// Rate at which a car moves its current, A/s.
 const RAMP_A_PER_S: f64 = 8.0;
+/// Safe current as it leaves the factory, A.
+const FACTORY_SAFE_A: f64 = 6.0;
 /// Below this current there is no charging.
 const LEAST_A: f64 = 6.0;
 
@@ -89,8 +91,8 @@ impl Pile {
         Pile {
             id: id.to_owned(),
             car: None,
-            setpoint_a: 6.0,
-            safe_a: 6.0,
+            setpoint_a: FACTORY_SAFE_A,
+            safe_a: FACTORY_SAFE_A,
             max_a: 32.0,
             validity_s: 60.0,
             left_s: 0.0,
@@ -115,8 +117,9 @@ impl Pile {
         self.left_s = self.validity_s;
     }
 
-    /// Power-cycled: forgets the setpoint.
+    /// Power-cycled: forgets the setpoint and the safe current that was written.
     pub fn reboot(&mut self) {
+        self.safe_a = FACTORY_SAFE_A;
         self.setpoint_a = self.safe_a;
         self.left_s = 0.0;
     }

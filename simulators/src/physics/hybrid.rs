@@ -1,4 +1,54 @@
 //! A hybrid inverter: PV on the roof, a battery behind it, one AC connection on three phases.
+//!
+//! What a stranger gets wrong: the two rates of the storage control are a window for the battery's
+//! power, not two commands. A negative rate moves its edge to the other side of zero and so forces the
+//! other direction; equal edges pin the power. Left alone, this battery rests at 0 W.
+
+/// Storage control as SunSpec model 124 knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StorageControl {
+    /// Bit 0: the charging rate limits; bit 1: the discharging rate limits.
+    pub mode: u16,
+    /// Charge at most this, hundredths of a percent of the largest power; negative forces discharging.
+    pub charge_rate: i16,
+    /// Discharge at most this, hundredths of a percent; negative forces charging.
+    pub discharge_rate: i16,
+    /// Without a write for this long the mode falls to 0, s; 0 = never.
+    pub revert_s: u16,
+    /// Time since the last write, s.
+    pub silent_s: f64,
+}
+
+impl StorageControl {
+    /// A control that pins `watts` (discharge positive) of `max_w` and reverts after `revert_s`.
+    #[must_use]
+    pub fn pinned(watts: f64, max_w: f64, revert_s: u16) -> StorageControl {
+        let rate = (watts / max_w * 10_000.0).round().clamp(-10_000.0, 10_000.0) as i16;
+        StorageControl {
+            mode: 3,
+            charge_rate: -rate,
+            discharge_rate: rate,
+            revert_s,
+            silent_s: 0.0,
+        }
+    }
+
+    /// Power that the battery aims at, discharge positive, W. Edges that cross give 0.
+    #[must_use]
+    pub fn target_w(&self, max_w: f64) -> f64 {
+        let watts = |rate: i16| (f64::from(rate) / 10_000.0 * max_w).clamp(-max_w, max_w);
+        let least = if self.mode & 1 == 1 { -watts(self.charge_rate) } else { -max_w };
+        let most = if self.mode & 2 == 2 { watts(self.discharge_rate) } else { max_w };
+        if least > most { 0.0 } else { 0.0f64.clamp(least, most) }
+    }
+
+    fn step(&mut self, dt: f64) {
+        self.silent_s += dt;
+        if self.revert_s > 0 && self.silent_s >= f64::from(self.revert_s) {
+            self.mode = 0;
+        }
+    }
+}
 
 /// The inverter with its battery.
 #[derive(Clone, Debug)]
@@ -13,12 +63,16 @@ pub struct Hybrid {
     pub energy_wh: f64,
     /// Largest charging and discharging power, W.
     pub max_w: f64,
-    /// Power that is forced from outside, discharge positive, W.
-    pub forced_w: Option<f64>,
-    /// Time until the forced power is dropped, s; counts only while it is forced.
-    pub revert_s: f64,
+    /// What was asked for over the wire.
+    pub control: StorageControl,
+    /// Fault switch: takes the control but rests.
+    pub ignores_setpoint: bool,
     /// PV energy since ever, Wh.
     pub pv_energy_wh: f64,
+    /// Energy taken by the battery since ever, Wh.
+    pub charged_wh: f64,
+    /// Energy given by the battery since ever, Wh.
+    pub discharged_wh: f64,
 }
 
 /// Losses of each direction.
@@ -34,9 +88,11 @@ impl Default for Hybrid {
             capacity_wh: 20_000.0,
             energy_wh: 11_000.0,
             max_w: 10_000.0,
-            forced_w: None,
-            revert_s: 0.0,
+            control: StorageControl::default(),
+            ignores_setpoint: false,
             pv_energy_wh: 8_000_000.0,
+            charged_wh: 2_100_000.0,
+            discharged_wh: 1_900_000.0,
         }
     }
 }
@@ -54,24 +110,87 @@ impl Hybrid {
         self.pv_w + self.battery_w
     }
 
+    /// Power-cycled: forgets what was asked for.
+    pub fn reboot(&mut self) {
+        self.control = StorageControl::default();
+    }
+
     /// Moves on by `dt` seconds with `pv_w` from the roof.
     pub fn step(&mut self, dt: f64, pv_w: f64) {
         self.pv_w = pv_w;
         self.pv_energy_wh += pv_w * dt / 3600.0;
-        if self.forced_w.is_some() {
-            self.revert_s -= dt;
-            if self.revert_s <= 0.0 {
-                self.forced_w = None;
-            }
-        }
-        let mut target = self.forced_w.unwrap_or(0.0).clamp(-self.max_w, self.max_w);
-        if (target > 0.0 && self.energy_wh <= 0.0) || (target < 0.0 && self.soc() >= 1.0) {
+        self.control.step(dt);
+        let mut target = self.control.target_w(self.max_w);
+        if self.ignores_setpoint {
             target = 0.0;
         }
         let step = RAMP_W_PER_S * dt;
-        self.battery_w += (target - self.battery_w).clamp(-step, step);
-        let losses = if self.battery_w > 0.0 { 1.0 / EFFICIENCY } else { EFFICIENCY };
-        let energy = self.energy_wh - self.battery_w * losses * dt / 3600.0;
-        self.energy_wh = energy.clamp(0.0, self.capacity_wh);
+        let wanted = self.battery_w + (target - self.battery_w).clamp(-step, step);
+        self.battery_w = self.within_the_battery(wanted, dt);
+        let moved = self.battery_w * dt / 3600.0;
+        if moved > 0.0 {
+            self.discharged_wh += moved;
+            self.energy_wh -= moved / EFFICIENCY;
+        } else {
+            self.charged_wh -= moved;
+            self.energy_wh -= moved * EFFICIENCY;
+        }
+        self.energy_wh = self.energy_wh.clamp(0.0, self.capacity_wh);
+    }
+
+    /// The part of `watts` that the energy left, or the room left, can carry for `dt` seconds.
+    fn within_the_battery(&self, watts: f64, dt: f64) -> f64 {
+        if dt <= 0.0 {
+            return watts;
+        }
+        let most = self.energy_wh * EFFICIENCY * 3600.0 / dt;
+        let least = (self.energy_wh - self.capacity_wh) / EFFICIENCY * 3600.0 / dt;
+        watts.clamp(least.min(0.0), most.max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mode, charging rate, discharging rate in percent; power in W of a 10 kW battery.
+    #[test]
+    fn the_rates_are_a_window() {
+        for (mode, charge, discharge, watts) in [
+            (0, 0, 0, 0.0),
+            (3, 40, 40, 0.0),
+            (3, -25, 25, 2500.0),
+            (3, 25, -25, -2500.0),
+            (1, -30, 0, 3000.0),
+            (2, 0, -30, -3000.0),
+            (3, -50, 20, 0.0),
+        ] {
+            let control = StorageControl {
+                mode,
+                charge_rate: charge * 100,
+                discharge_rate: discharge * 100,
+                ..StorageControl::default()
+            };
+            assert_eq!(control.target_w(10_000.0), watts, "{control:?}");
+        }
+    }
+
+    #[test]
+    fn no_energy_comes_from_nowhere() {
+        for watts in [10_000.0, -10_000.0] {
+            let mut hybrid = Hybrid::default();
+            hybrid.control = StorageControl::pinned(watts, hybrid.max_w, 0);
+            let start = hybrid.clone();
+            for _ in 0..20_000 {
+                hybrid.step(0.5, 0.0);
+                assert!((0.0..=1.0).contains(&hybrid.soc()));
+                assert!(hybrid.battery_w.abs() <= hybrid.max_w);
+            }
+            assert!(hybrid.battery_w.abs() < 1e-6, "{}", hybrid.battery_w);
+            let taken = (hybrid.charged_wh - start.charged_wh) * EFFICIENCY;
+            let given = (hybrid.discharged_wh - start.discharged_wh) / EFFICIENCY;
+            let stored = hybrid.energy_wh - start.energy_wh;
+            assert!((taken - given - stored).abs() < 1e-3, "{taken} {given} {stored}");
+        }
     }
 }

@@ -9,5 +9,5 @@ mod hybrid;
 mod world;
 
 pub use charger::{Car, Pile, PlugState};
-pub use hybrid::Hybrid;
-pub use world::{Bay, PileTruth, Truth, World};
+pub use hybrid::{Hybrid, StorageControl};
+pub use world::{Bay, BayTruth, PileTruth, Truth, World};

@@ -1,11 +1,13 @@
 //! The whole site, stepped together. The grid carries what is left: building and cars less PV and
 //! battery, on each phase.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::charger::{Car, Pile, PlugState};
 use super::hybrid::Hybrid;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Visit};
 
 /// One bay with its visitors.
 #[derive(Clone, Debug)]
@@ -25,10 +27,11 @@ pub struct Bay {
 }
 
 /// What is overridden by a test or a person; `None` leaves it to the model.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Overrides {
     building_w: Option<f64>,
     pv_w: Option<f64>,
+    occupied: BTreeMap<String, bool>,
 }
 
 /// The world.
@@ -50,7 +53,11 @@ pub struct World {
     pub hertz: f64,
     /// Building load of each phase, W.
     pub building_w: [f64; 3],
-    /// Imported and exported energy, Wh.
+    /// Energy imported on each phase, Wh.
+    pub import_phase_wh: [f64; 3],
+    /// Energy exported on each phase, Wh.
+    pub export_phase_wh: [f64; 3],
+    /// Imported energy, Wh.
     pub import_wh: f64,
     /// Exported energy, Wh.
     pub export_wh: f64,
@@ -77,8 +84,21 @@ pub struct Truth {
     pub building_w: f64,
     /// Piles.
     pub chargers: Vec<PileTruth>,
-    /// Bays: id and whether a car stands there.
-    pub bays: Vec<(String, bool)>,
+    /// Bays.
+    pub bays: Vec<BayTruth>,
+}
+
+/// What is true of one bay.
+#[derive(Clone, Debug, Serialize)]
+pub struct BayTruth {
+    /// Its id.
+    pub id: String,
+    /// Whether a car stands there.
+    pub occupied: bool,
+    /// Flame, 0 to 1.
+    pub fire: f64,
+    /// Smoke, 0 to 1.
+    pub smoke: f64,
 }
 
 /// What is true of one pile.
@@ -94,8 +114,12 @@ pub struct PileTruth {
     pub limit_a: f64,
     /// `A`, `B` or `C`.
     pub state: String,
+    /// Whether a car is plugged in.
+    pub plugged: bool,
     /// State of charge of the car, 0 to 1.
     pub car_soc: Option<f64>,
+    /// Energy delivered since ever, Wh.
+    pub energy_wh: f64,
 }
 
 impl World {
@@ -120,6 +144,8 @@ impl World {
             volts: [230.0; 3],
             hertz: 50.0,
             building_w: [0.0; 3],
+            import_phase_wh: [1_500_000.0, 1_100_000.0, 856_000.0],
+            export_phase_wh: [400_000.0, 412_000.0, 422_000.0],
             import_wh: 3_456_000.0,
             export_wh: 1_234_000.0,
             overrides: Overrides::default(),
@@ -153,40 +179,52 @@ impl World {
         } else {
             self.export_wh -= grid * dt / 3600.0;
         }
+        for (i, watts) in self.grid_phases_w().into_iter().enumerate() {
+            self.import_phase_wh[i] += watts.max(0.0) * dt / 3600.0;
+            self.export_phase_wh[i] += (-watts).max(0.0) * dt / 3600.0;
+        }
         let sag = |i: usize| 0.02 * self.grid_phase_a(i);
         self.volts = [231.0 - sag(0), 230.4 - sag(1), 229.8 - sag(2)];
         self.hertz = 50.0 + 0.01 * (self.elapsed_s / 37.0).sin();
     }
 
-    /// Cars come and go as the scenario says.
+    /// Cars come and go as the scenario, or a person, says.
     fn visits(&mut self) {
-        for visit in self.scenario.visits.clone() {
-            let here = self.elapsed_s >= visit.arrives_s && self.elapsed_s < visit.leaves_s;
-            let look = visit.look;
-            let Some(bay) = self.bays.iter_mut().find(|bay| bay.id == visit.bay) else {
-                continue;
+        for i in 0..self.bays.len() {
+            let visit = self.visit(&self.bays[i].id);
+            let bay = &mut self.bays[i];
+            let car = match &visit {
+                Some(visit) if bay.occupied && bay.look == visit.look => continue,
+                None if !bay.occupied => continue,
+                Some(visit) => {
+                    bay.look = visit.look;
+                    Some(Car {
+                        capacity_wh: visit.capacity_kwh * 1000.0,
+                        energy_wh: visit.capacity_kwh * 1000.0 * visit.soc,
+                        max_a: visit.max_a,
+                        phases: visit.phases,
+                        delay_s: 2.0,
+                    })
+                }
+                None => None,
             };
-            if here && !(bay.occupied && bay.look == look) {
-                bay.occupied = true;
-                bay.look = look;
-                let car = Car {
-                    capacity_wh: visit.capacity_kwh * 1000.0,
-                    energy_wh: visit.capacity_kwh * 1000.0 * visit.soc,
-                    max_a: visit.max_a,
-                    phases: visit.phases,
-                    delay_s: 2.0,
-                };
-                let pile = bay.pile.clone();
-                if let Some(pile) = self.piles.iter_mut().find(|p| Some(&p.id) == pile.as_ref()) {
-                    pile.car = Some(car);
-                }
-            } else if !here && bay.occupied && bay.look == look {
-                bay.occupied = false;
-                let pile = bay.pile.clone();
-                if let Some(pile) = self.piles.iter_mut().find(|p| Some(&p.id) == pile.as_ref()) {
-                    pile.car = None;
-                }
+            bay.occupied = visit.is_some();
+            if let Some(pile) = self.piles.iter_mut().find(|p| Some(&p.id) == bay.pile.as_ref()) {
+                pile.car = car;
             }
+        }
+    }
+
+    /// Who stands in a bay now.
+    fn visit(&self, bay: &str) -> Option<Visit> {
+        let now = self.elapsed_s;
+        let here =
+            |visit: &&Visit| visit.bay == bay && now >= visit.arrives_s && now < visit.leaves_s;
+        let planned = self.scenario.visits.iter().find(here).cloned();
+        match self.overrides.occupied.get(bay) {
+            None => planned,
+            Some(false) => None,
+            Some(true) => planned.or_else(|| Some(Visit::guest(bay))),
         }
     }
 
@@ -249,7 +287,15 @@ impl World {
                 PlugState::C => "C",
             }
             .to_owned(),
+            plugged: pile.car.is_some(),
             car_soc: pile.car.as_ref().map(Car::soc),
+            energy_wh: pile.energy_wh,
+        };
+        let bay = |bay: &Bay| BayTruth {
+            id: bay.id.clone(),
+            occupied: bay.occupied,
+            fire: bay.fire,
+            smoke: bay.smoke,
         };
         Truth {
             elapsed_s: self.elapsed_s,
@@ -260,13 +306,39 @@ impl World {
             soc: self.hybrid.soc(),
             building_w: self.building_w.iter().sum(),
             chargers: self.piles.iter().map(pile).collect(),
-            bays: self.bays.iter().map(|bay| (bay.id.clone(), bay.occupied)).collect(),
+            bays: self.bays.iter().map(bay).collect(),
         }
     }
 
     /// Fixes the building load (W), or gives it back to the model.
     pub fn set_building(&mut self, watts: Option<f64>) {
         self.overrides.building_w = watts;
+    }
+
+    /// Puts a car into a bay, takes it away, or gives the bay back to the scenario. False for a bay that
+    /// is not there.
+    pub fn set_plugged(&mut self, bay: &str, plugged: Option<bool>) -> bool {
+        if !self.bays.iter().any(|known| known.id == bay) {
+            return false;
+        }
+        match plugged {
+            Some(plugged) => self.overrides.occupied.insert(bay.to_owned(), plugged),
+            None => self.overrides.occupied.remove(bay),
+        };
+        self.visits();
+        true
+    }
+
+    /// Sets the flame on a bay, 0 to 1. False for a bay that is not there.
+    pub fn set_fire(&mut self, bay: &str, intensity: f64) -> bool {
+        let found = self.bays.iter_mut().find(|known| known.id == bay);
+        found.map(|bay| bay.fire = intensity.clamp(0.0, 1.0)).is_some()
+    }
+
+    /// Sets the smoke on a bay, 0 to 1. False for a bay that is not there.
+    pub fn set_smoke(&mut self, bay: &str, intensity: f64) -> bool {
+        let found = self.bays.iter_mut().find(|known| known.id == bay);
+        found.map(|bay| bay.smoke = intensity.clamp(0.0, 1.0)).is_some()
     }
 
     /// Fixes the PV power (W), or gives it back to the model.
@@ -278,6 +350,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::physics::StorageControl;
 
     #[test]
     fn the_grid_is_the_balance_of_all() {
@@ -285,15 +358,35 @@ mod tests {
         for i in 0..5000 {
             if i == 100 {
                 world.piles[0].write_setpoint(16.0);
-                (world.hybrid.forced_w, world.hybrid.revert_s) = (Some(-2500.0), 60.0);
+                world.hybrid.control = StorageControl::pinned(-2500.0, 10_000.0, 60);
             }
             world.step(0.2);
             let truth = world.truth();
             let cars: f64 = truth.chargers.iter().map(|c| c.power_w).sum();
             let balance = truth.building_w + cars - truth.pv_w - truth.battery_w;
             assert!((truth.grid_w - balance).abs() < 1e-6);
+            for phase in 0..3 {
+                let car = world.piles[0].currents()[phase] * world.volts[phase];
+                let balance = world.building_w[phase] + car - world.hybrid.ac_w() / 3.0;
+                let metered = truth.grid_a[phase] * world.volts[phase];
+                assert!((metered - balance).abs() < 1e-6, "phase {phase}");
+            }
             assert!((0.0..=1.0).contains(&truth.soc));
         }
+    }
+
+    #[test]
+    fn a_person_may_bring_a_car_and_take_it_away() {
+        let mut world = World::new(Scenario::sunny_day(), 3);
+        assert!(world.set_plugged("bay1", Some(false)));
+        assert_eq!(world.truth().chargers[0].state, "A");
+        assert!(world.set_plugged("bay4", Some(true)));
+        assert!(world.truth().bays[3].occupied);
+        world.step(10.0);
+        assert!(!world.truth().bays[0].occupied && world.truth().bays[3].occupied);
+        assert!(world.set_plugged("bay1", None) && world.set_plugged("bay4", None));
+        assert!(world.truth().chargers[0].plugged && !world.truth().bays[3].occupied);
+        assert!(!world.set_plugged("bay9", Some(true)));
     }
 
     #[test]

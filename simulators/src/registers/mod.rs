@@ -5,7 +5,7 @@ mod alfen;
 mod sdm630;
 mod sunspec_hybrid;
 
-use crate::physics::World;
+use crate::physics::{Pile, World};
 
 /// Why a request is answered with an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,26 @@ impl Map {
             (Map::Alfen(i), false) => alfen::image(world, *i, noise),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
             _ => Vec::new(),
+        }
+    }
+
+    /// Power-cycles the device.
+    pub fn reboot(&self, world: &mut World) {
+        match self {
+            Map::Sdm630 => {}
+            Map::Alfen(i) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
+            Map::Hybrid => world.hybrid.reboot(),
+        }
+    }
+
+    /// Lets the device follow its setpoints or not.
+    pub fn set_deaf(&self, world: &mut World, deaf: bool) {
+        match self {
+            Map::Sdm630 => {}
+            Map::Alfen(i) => {
+                world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_setpoint = deaf);
+            }
+            Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
         }
     }
 
