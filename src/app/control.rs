@@ -9,6 +9,7 @@
 //! second, and leaves the newest decision where whoever needs it can look.
 
 use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,16 +20,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::child;
+use super::desk::{self, Desk};
+use super::latch;
 use super::shutdown;
 use super::uplink::{self, Uplink};
 use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::Journal;
+use crate::io::store::{Journal, Latch};
 use crate::logic::controller::Controller;
-use crate::logic::decision::{Decision, Duty, Overview};
-use crate::logic::observation::Observation;
+use crate::logic::decision::{Decision, Duty, Latched, Overview};
+use crate::logic::observation::{Observation, Trouble};
 
 /// The controller decides this often, of site time.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -50,6 +53,8 @@ pub struct RunOptions {
     pub stop_with_stdin: bool,
     /// The site is simulated: the page says so.
     pub simulated: bool,
+    /// What whoever acknowledges on the page must know; printed at start.
+    pub code: String,
 }
 
 /// Why the gateway did not run.
@@ -90,6 +95,17 @@ pub enum RunError {
     },
 }
 
+/// A fresh code of 128 random bits for the page: 32 hexadecimal digits in groups of eight.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub fn page_code() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let group = |four: &[u8]| four.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    Ok(bytes.chunks(4).map(group).collect::<Vec<_>>().join("-"))
+}
+
 /// Runs the gateway until it is asked to stop.
 ///
 /// # Errors
@@ -113,7 +129,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         tracing::warn!(%cause, "the last good copy of the site file could not be kept");
     });
     let clock = Clock::scaled(options.speed);
-    let gateway = Gateway::start(config, clock, options)?;
+    let fell_back = loaded.fell_back.is_some();
+    let gateway = Gateway::start(config, clock, (options, fell_back))?;
     let reason = wait_for_stop(options.stop_with_stdin)?;
     tracing::info!(reason, "stopping");
     gateway.stop();
@@ -147,6 +164,7 @@ struct Gateway {
     stop: watch::Sender<bool>,
     controller_stops: Arc<AtomicBool>,
     controller: JoinHandle<()>,
+    latch: JoinHandle<()>,
     bus: JoinHandle<()>,
     uplink: JoinHandle<()>,
     eyes: child::Child,
@@ -154,7 +172,11 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(config: Config, clock: Clock, options: &RunOptions) -> Result<Gateway, RunError> {
+    fn start(
+        config: Config,
+        clock: Clock,
+        (options, fell_back): (&RunOptions, bool),
+    ) -> Result<Gateway, RunError> {
         let (stop, stopped) = watch::channel(false);
         let (observations, inbox) = sync_channel(OBSERVATIONS);
         let (decisions, newest_decision) = watch::channel(None);
@@ -174,21 +196,27 @@ impl Gateway {
         };
         let bus = start_bus(config.devices.clone(), wiring)?;
         let controller_stops = Arc::new(AtomicBool::new(false));
-        let controller = Controller::new(config.site.clone(), clock.now());
-        let mind = Mind { controller, clock, inbox, decisions, overviews, duties };
+        let (to_latch, from_controller) = sync_channel(1);
+        let (latch, controller) = remembering(&config, clock, fell_back);
+        let latch = latch::keep(latch, from_controller, observations.clone(), clock)?;
+        let mind =
+            Mind { controller, clock, inbox, decisions, overviews, duties, to_latch, handed: None };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
+        open_desk(&config, &observations, &newest_overview, clock);
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
             stills: stills.clone(),
+            observations: observations.clone(),
+            code: options.code.clone(),
             clock,
             simulated: options.simulated,
             stopped,
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        Ok(Gateway { stop, controller_stops, controller, bus, uplink, eyes, journal })
+        Ok(Gateway { stop, controller_stops, controller, latch, bus, uplink, eyes, journal })
     }
 
     /// Actuators first, then the eyes, then the messengers, then the memory.
@@ -197,10 +225,45 @@ impl Gateway {
         join("field bus", self.bus);
         self.controller_stops.store(true, Ordering::Relaxed);
         join("controller", self.controller);
+        join("latch", self.latch);
         self.eyes.stop();
         join("uplink", self.uplink);
         self.journal.stop();
         tracing::info!("stopped");
+    }
+}
+
+/// A controller that knows what was latched when the gateway stopped, however it stopped.
+fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Controller) {
+    let now = clock.now();
+    let (latch, remembered) = Latch::open(&config.state);
+    let (latched, unreadable) = latch::at_start(remembered, &config.site, now);
+    let mut controller = Controller::new(config.site.clone(), now);
+    controller.remember(&latched, now);
+    for zone in latched.zones.keys() {
+        tracing::warn!(
+            zone = zone.as_str(),
+            "this zone is latched: it stays stopped until a person resets it"
+        );
+    }
+    let mut trouble = |trouble, holds| {
+        controller.observe(Observation::Trouble { trouble, holds, at: now });
+    };
+    trouble(Trouble::ConfigFallback, fell_back);
+    trouble(Trouble::LatchUnreadable, unreadable);
+    (latch, controller)
+}
+
+/// Without a desk the gateway still protects; alarms can then only be acknowledged on the page.
+fn open_desk(
+    config: &Config,
+    observations: &SyncSender<Observation>,
+    overview: &watch::Receiver<Option<Arc<Overview>>>,
+    clock: Clock,
+) {
+    let desk = Desk { observations: observations.clone(), overview: overview.clone(), clock };
+    if let Err(error) = desk::open(&config.state, desk) {
+        tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
     }
 }
 
@@ -265,6 +328,9 @@ struct Mind {
     decisions: watch::Sender<Option<Arc<Decision>>>,
     overviews: watch::Sender<Option<Arc<Overview>>>,
     duties: watch::Sender<Duty>,
+    to_latch: SyncSender<Latched>,
+    /// What the latch's thread was given last.
+    handed: Option<Latched>,
 }
 
 impl Mind {
@@ -312,6 +378,12 @@ impl Mind {
             changed
         });
         self.decisions.send_replace(Some(Arc::new(decision)));
+        let latched = self.controller.latched();
+        // A thread that is busy writing gets it with the next decision.
+        if self.handed.as_ref() != Some(&latched) && self.to_latch.try_send(latched.clone()).is_ok()
+        {
+            self.handed = Some(latched);
+        }
         self.overviews.send_replace(Some(Arc::new(overview)));
     }
 }

@@ -9,7 +9,7 @@ use std::io::Read;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads that the process does not outlive.
-pub const VITAL_THREADS: [&str; 2] = ["control", "fieldbus"];
+pub const VITAL_THREADS: [&str; 3] = ["control", "fieldbus", "latch"];
 /// Exit status after a panic in a vital thread (sysexits: internal software error).
 const PANICKED: i32 = 70;
 

@@ -2,6 +2,7 @@
 //! control loop does not notice; a panic restarts the uplink with back-off.
 
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,13 +15,17 @@ use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::mqtt;
 use crate::io::store::Journal;
-use crate::io::web::{self, WebState};
-use crate::logic::decision::{LinkView, Overview};
+use crate::io::web::{self, Lock, WebState};
+use crate::logic::decision::{LinkView, OutboxView, Overview};
+use crate::logic::observation::{Observation, Trouble};
+use crate::logic::safety::alarms::Signature;
 use crate::logic::site::Id;
 
 /// First and longest pause before a crashed part starts again.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_MOST: Duration = Duration::from_secs(60);
+/// How often link and outbox are looked at for alarms.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for MQTT to say goodbye and the page to close.
 const STOPS_IN: Duration = Duration::from_secs(3);
 
@@ -33,6 +38,10 @@ pub struct Uplink {
     pub overview: watch::Receiver<Option<Arc<Overview>>>,
     /// The newest still of every camera.
     pub stills: StillBoard,
+    /// The way to the controller.
+    pub observations: SyncSender<Observation>,
+    /// What whoever acknowledges on the page must know.
+    pub code: String,
     /// Site time.
     pub clock: Clock,
     /// The page says so.
@@ -70,13 +79,14 @@ pub fn start(config: &Config, uplink: Uplink) -> Result<JoinHandle<()>, RunError
                 }
             };
             let mut stopped = uplink.stopped.clone();
-            let both = async { tokio::join!(page, messages) };
+            let troubles = report_troubles(&uplink, link_view.clone(), mqtt.is_some());
+            let all = async { tokio::join!(page, messages, troubles) };
             let overdue = async {
                 let _ = stopped.wait_for(|stop| *stop).await;
                 tokio::time::sleep(STOPS_IN).await;
             };
             tokio::select! {
-                _ = both => {}
+                _ = all => {}
                 () = overdue => tracing::warn!("the uplink did not close in time"),
             }
         });
@@ -106,6 +116,35 @@ where
     }
 }
 
+/// Tells the controller, which keeps the alarms, when the broker or the outbox is in trouble.
+async fn report_troubles(uplink: &Uplink, mut link: watch::Receiver<LinkView>, has_broker: bool) {
+    let mut outbox: watch::Receiver<OutboxView> = uplink.journal.view();
+    let mut stopped = uplink.stopped.clone();
+    let mut told = (false, false);
+    loop {
+        let now = (
+            has_broker && !link.borrow_and_update().connected,
+            outbox.borrow_and_update().fault.is_some(),
+        );
+        let tell = |trouble, holds, before| {
+            let at = uplink.clock.now();
+            let told = Observation::Trouble { trouble, holds, at };
+            // What does not fit now is told at the next look.
+            if holds != before && uplink.observations.try_send(told).is_err() {
+                before
+            } else {
+                holds
+            }
+        };
+        told.0 = tell(Trouble::BrokerDown, now.0, told.0);
+        told.1 = tell(Trouble::StoreFault, now.1, told.1);
+        tokio::select! {
+            () = tokio::time::sleep(LOOKS_EVERY) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 async fn serve_page(
     listener: std::io::Result<std::net::TcpListener>,
     web: WebConfig,
@@ -116,6 +155,11 @@ async fn serve_page(
     tracing::info!(address = %web.listen, "page and API");
     let stills = uplink.stills;
     let still = move |id: &Id| stills.get(id).map(|still| (still.jpeg, still.at));
+    let (observations, clock) = (uplink.observations, uplink.clock);
+    let acknowledge = move |alarm: String, signature: Signature| {
+        let at = clock.now();
+        observations.try_send(Observation::Acknowledged { alarm, signature, at }).is_ok()
+    };
     let state = WebState {
         overview: uplink.overview,
         link,
@@ -124,6 +168,8 @@ async fn serve_page(
         clock: uplink.clock,
         speed: uplink.clock.speed(),
         simulated: uplink.simulated,
+        acknowledge: Arc::new(acknowledge),
+        lock: Arc::new(Lock::new(uplink.code)),
     };
     web::serve(listener, state, uplink.stopped).await.map_err(|error| error.to_string())
 }

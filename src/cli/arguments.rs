@@ -87,6 +87,11 @@ pub enum Command {
         #[arg(long, default_value_t = 1.0)]
         speed: f64,
     },
+    /// Alarms of the gateway that runs on this machine.
+    Alarm {
+        #[command(subcommand)]
+        action: Alarms,
+    },
     /// Device profiles (register maps).
     Profile {
         #[command(subcommand)]
@@ -106,6 +111,54 @@ pub enum Profiles {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Alarms {
+    /// Lists alarms and latched zones.
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Says that a person knows of an alarm.
+    Ack {
+        /// The alarm, as `alarm list` calls it.
+        alarm: String,
+        /// Who acknowledges or resets.
+        #[arg(long)]
+        by: String,
+        /// A note for the record.
+        #[arg(long)]
+        note: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Releases a latched zone, once it has been clear for ten minutes.
+    Reset {
+        /// The zone.
+        zone: String,
+        /// Who acknowledges or resets.
+        #[arg(long)]
+        by: String,
+        /// The second step: the place was inspected, charging may start again.
+        #[arg(long)]
+        inspected: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which gateway.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The site file.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// State folder instead of the configured one.
+    #[arg(long, conflicts_with = "config")]
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 //! What a stranger gets wrong: this is the only place that prints. Everything below writes to what it
 //! is given, or logs.
 
+mod alarm;
 mod arguments;
 mod check;
 
@@ -21,6 +22,7 @@ use crate::texts::{Lang, fill, text};
 use arguments::{Arguments, Command, Format};
 
 const FAILED: u8 = 1;
+const OUT_OF_REACH: u8 = 69;
 const NOT_PERMITTED: u8 = 77;
 const CONFIGURATION: u8 = 78;
 
@@ -94,6 +96,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let options = app::vision::ChildOptions { config, state, socket, speed };
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))
         }
+        Command::Alarm { action } => alarm::run(action, lang),
         Command::Profile { action: arguments::Profiles::List { format } } => {
             profiles(format == Format::Json)
         }
@@ -112,12 +115,18 @@ fn outcome(done: Result<(), String>) -> u8 {
 }
 
 fn gateway(run: arguments::Run, lang: Lang) -> u8 {
+    let code = match control::page_code() {
+        Ok(code) => code,
+        Err(error) => return outcome(Err(format!("no random numbers: {error}"))),
+    };
+    complain(&fill(lang, "cli.page_code", &[("code", code.clone())]));
     let options = control::RunOptions {
         config: run.config,
         speed: run.speed,
         state: run.state,
         stop_with_stdin: run.stop_with_stdin,
         simulated: run.simulated,
+        code,
     };
     match control::run(&options) {
         Ok(()) => 0,

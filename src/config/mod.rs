@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::models_beside;
-pub use load::{Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
+pub use load::{DEFAULT_STATE, Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
 pub use profile::{Point, Profile, ProfileKind, SetpointRecipe, Table, ValueType, WordOrder};
 pub use report::{Fault, Report, Severity};
 

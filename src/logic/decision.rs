@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::safety::alarms::Alarm;
+use super::safety::fire::{LatchedZone, ResetObstacle};
 use super::safety::interlock::Permitted;
 use super::site::{Id, Mode};
 use super::vision::{BayState, Verdict};
@@ -26,6 +28,15 @@ pub struct Decision {
     pub permitted: Permitted,
     /// What the vision process should do.
     pub duty: Duty,
+}
+
+/// What must survive a restart: written twice with a checksum (`io::store::latch`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latched {
+    /// Zones that stay stopped until a person resets them.
+    pub zones: BTreeMap<Id, LatchedZone>,
+    /// Alarms worse than a warning, with who acknowledged them.
+    pub alarms: Vec<Alarm>,
 }
 
 /// How eagerly each camera is looked at.
@@ -136,6 +147,12 @@ pub struct ZoneView {
     pub fault: bool,
     /// Since when the level stands.
     pub since: Option<DateTime<Utc>>,
+    /// What keeps a latched zone from being reset; nothing if it may be, or if it is not latched.
+    #[serde(default)]
+    pub reset_obstacle: Option<ResetObstacle>,
+    /// Who reset it last.
+    #[serde(default)]
+    pub reset_by: Option<String>,
 }
 
 /// What MQTT and the page show of the site, made every cycle.
@@ -179,6 +196,9 @@ pub struct Overview {
     pub zones: Vec<ZoneView>,
     /// Cameras.
     pub cameras: Vec<CameraView>,
+    /// Alarms: not acknowledged first, then the worse, then the newer.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
 }
 
 /// The link to the broker and the outbox behind it, as the page shows them. Written by the uplink,

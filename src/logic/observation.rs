@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::safety::alarms::Signature;
 use super::site::{Id, Reading};
 use super::vision::Scene;
 use crate::units::Moment;
@@ -21,6 +22,22 @@ pub enum Silence {
     Broken,
     /// The answer was complete but not to be believed: sentinel, range or rate.
     Implausible,
+}
+
+/// Trouble of the gateway itself, seen outside the controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// No session with the broker.
+    BrokerDown,
+    /// The outbox cannot be written, or was found damaged.
+    StoreFault,
+    /// The site file is broken: the last good copy is in use.
+    ConfigFallback,
+    /// The latch cannot be written.
+    LatchFault,
+    /// The latch could not be read at start: every zone counts as tripped.
+    LatchUnreadable,
 }
 
 /// A fact.
@@ -59,6 +76,33 @@ pub enum Observation {
     /// The vision process is gone: every bay is unknown, every camera blind.
     VisionLost {
         /// When that was known.
+        at: Moment,
+    },
+    /// Something is wrong with the gateway itself, or is right again.
+    Trouble {
+        /// Which.
+        trouble: Trouble,
+        /// Whether it holds now.
+        holds: bool,
+        /// When that was known.
+        at: Moment,
+    },
+    /// A person knows of an alarm.
+    Acknowledged {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+        /// When.
+        at: Moment,
+    },
+    /// A person asks for a latched zone to be released.
+    ResetAsked {
+        /// The zone.
+        zone: Id,
+        /// Who.
+        by: String,
+        /// When.
         at: Moment,
     },
 }

@@ -34,6 +34,7 @@ macro_rules! tables {
             include_str!(concat!($lang, "/cli.json")),
             include_str!(concat!($lang, "/reason.json")),
             include_str!(concat!($lang, "/page.json")),
+            include_str!(concat!($lang, "/alarm.json")),
         ]
     };
 }
@@ -42,7 +43,7 @@ static EN: LazyLock<Table> = LazyLock::new(|| merge(tables!("en")));
 static ZH: LazyLock<Table> = LazyLock::new(|| merge(tables!("zh")));
 
 /// All tables of one language in one; a broken table counts as empty (a test sees to it that none is).
-fn merge(tables: [&str; 4]) -> Table {
+fn merge(tables: [&str; 5]) -> Table {
     let parse = |text: &str| serde_json::from_str::<Table>(text).unwrap_or_default();
     tables.into_iter().flat_map(parse).collect()
 }

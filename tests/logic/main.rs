@@ -181,3 +181,20 @@ fn a_silent_charger_gets_its_failsafe_and_its_share_stays_reserved() {
     assert_eq!(setpoint.amps().get(), 6.0);
     assert_eq!(*reason, Reason::DeviceLost);
 }
+
+#[test]
+fn one_cause_is_one_alarm_and_a_good_start_is_none() {
+    let mut bench = Bench::new(21);
+    bench.run(60);
+    assert_eq!(bench.overview().alarms, [], "nothing is wrong");
+    bench.silenced.meter = true;
+    bench.run(11);
+    let codes = |bench: &Bench| -> Vec<String> {
+        bench.overview().alarms.into_iter().map(|alarm| alarm.id).collect()
+    };
+    assert_eq!(codes(&bench), ["device_lost-grid"]);
+    bench.silenced.meter = false;
+    bench.run(7);
+    let cleared = bench.overview().alarms.remove(0);
+    assert!(!cleared.active && !cleared.acknowledged);
+}

@@ -1,8 +1,9 @@
 //! A running `wattgate demo` for tests: started from the binary, its lines read, ended by ctrl-C.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -24,6 +25,7 @@ pub struct Demo {
     /// When it was started.
     #[allow(clippy::disallowed_methods)]
     pub started: Instant,
+    code: Arc<Mutex<Option<String>>>,
 }
 
 #[allow(clippy::disallowed_methods)] // a test measures wall time
@@ -62,10 +64,21 @@ impl Demo {
             .args(["demo", "--port", "0", "--lang", "en"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the demo starts");
         let out = BufReader::new(process.stdout.take().expect("its output"));
+        let errors = BufReader::new(process.stderr.take().expect("its log"));
+        let code: Arc<Mutex<Option<String>>> = Arc::default();
+        let newest_code = Arc::clone(&code);
+        std::thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                if let Some((_, code)) = line.split_once("(new at every start): ") {
+                    *newest_code.lock().unwrap() = Some(code.to_owned());
+                }
+            }
+        });
         let (send, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
@@ -89,7 +102,18 @@ impl Demo {
             pile: find("pile", "tcp://"),
             process,
             started,
+            code,
         }
+    }
+
+    /// The state folder of its gateway.
+    pub fn state(&self) -> PathBuf {
+        std::env::temp_dir().join(format!("wattgate-demo-{}/state", self.process.id()))
+    }
+
+    /// The page's code, as printed at the last start of the gateway.
+    pub fn code(&self) -> Option<String> {
+        self.code.lock().unwrap().clone()
     }
 
     pub fn overview(&self) -> Option<Value> {

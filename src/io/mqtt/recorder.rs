@@ -18,6 +18,7 @@ use super::Uplink;
 use super::topics::{self, State};
 use crate::io::store::{Class, Record};
 use crate::logic::decision::Overview;
+use crate::logic::safety::alarms::Alarm;
 
 /// Length of a block of telemetry.
 const BLOCK: chrono::Duration = chrono::Duration::seconds(10);
@@ -104,9 +105,18 @@ fn events(last: Option<&Overview>, newest: &Overview) -> Vec<Record> {
         let before = last.and_then(|o| o.zones.iter().find(|z| z.id == zone.id));
         let (level, fault) = before.map_or((0, false), |z| (z.level, z.fault));
         if (level, fault) != (zone.level, zone.fault) {
-            let body = json!({ "q": "good", "zone": zone.id, "from": level, "to": zone.level, "fault": zone.fault });
+            let body = json!({ "q": "good", "zone": zone.id, "from": level, "to": zone.level, "fault": zone.fault, "by": zone.reset_by });
             record("event/zone", Class::A, body);
         }
+    }
+    let told = |o: &Overview| o.alarms.iter().map(|a| (a.id.clone(), a.clone())).collect();
+    let before: BTreeMap<String, Alarm> = last.map(told).unwrap_or_default();
+    let now: BTreeMap<String, Alarm> = told(newest);
+    for alarm in now.values().filter(|alarm| before.get(&alarm.id) != Some(alarm)) {
+        record("event/alarm", Class::A, json!({ "q": "good", "alarm": alarm }));
+    }
+    for alarm in before.values().filter(|alarm| !now.contains_key(&alarm.id)) {
+        record("event/alarm", Class::A, json!({ "q": "good", "gone": alarm.id, "by": alarm.by }));
     }
     for bay in &newest.bays {
         let before = last.and_then(|o| o.bays.iter().find(|b| b.id == bay.id));
@@ -184,8 +194,9 @@ mod tests {
     fn a_change_is_an_event_and_the_start_is_one_only_if_not_normal() {
         let first = overview();
         let at_start = events(None, &first);
-        assert_eq!(at_start.len(), 1, "the zone is on watch");
-        assert_eq!((at_start[0].class, at_start[0].topic.as_str()), (Class::A, "event/zone"));
+        let topics: Vec<&str> = at_start.iter().map(|record| record.topic.as_str()).collect();
+        assert_eq!(topics, ["event/zone", "event/alarm"], "the zone is on watch");
+        assert!(at_start.iter().all(|record| record.class == Class::A));
         let mut second = first.clone();
         assert!(events(Some(&first), &second).is_empty());
         second.zones[0].level = 2;

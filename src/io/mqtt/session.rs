@@ -5,7 +5,7 @@
 //! What a stranger gets wrong: the client library would go on for ever with a broker that answers
 //! pings and acknowledges nothing. The silence is measured here, and the connection built anew.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -65,6 +65,8 @@ struct Session<'a> {
     /// What meta and discovery were told, by topic.
     told: BTreeMap<String, Vec<u8>>,
     live: Live,
+    /// Topics of the alarms told last; nothing before the first overview.
+    alarms: Option<BTreeSet<String>>,
     history: History,
     connected: Option<DateTime<Utc>>,
     max_packet: usize,
@@ -105,6 +107,7 @@ pub(super) async fn run(
         opening: VecDeque::new(),
         told: BTreeMap::new(),
         live: Live::default(),
+        alarms: None,
         history: History::new(options.journal.clone(), limits.history_per_s, now),
         connected: None,
         max_packet: usize::MAX,
@@ -128,6 +131,11 @@ pub(super) fn status(options: &Uplink, online: bool) -> Message {
         payload: topics::with_ts(options.clock.now().utc, body),
         retain: true,
     }
+}
+
+/// Takes a retained message back.
+fn cleared(topic: String) -> Message {
+    Message { topic, payload: Vec::new(), retain: true }
 }
 
 impl Session<'_> {
@@ -188,6 +196,8 @@ impl Session<'_> {
                     if let Some(newest) = newest {
                         self.offer(&newest);
                     }
+                } else {
+                    self.forget_alarm(&topic, &payload);
                 }
             }
             Event::Heard | Event::Other => {}
@@ -200,6 +210,8 @@ impl Session<'_> {
         self.max_packet = max_packet;
         self.window.open_to(receive_max);
         self.client.subscribe(discovery::BIRTH);
+        let alarms = format!("{}+/state", topics::ALARMS);
+        self.client.subscribe(&topics::absolute(&self.options.site, &alarms));
         self.opening.push_front(status(self.options, true));
         self.flowing.send_replace(true);
         self.options.link.send_modify(|link| {
@@ -207,6 +219,20 @@ impl Session<'_> {
             link.since = Some(now);
         });
         tracing::info!(broker = %self.options.config.host, "MQTT session stands");
+    }
+
+    /// A retained alarm that is not ours any more (it was cleared while we were away) is taken back.
+    fn forget_alarm(&mut self, topic: &str, payload: &[u8]) {
+        let root = topics::absolute(&self.options.site, "");
+        let relative = topic.strip_prefix(&root).filter(|rest| rest.starts_with(topics::ALARMS));
+        let known = |relative| self.alarms.as_ref().is_none_or(|alarms| alarms.contains(relative));
+        if let Some(relative) = relative
+            && !payload.is_empty()
+            && !known(relative)
+            && self.opening.len() < OPENING
+        {
+            self.opening.push_back(cleared(topic.to_owned()));
+        }
     }
 
     fn answered(&mut self, pkid: u16, refused: Option<String>) {
@@ -239,6 +265,16 @@ impl Session<'_> {
                 self.opening.push_back(message);
             }
         }
+        let alarms: BTreeSet<String> = states
+            .iter()
+            .map(|s| &s.topic)
+            .filter(|t| t.starts_with(topics::ALARMS))
+            .cloned()
+            .collect();
+        for gone in self.alarms.iter().flatten().filter(|topic| !alarms.contains(*topic)) {
+            self.opening.push_back(cleared(topics::absolute(&self.options.site, gone)));
+        }
+        self.alarms = Some(alarms);
         self.live.offer(states);
     }
 

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::logic::decision::{BayView, CameraView, DeviceView, Overview, Quality, ZoneView};
+use crate::logic::safety::alarms::Alarm;
 use crate::logic::site::Id;
 use crate::logic::vision::BayState;
 
@@ -66,7 +67,27 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.bays.iter().map(|bay| bay_state(overview, bay)));
     states.extend(overview.zones.iter().map(|zone| zone_state(overview, zone)));
     states.extend(overview.cameras.iter().map(|camera| camera_state(overview, camera)));
+    states.extend(overview.alarms.iter().map(|alarm| alarm_state(overview, alarm)));
     states
+}
+
+/// Where alarms are told: one topic each, cleared when it is normal and acknowledged.
+pub(super) const ALARMS: &str = "alarm/";
+
+fn alarm_state(o: &Overview, alarm: &Alarm) -> State {
+    let body = json!({
+        "q": Quality::Good,
+        "code": alarm.code,
+        "about": alarm.about,
+        "severity": alarm.severity,
+        "active": alarm.active,
+        "acknowledged": alarm.acknowledged,
+        "since": stamp(alarm.since),
+        "cleared": alarm.cleared.map(stamp),
+        "by": alarm.by,
+        "note": alarm.note,
+    });
+    State { topic: format!("{ALARMS}{}/state", alarm.id), ts: o.ts, body: object(body) }
 }
 
 /// Name and units of every topic: relative topic and content.
@@ -89,7 +110,8 @@ pub(super) fn metas(overview: &Overview, states: &[State]) -> Vec<(String, Value
             .collect();
         (format!("{place}/meta"), json!({ "name": name, "units": units }))
     };
-    states.iter().map(meta).collect()
+    // An alarm comes and goes, and has no values with units.
+    states.iter().filter(|state| !state.topic.starts_with(ALARMS)).map(meta).collect()
 }
 
 fn unit(key: &str) -> Option<&'static str> {

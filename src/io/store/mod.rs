@@ -1,6 +1,7 @@
 //! The memory that survives a broker outage: records on their way out, on disk until the broker has
 //! acknowledged them. `record` makes bytes, `outbox` keeps them in sled, `ring` holds them while the
-//! disk fails, `journal` is the thread that owns both and the handle to it.
+//! disk fails, `journal` is the thread that owns both and the handle to it. Beside them, `latch`: what
+//! must survive anything.
 //!
 //! It does not know MQTT: topics are opaque text here, and nobody here decides what is worth keeping.
 //!
@@ -11,6 +12,7 @@
 mod index;
 mod journal;
 mod keeper;
+mod latch;
 mod outbox;
 mod place;
 mod record;
@@ -19,6 +21,7 @@ mod ring;
 use std::path::PathBuf;
 
 pub use journal::Journal;
+pub use latch::{Latch, Remembered};
 pub use outbox::{Opened, Outbox};
 pub use record::{Class, Cursor, Damage, Record, Stored};
 

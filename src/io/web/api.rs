@@ -4,14 +4,17 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::Embed;
 use serde_json::{Value, json};
 
 use super::WebState;
+use super::lock::Entry;
 use crate::logic::decision::Quality;
+use crate::logic::safety::alarms::Signature;
 use crate::logic::site::Id;
 use crate::texts::{Lang, table};
 
@@ -36,7 +39,59 @@ pub async fn not_found() -> Response {
 }
 
 pub async fn read_only() -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, "this API is read-only")
+    problem(StatusCode::METHOD_NOT_ALLOWED, "this can only be read")
+}
+
+/// Longest name or note, bytes.
+const MOST_TEXT: usize = 200;
+/// Carries the code that was printed at start. No foreign page can send it: it does not know it.
+const CODE: &str = "x-wattgate-code";
+
+/// Who acknowledges.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acknowledging {
+    name: String,
+    note: Option<String>,
+}
+
+/// A person knows of an alarm: 204, or what is wrong.
+pub async fn acknowledge(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<Acknowledging>, JsonRejection>,
+) -> Response {
+    let code = headers.get(CODE).and_then(|code| code.to_str().ok()).unwrap_or_default();
+    match state.lock.try_open(code, state.clock.now().uptime) {
+        Entry::Open => {}
+        Entry::Wrong => {
+            return problem(StatusCode::FORBIDDEN, "the code printed at start is needed");
+        }
+        Entry::Waiting(left) => {
+            let detail = format!("too many wrong codes: try again in {} s", left.as_secs() + 1);
+            return problem(StatusCode::TOO_MANY_REQUESTS, &detail);
+        }
+    }
+    let Json(Acknowledging { name, note }) = match body {
+        Ok(body) => body,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    let fits = |text: &str| text.len() <= MOST_TEXT;
+    if name.trim().is_empty() || !fits(&name) || !note.as_deref().is_none_or(fits) {
+        return problem(StatusCode::BAD_REQUEST, "a name is needed; name and note: 200 bytes");
+    }
+    let known =
+        state.overview.borrow().as_ref().is_some_and(|o| o.alarms.iter().any(|a| a.id == id));
+    if !known {
+        return problem(StatusCode::NOT_FOUND, "there is no such alarm");
+    }
+    let note = note.filter(|note| !note.trim().is_empty());
+    if (state.acknowledge)(id, Signature { by: name, note }) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        problem(StatusCode::SERVICE_UNAVAILABLE, "the controller is behind: try again")
+    }
 }
 
 pub async fn page() -> Response {

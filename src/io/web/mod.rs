@@ -1,33 +1,45 @@
-//! The local page and its API: read-only, on loopback unless configured otherwise, and never in the way
-//! of the control loop. It shows the newest overview; it holds no state of its own.
+//! The local page and its API, on loopback unless configured otherwise, and never in the way of the
+//! control loop. It shows the newest overview; it holds no state of its own.
 //!
-//! What a stranger gets wrong: there is no request that changes anything. Whoever wants to change
-//! something edits the site file; commands come with their own checks later.
+//! What a stranger gets wrong: one request changes something, and it changes only what people know: an
+//! alarm is acknowledged, with a name, by whoever has the code that was printed at start. Nothing here
+//! reaches a setpoint or a latch.
 
 mod api;
 mod guard;
 mod live;
+mod lock;
 mod metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::io::clock::Clock;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
+use crate::logic::safety::alarms::Signature;
 use crate::logic::site::Id;
 use crate::units::Moment;
+
+pub use lock::Lock;
 
 /// Open streams have this long to end when the gateway stops.
 const CLOSES_IN: Duration = Duration::from_secs(2);
 
+/// Longest body of a request, bytes.
+const MOST_BODY: usize = 16 << 10;
+
 /// Gives the newest still of a camera.
 pub type Stills = Arc<dyn Fn(&Id) -> Option<(Arc<[u8]>, Moment)> + Send + Sync>;
+
+/// Hands an acknowledgement (alarm's id, who) to the controller; whether it was taken.
+pub type Acknowledge = Arc<dyn Fn(String, Signature) -> bool + Send + Sync>;
 
 /// What the page shows.
 #[derive(Clone)]
@@ -46,6 +58,10 @@ pub struct WebState {
     pub speed: f64,
     /// Whether the site is simulated.
     pub simulated: bool,
+    /// The way of an acknowledgement to the controller.
+    pub acknowledge: Acknowledge,
+    /// Who may acknowledge.
+    pub lock: Arc<Lock>,
 }
 
 /// Why the page ended.
@@ -72,12 +88,14 @@ pub async fn serve(
         .route("/api/v1/overview", get(api::overview))
         .route("/api/v1/stream", get(move |state| live::stream(state, stop)))
         .route("/api/v1/cameras/{id}/still.jpg", get(api::still))
+        .route("/api/v1/alarms/{id}/acknowledge", post(api::acknowledge))
         .route("/api/v1/health", get(api::health))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))
         .route("/metrics", get(metrics::metrics))
         .fallback(api::not_found)
         .method_not_allowed_fallback(api::read_only)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
         .layer(from_fn(guard::headers))
         .layer(from_fn_with_state(listener.local_addr()?, guard::own_host))
         .with_state(state);

@@ -5,13 +5,15 @@
 //! reason in every decision, and no input makes it fail; what is unknown makes it careful.
 
 mod arming;
+mod conditions;
 mod overview;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::decision::{Decision, Duty, Overview};
+use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Claim, Ramp};
-use super::observation::{Observation, Silence};
+use super::observation::{Observation, Silence, Trouble};
+use super::safety::alarms::{AlarmBook, Severity};
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
@@ -37,6 +39,12 @@ pub struct Controller {
     scenes: BTreeMap<Id, Scene>,
     silences: BTreeMap<Id, Silence>,
     disobeyed: BTreeMap<Id, u32>,
+    alarms: AlarmBook,
+    troubles: BTreeSet<Trouble>,
+    reset_by: BTreeMap<Id, String>,
+    /// The vision process is gone, and no scene has come since.
+    eyes_gone: bool,
+    started: Moment,
     armed: bool,
     sequence: u64,
 }
@@ -55,10 +63,30 @@ impl Controller {
             scenes: BTreeMap::new(),
             silences: BTreeMap::new(),
             disobeyed: BTreeMap::new(),
+            alarms: AlarmBook::default(),
+            troubles: BTreeSet::new(),
+            reset_by: BTreeMap::new(),
+            eyes_gone: false,
+            started: now,
             armed: false,
             sequence: 0,
             site,
         }
+    }
+
+    /// Takes up what was latched before the gateway started. To be called before the first decision.
+    pub fn remember(&mut self, latched: &Latched, now: Moment) {
+        self.fire.restore(&latched.zones, now);
+        self.alarms.restore(&latched.alarms);
+    }
+
+    /// What must survive a restart, as of the last decision.
+    #[must_use]
+    pub fn latched(&self) -> Latched {
+        let mut alarms = self.alarms.list();
+        alarms.retain(|alarm| alarm.severity >= Severity::Alarm);
+        alarms.sort_by(|a, b| a.id.cmp(&b.id));
+        Latched { zones: self.fire.latched(), alarms }
     }
 
     /// The site it thinks about.
@@ -87,6 +115,7 @@ impl Controller {
                 false
             }
             Observation::Scene(scene) => {
+                self.eyes_gone = false;
                 self.fire.see(&scene);
                 let urgent = scene.verdict != Verdict::Clear && scene.fault.is_none();
                 self.scenes.insert(scene.camera.clone(), scene);
@@ -96,6 +125,29 @@ impl Controller {
                 // Urgent: nobody may go on reading "free" from a dead eye.
                 self.fire.go_blind();
                 self.scenes.clear();
+                self.eyes_gone = true;
+                true
+            }
+            Observation::Trouble { trouble, holds, .. } => {
+                if holds {
+                    self.troubles.insert(trouble);
+                } else {
+                    self.troubles.remove(&trouble);
+                }
+                false
+            }
+            // Both urgent: a person waits for the answer.
+            Observation::Acknowledged { alarm, signature, .. } => {
+                self.alarms.acknowledge(&alarm, &signature);
+                true
+            }
+            Observation::ResetAsked { zone, by, at } => {
+                if self.fire.reset(&zone, at) {
+                    if self.fire.latched().is_empty() {
+                        self.troubles.remove(&Trouble::LatchUnreadable);
+                    }
+                    self.reset_by.insert(zone, by);
+                }
                 true
             }
         }
@@ -105,6 +157,8 @@ impl Controller {
     pub fn decide(&mut self, now: Moment) -> Decision {
         self.sequence += 1;
         self.hazards = self.fire.assess(now);
+        let conditions = conditions::conditions(self, now);
+        self.alarms.step(&conditions, now);
         let not_writing = arming::obstacle(&self.site, &self.snapshot, now);
         self.armed = self.armed || not_writing.is_none();
         let mut wishes = Setpoints::default();

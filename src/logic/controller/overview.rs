@@ -10,6 +10,7 @@ use super::{Controller, arming};
 use crate::logic::decision::{
     BayView, CameraView, Decision, DeviceView, Overview, Quality, SetpointView, ZoneView,
 };
+use crate::logic::safety::fire::ResetObstacle;
 use crate::logic::site::{Bay, Id, LOST_AFTER, Reading, Reason, STALE_AFTER, Vehicle};
 use crate::logic::vision::BayState;
 use crate::units::{Moment, Phase};
@@ -43,8 +44,9 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         other_w: None,
         devices: devices(c, decision),
         bays: c.site.bays.iter().map(|bay| bay_view(c, bay, now)).collect(),
-        zones: zones(c),
+        zones: zones(c, now),
         cameras: cameras(c, now),
+        alarms: c.alarms.list(),
     };
     sum_up(&mut overview);
     overview
@@ -211,7 +213,7 @@ fn bay_view(c: &Controller, bay: &Bay, now: Moment) -> BayView {
     }
 }
 
-fn zones(c: &Controller) -> Vec<ZoneView> {
+fn zones(c: &Controller, now: Moment) -> Vec<ZoneView> {
     let zone = |id: &Id| {
         let hazard = c.hazards.get(id)?;
         Some(ZoneView {
@@ -219,6 +221,11 @@ fn zones(c: &Controller) -> Vec<ZoneView> {
             level: hazard.level.number(),
             fault: hazard.fault,
             since: Some(hazard.since.utc),
+            reset_obstacle: c
+                .fire
+                .reset_obstacle(id, now)
+                .filter(|obstacle| *obstacle != ResetObstacle::NotLatched),
+            reset_by: c.reset_by.get(id).cloned(),
         })
     };
     c.site.zones.iter().filter_map(|z| zone(&z.id)).collect()

@@ -5,7 +5,8 @@
 //!             doubtful in two looks, or blind            fire or smoke confirmed
 //!   Normal ─────────────────────────────────▶ Watch ───────────────────────────▶ Alarm (latched)
 //!      ▲                                        │
-//!      └──────── 10 min clear and seen ─────────┘
+//!      ├──────── 10 min clear and seen ─────────┘                                │
+//!      └──────── reset by a person, 10 min clear and seen ◀──────────────────────┘
 //! ```
 //! What a stranger gets wrong: `fault` stands beside the level. A blind zone is derated when the site
 //! says so, and it is never clear: time without sight does not count towards leaving Watch.
@@ -13,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::logic::site::{Id, Zone};
@@ -60,6 +62,29 @@ pub struct Hazard {
     pub since: Moment,
 }
 
+/// A latched zone, as it is remembered across a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatchedZone {
+    /// Alarm or Trip.
+    pub level: Level,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// Why a latched zone is not released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetObstacle {
+    /// The zone is not latched: there is nothing to reset.
+    NotLatched,
+    /// Fire or smoke is still seen.
+    StillSeen,
+    /// A camera of the zone is blind: nobody can say that it is clear.
+    Blind,
+    /// It is clear, but not for ten minutes yet.
+    NotClearLongEnough,
+}
+
 /// Watches the zones of a site.
 #[derive(Clone, Debug)]
 pub struct FireWatch {
@@ -99,6 +124,45 @@ impl FireWatch {
             zones: zones.iter().map(|zone| (zone.id.clone(), watching(zone))).collect(),
             eyes: zones.iter().flat_map(|z| &z.cameras).map(|c| (c.clone(), eye())).collect(),
         }
+    }
+
+    /// Takes up zones that were latched before the gateway started.
+    pub fn restore(&mut self, latched: &BTreeMap<Id, LatchedZone>, now: Moment) {
+        for (id, remembered) in latched {
+            if let Some(zone) = self.zones.get_mut(id) {
+                zone.level = remembered.level.max(Level::Alarm);
+                zone.since = Moment { uptime: now.uptime, utc: remembered.since };
+            }
+        }
+    }
+
+    /// The zones that stay stopped until a person resets them.
+    #[must_use]
+    pub fn latched(&self) -> BTreeMap<Id, LatchedZone> {
+        let latched = |(id, zone): (&Id, &Watching)| {
+            let held = LatchedZone { level: zone.level, since: zone.since.utc };
+            (zone.level >= Level::Alarm).then(|| (id.clone(), held))
+        };
+        self.zones.iter().filter_map(latched).collect()
+    }
+
+    /// What keeps a zone from being reset; nothing if it may be.
+    #[must_use]
+    pub fn reset_obstacle(&self, zone: &Id, now: Moment) -> Option<ResetObstacle> {
+        let Some(watching) = self.zones.get(zone).filter(|zone| zone.level >= Level::Alarm) else {
+            return Some(ResetObstacle::NotLatched);
+        };
+        watching.reset_obstacle(&self.eyes, now)
+    }
+
+    /// Releases a latched zone on a person's word, when nothing forbids it. Whether it was released.
+    pub fn reset(&mut self, zone: &Id, now: Moment) -> bool {
+        let free = self.reset_obstacle(zone, now).is_none();
+        if let Some(watching) = self.zones.get_mut(zone).filter(|_| free) {
+            watching.level = Level::Normal;
+            watching.since = now;
+        }
+        free
     }
 
     /// Takes in a judged frame. A frame counts once; a faulty one is no sight.
@@ -151,6 +215,19 @@ impl Eye {
 }
 
 impl Watching {
+    fn reset_obstacle(&self, eyes: &BTreeMap<Id, Eye>, now: Moment) -> Option<ResetObstacle> {
+        let mine = || self.cameras.iter().filter_map(|camera| eyes.get(camera));
+        if mine().any(|eye| eye.sees(now) && eye.verdict != Verdict::Clear) {
+            Some(ResetObstacle::StillSeen)
+        } else if mine().any(|eye| !eye.sees(now)) {
+            Some(ResetObstacle::Blind)
+        } else if self.clear_since.is_none_or(|since| since.age_at(now) < CLEAR_FOR) {
+            Some(ResetObstacle::NotClearLongEnough)
+        } else {
+            None
+        }
+    }
+
     fn step(&mut self, eyes: &BTreeMap<Id, Eye>, now: Moment) -> Hazard {
         let mine = || self.cameras.iter().filter_map(|camera| eyes.get(camera));
         let fault = mine().any(|eye| !eye.sees(now));
@@ -253,6 +330,32 @@ mod tests {
             watch.see(&scene(s, Verdict::Clear, None));
             assert_eq!(level(&mut watch, s).0, Level::Alarm);
         }
+    }
+
+    #[test]
+    fn a_reset_needs_ten_clear_minutes_and_a_latched_zone_survives_a_restart() {
+        let mut first = watch();
+        let zone = id("zone");
+        assert_eq!(first.reset_obstacle(&zone, second(0)), Some(ResetObstacle::NotLatched));
+        first.see(&scene(1, Verdict::Alarm, None));
+        assert_eq!(level(&mut first, 1).0, Level::Alarm);
+        assert_eq!(first.reset_obstacle(&zone, second(1)), Some(ResetObstacle::StillSeen));
+        let mut watch = watch();
+        watch.restore(&first.latched(), second(2));
+        assert_eq!(level(&mut watch, 2).0, Level::Alarm);
+        assert_eq!(watch.reset_obstacle(&zone, second(2)), Some(ResetObstacle::Blind));
+        for s in 3..604 {
+            watch.see(&scene(s, Verdict::Clear, None));
+            assert_eq!(level(&mut watch, s).0, Level::Alarm);
+            if s < 603 {
+                let obstacle = watch.reset_obstacle(&zone, second(s));
+                assert_eq!(obstacle, Some(ResetObstacle::NotClearLongEnough), "{s}");
+                assert!(!watch.reset(&zone, second(s)));
+            }
+        }
+        assert!(watch.reset(&zone, second(603)));
+        assert_eq!(level(&mut watch, 603).0, Level::Normal);
+        assert!(watch.latched().is_empty());
     }
 
     #[test]

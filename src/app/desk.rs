@@ -1,0 +1,237 @@
+//! The front desk: a Unix socket in the state folder (`control.sock`, for its owner only) at which a
+//! person on the device itself acknowledges alarms and resets latched zones. One question, one answer.
+//!
+//! What a stranger gets wrong: the desk changes nothing. It hands the controller an observation and
+//! then looks in the overview whether the controller has agreed.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::messages;
+use crate::io::clock::Clock;
+use crate::logic::decision::{Overview, ZoneView};
+use crate::logic::observation::Observation;
+use crate::logic::safety::alarms::{Alarm, Signature};
+use crate::logic::safety::fire::ResetObstacle;
+use crate::logic::site::Id;
+
+/// Name of the socket in the state folder.
+const SOCKET: &str = "control.sock";
+/// Longest wait for a question, and for the controller's answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest name or note.
+const MOST_TEXT: usize = 200;
+
+/// What a person asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Which alarms are there, and how are the zones?
+    Alarms,
+    /// I know of this alarm.
+    Acknowledge {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+    },
+    /// Release this latched zone.
+    Reset {
+        /// The zone.
+        zone: String,
+        /// Who.
+        by: String,
+    },
+}
+
+/// What the gateway answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// All alarms and zones.
+    Alarms {
+        /// Alarms.
+        alarms: Vec<Alarm>,
+        /// Zones.
+        zones: Vec<ZoneView>,
+    },
+    /// It was done.
+    Done,
+    /// It was not.
+    Refused(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// There is no such alarm.
+    NoSuchAlarm,
+    /// There is no such zone.
+    NoSuchZone,
+    /// A name is needed, of at most 200 characters.
+    NoName,
+    /// The zone is not released.
+    Reset(ResetObstacle),
+    /// The controller did not answer.
+    NoAnswer,
+}
+
+impl Refusal {
+    /// Stable code: the key of the text in `texts/*/cli.json` (`cli.refused.<code>`).
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Refusal::NoSuchAlarm => "no_such_alarm",
+            Refusal::NoSuchZone => "no_such_zone",
+            Refusal::NoName => "no_name",
+            Refusal::Reset(ResetObstacle::NotLatched) => "not_latched",
+            Refusal::Reset(ResetObstacle::StillSeen) => "still_seen",
+            Refusal::Reset(ResetObstacle::Blind) => "blind",
+            Refusal::Reset(ResetObstacle::NotClearLongEnough) => "not_clear_long_enough",
+            Refusal::NoAnswer => "no_answer",
+        }
+    }
+}
+
+/// What the desk needs.
+pub struct Desk {
+    /// The way to the controller.
+    pub observations: SyncSender<Observation>,
+    /// What the controller shows.
+    pub overview: watch::Receiver<Option<Arc<Overview>>>,
+    /// Site time.
+    pub clock: Clock,
+}
+
+/// Opens the desk. It stays open until the process ends.
+///
+/// # Errors
+/// When the socket or the thread cannot be made.
+pub fn open(state: &Path, desk: Desk) -> io::Result<()> {
+    let path = state.join(SOCKET);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let serve = move || {
+        for visitor in listener.incoming() {
+            let answered = visitor.and_then(|stream| desk.attend(stream, &runtime));
+            if let Err(error) = answered {
+                tracing::debug!(%error, "a visitor of the control socket went away");
+            }
+        }
+    };
+    std::thread::Builder::new().name("desk".to_owned()).spawn(serve).map(|_| ())
+}
+
+/// Asks a running gateway.
+///
+/// # Errors
+/// When there is none on this state folder, or it does not answer.
+pub fn ask(state: &Path, request: &Request) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket(state))?;
+    stream.set_read_timeout(Some(PATIENCE * 2))?;
+    messages::say(&mut stream, request)?;
+    messages::hear(&mut stream)
+}
+
+/// Where the desk of a state folder is.
+#[must_use]
+pub fn socket(state: &Path) -> PathBuf {
+    state.join(SOCKET)
+}
+
+impl Desk {
+    fn attend(&self, mut stream: UnixStream, runtime: &tokio::runtime::Runtime) -> io::Result<()> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let request = messages::hear(&mut stream)?;
+        let answer = runtime.block_on(self.answer(request));
+        messages::say(&mut stream, &answer)
+    }
+
+    async fn answer(&self, request: Request) -> Answer {
+        let Some(overview) = self.overview.borrow().clone() else {
+            return Answer::Refused(Refusal::NoAnswer);
+        };
+        match request {
+            Request::Alarms => {
+                Answer::Alarms { alarms: overview.alarms.clone(), zones: overview.zones.clone() }
+            }
+            Request::Acknowledge { alarm, signature } => {
+                self.acknowledge(&overview, alarm, signature).await
+            }
+            Request::Reset { zone, by } => self.reset(&overview, zone, by).await,
+        }
+    }
+
+    async fn acknowledge(&self, before: &Overview, alarm: String, signature: Signature) -> Answer {
+        if !is_name(&signature.by) || signature.note.as_ref().is_some_and(|n| n.len() > MOST_TEXT) {
+            return Answer::Refused(Refusal::NoName);
+        }
+        if !before.alarms.iter().any(|known| known.id == alarm) {
+            return Answer::Refused(Refusal::NoSuchAlarm);
+        }
+        let done = {
+            let (alarm, by) = (alarm.clone(), Some(signature.by.clone()));
+            move |o: &Overview| {
+                let mine = o.alarms.iter().find(|known| known.id == alarm);
+                mine.is_none_or(|known| known.acknowledged && known.by == by)
+            }
+        };
+        let at = self.clock.now();
+        self.tell(Observation::Acknowledged { alarm, signature, at }, done).await
+    }
+
+    async fn reset(&self, before: &Overview, zone: String, by: String) -> Answer {
+        let known = before.zones.iter().find(|known| known.id.as_str() == zone);
+        let (Some(known), Ok(zone)) = (known, Id::try_from(zone.clone())) else {
+            return Answer::Refused(Refusal::NoSuchZone);
+        };
+        if !is_name(&by) {
+            return Answer::Refused(Refusal::NoName);
+        }
+        if known.level < 2 {
+            return Answer::Refused(Refusal::Reset(ResetObstacle::NotLatched));
+        }
+        if let Some(obstacle) = known.reset_obstacle {
+            return Answer::Refused(Refusal::Reset(obstacle));
+        }
+        tracing::warn!(zone = zone.as_str(), %by, "a person resets a latched zone");
+        let at = self.clock.now();
+        let ask = Observation::ResetAsked { zone: zone.clone(), by, at };
+        let released = move |o: &Overview| o.zones.iter().any(|z| z.id == zone && z.level < 2);
+        self.tell(ask, released).await
+    }
+
+    /// Hands the observation over and waits until the overview shows that it was taken.
+    async fn tell(&self, observation: Observation, shows: impl Fn(&Overview) -> bool) -> Answer {
+        let mut overview = self.overview.clone();
+        if self.observations.try_send(observation).is_err() {
+            return Answer::Refused(Refusal::NoAnswer);
+        }
+        let taken = overview.wait_for(|o| o.as_deref().is_some_and(&shows));
+        match tokio::time::timeout(PATIENCE, taken).await {
+            Ok(Ok(_)) => Answer::Done,
+            _ => Answer::Refused(Refusal::NoAnswer),
+        }
+    }
+}
+
+/// Whether a text can stand as a person's name.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= MOST_TEXT
+}

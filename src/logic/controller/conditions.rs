@@ -1,0 +1,88 @@
+//! Everything that people must be told, as it holds now. A loss that has one cause is one condition: a
+//! dead field bus is not ten lost devices, a dead vision process not four blind cameras.
+
+use std::time::Duration;
+
+use super::Controller;
+use crate::logic::observation::Trouble;
+use crate::logic::safety::alarms::{Condition, Severity};
+use crate::logic::safety::fire::Level;
+use crate::logic::site::{Id, Known};
+use crate::units::Moment;
+
+/// A device that never answered has this long after the start before it counts as lost.
+const FIRST_ANSWER: Duration = Duration::from_secs(15);
+/// A camera is blind after 5 s without a frame; the alarm waits this much longer. Our own figure.
+const BLIND_HOLDS: Duration = Duration::from_secs(5);
+/// A broker that is restarted is no alarm. Our own figure.
+const BROKER_HOLDS: Duration = Duration::from_secs(10);
+/// Writes in a row that were not obeyed. At one renewal in 5 s this is fault FB10's 15 s.
+const DISOBEYED: u32 = 3;
+
+pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
+    let mut all = zones(c);
+    all.extend(cameras(c, now));
+    all.extend(devices(c, now));
+    for (id, count) in &c.disobeyed {
+        if *count >= DISOBEYED {
+            all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
+    all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
+    all
+}
+
+fn condition(code: &'static str, about: &str, severity: Severity) -> Condition {
+    Condition { code, about: about.to_owned(), severity, holds_for: Duration::ZERO }
+}
+
+fn zones(c: &Controller) -> Vec<Condition> {
+    let zone = |(id, hazard): (&Id, &super::Hazard)| match hazard.level {
+        Level::Normal => None,
+        Level::Watch => Some(condition("fire_watch", id.as_str(), Severity::Warning)),
+        Level::Alarm => Some(condition("fire_alarm", id.as_str(), Severity::Alarm)),
+        Level::Trip => Some(condition("fire_alarm", id.as_str(), Severity::Trip)),
+    };
+    c.hazards.iter().filter_map(zone).collect()
+}
+
+fn cameras(c: &Controller, now: Moment) -> Vec<Condition> {
+    let blind = |what: Condition| Condition { holds_for: BLIND_HOLDS, ..what };
+    if c.eyes_gone {
+        return vec![blind(condition("vision_lost", "", Severity::Warning))];
+    }
+    let lost = c.site.cameras.iter().filter(|camera| !c.fire.sees(&camera.id, now));
+    lost.map(|camera| blind(condition("camera_fault", camera.id.as_str(), Severity::Warning)))
+        .collect()
+}
+
+fn devices(c: &Controller, now: Moment) -> Vec<Condition> {
+    let site = &c.site;
+    let mut ids: Vec<&Id> = vec![&site.meter];
+    ids.extend(site.chargers.iter().map(|charger| &charger.id));
+    ids.extend(site.batteries.iter().map(|battery| &battery.id));
+    ids.extend(site.pvs.iter().filter(|pv| !site.batteries.iter().any(|b| b.id == **pv)));
+    let is_lost = |id: &&Id| match c.snapshot.at(id, now) {
+        Known::Fresh(_) | Known::Stale { .. } => false,
+        Known::Lost { .. } => true,
+        Known::Never => c.started.age_at(now) >= FIRST_ANSWER,
+    };
+    let lost: Vec<&Id> = ids.iter().copied().filter(|id| is_lost(id)).collect();
+    if lost.len() > 1 && lost.len() == ids.len() {
+        return vec![condition("field_bus_lost", "", Severity::Alarm)];
+    }
+    let severity = |id: &Id| if *id == site.meter { Severity::Alarm } else { Severity::Warning };
+    lost.into_iter().map(|id| condition("device_lost", id.as_str(), severity(id))).collect()
+}
+
+fn plant(trouble: Trouble) -> Condition {
+    match trouble {
+        Trouble::BrokerDown => {
+            Condition { holds_for: BROKER_HOLDS, ..condition("broker_down", "", Severity::Warning) }
+        }
+        Trouble::StoreFault => condition("store_fault", "", Severity::Warning),
+        Trouble::ConfigFallback => condition("config_fallback", "", Severity::Warning),
+        Trouble::LatchFault => condition("latch_fault", "", Severity::Alarm),
+        Trouble::LatchUnreadable => condition("latch_unreadable", "", Severity::Trip),
+    }
+}
