@@ -239,6 +239,7 @@ fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Contro
     let (latch, remembered) = Latch::open(&config.state);
     let (latched, unreadable) = latch::at_start(remembered, &config.site, now);
     let mut controller = Controller::new(config.site.clone(), now);
+    controller.stretch_vision(clock.vision_pace());
     controller.remember(&latched, now);
     for zone in latched.zones.keys() {
         tracing::warn!(

@@ -12,6 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::units::Moment;
 
+/// Up to this speed cameras are looked at in site time.
+const VISION_FOLLOWS: f64 = 5.0;
+
 /// The site's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -54,6 +57,13 @@ impl Clock {
     #[must_use]
     pub fn speed(&self) -> f64 {
         self.speed
+    }
+
+    /// By how much vision's limits stretch in site time: cameras and nets do not get faster when site
+    /// time does, so above 5x their limits are wall time (ARCHITECTURE.md).
+    #[must_use]
+    pub fn vision_pace(&self) -> f64 {
+        if self.speed > VISION_FOLLOWS { self.speed } else { 1.0 }
     }
 
     /// Waits for this much site time.

@@ -1,6 +1,6 @@
 //! A running `wattgate demo` for tests: started from the binary, its lines read, ended by ctrl-C.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -73,7 +73,7 @@ impl Demo {
         let newest_code = Arc::clone(&code);
         std::thread::spawn(move || {
             for line in errors.lines().map_while(Result::ok) {
-                eprintln!("{line}");
+                let _ = writeln!(std::io::stderr(), "{line}");
                 if let Some((_, code)) = line.split_once("(new at every start): ") {
                     *newest_code.lock().unwrap() = Some(code.to_owned());
                 }

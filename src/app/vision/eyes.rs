@@ -69,6 +69,8 @@ pub struct Watch {
     tile: usize,
     same_since: Option<Duration>,
     same_frames: u32,
+    /// Time of the source runs this much faster than its pictures come.
+    pace: f64,
 }
 
 struct BayMemory {
@@ -108,6 +110,7 @@ impl Eyes {
             tile: 0,
             same_since: None,
             same_frames: 0,
+            pace: 1.0,
         }
     }
 
@@ -116,6 +119,7 @@ impl Eyes {
     /// # Errors
     /// When a net fails.
     pub fn see(&self, watch: &mut Watch, at: Duration, frame: &Frame) -> Result<Sight, ModelError> {
+        let at = at.div_f64(watch.pace);
         let glance = Glance::of(frame);
         let fault = watch.fault(&glance, at);
         let whole = self.fire.score(frame, WHOLE)?;
@@ -186,6 +190,12 @@ impl Eyes {
 }
 
 impl Watch {
+    /// For simulated sites whose time runs faster than cameras: see `io::clock`. At least 1.
+    #[must_use]
+    pub fn at_pace(self, pace: f64) -> Watch {
+        Watch { pace: pace.max(1.0), ..self }
+    }
+
     fn fault(&mut self, glance: &Glance, at: Duration) -> Option<CameraFault> {
         if self.before.as_ref() == Some(glance) {
             self.same_frames += 1;

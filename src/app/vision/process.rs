@@ -110,7 +110,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
         .name("duty".to_owned())
         .spawn(move || hear_duties(from_parent, &duties))
         .map_err(VisionError::Thread)?;
-    judge(&eyes, &config.site, &inbox, socket).map_err(failed)
+    judge(&eyes, (&config.site, clock.vision_pace()), &inbox, socket).map_err(failed)
 }
 
 /// A terminal's ctrl-C reaches the whole group; the parent decides when this process ends.
@@ -156,15 +156,20 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
         lock(&inbox.newest).insert(source.id.clone(), delivery);
         inbox.bell.notify_all();
         let eager = lock(&inbox.duty).eager.contains(&source.id);
-        let period = if eager { EAGER } else { QUIET };
-        // Above real time the rates stay in wall time (decisions).
+        let period =
+            clock.wall_time(if eager { EAGER } else { QUIET }.mul_f64(clock.vision_pace()));
         let spent = clock.wall_time(clock.now().uptime.saturating_sub(asked.uptime));
         std::thread::park_timeout(period.saturating_sub(spent).max(Duration::from_millis(50)));
     }
 }
 
 /// Judges deliveries one after another and beats in between; ends when the socket does.
-fn judge(eyes: &Eyes, site: &Site, inbox: &Inbox, mut socket: UnixStream) -> std::io::Result<()> {
+fn judge(
+    eyes: &Eyes,
+    (site, pace): (&Site, f64),
+    inbox: &Inbox,
+    mut socket: UnixStream,
+) -> std::io::Result<()> {
     let mut watches: BTreeMap<Id, Watch> = BTreeMap::new();
     for camera in &site.cameras {
         let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(&camera.id));
@@ -172,7 +177,8 @@ fn judge(eyes: &Eyes, site: &Site, inbox: &Inbox, mut socket: UnixStream) -> std
             id: bay.id.clone(),
             polygon: bay.polygon.clone(),
         };
-        watches.insert(camera.id.clone(), eyes.watch(mine.map(place).collect()));
+        let watch = eyes.watch(mine.map(place).collect()).at_pace(pace);
+        watches.insert(camera.id.clone(), watch);
     }
     let mut frame = 0;
     loop {

@@ -74,6 +74,11 @@ impl Controller {
         }
     }
 
+    /// For simulated sites whose time runs faster than cameras: see `io::clock`.
+    pub fn stretch_vision(&mut self, pace: f64) {
+        self.fire.stretch(pace);
+    }
+
     /// Takes up what was latched before the gateway started. To be called before the first decision.
     pub fn remember(&mut self, latched: &Latched, now: Moment) {
         self.fire.restore(&latched.zones, now);

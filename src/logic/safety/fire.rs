@@ -90,6 +90,7 @@ pub enum ResetObstacle {
 pub struct FireWatch {
     zones: BTreeMap<Id, Watching>,
     eyes: BTreeMap<Id, Eye>,
+    blind_after: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -123,7 +124,13 @@ impl FireWatch {
         FireWatch {
             zones: zones.iter().map(|zone| (zone.id.clone(), watching(zone))).collect(),
             eyes: zones.iter().flat_map(|z| &z.cameras).map(|c| (c.clone(), eye())).collect(),
+            blind_after: BLIND_AFTER,
         }
+    }
+
+    /// Stretches the limit of blindness, for simulated sites whose time runs faster than cameras.
+    pub fn stretch(&mut self, pace: f64) {
+        self.blind_after = BLIND_AFTER.mul_f64(pace.clamp(1.0, 1000.0));
     }
 
     /// Takes up zones that were latched before the gateway started.
@@ -152,7 +159,7 @@ impl FireWatch {
         let Some(watching) = self.zones.get(zone).filter(|zone| zone.level >= Level::Alarm) else {
             return Some(ResetObstacle::NotLatched);
         };
-        watching.reset_obstacle(&self.eyes, now)
+        watching.reset_obstacle(&self.seeing(now), now)
     }
 
     /// Releases a latched zone on a person's word, when nothing forbids it. Whether it was released.
@@ -196,30 +203,53 @@ impl FireWatch {
 
     /// Steps every zone to `now` and tells its hazard.
     pub fn assess(&mut self, now: Moment) -> BTreeMap<Id, Hazard> {
-        let eyes = &self.eyes;
-        let step = |(id, zone): (&Id, &mut Watching)| (id.clone(), zone.step(eyes, now));
+        let seeing = self.seeing(now);
+        let step = |(id, zone): (&Id, &mut Watching)| (id.clone(), zone.step(&seeing, now));
         self.zones.iter_mut().map(step).collect()
     }
 
     /// Whether the camera delivers frames.
     #[must_use]
     pub fn sees(&self, camera: &Id, now: Moment) -> bool {
-        self.eyes.get(camera).is_some_and(|eye| eye.sees(now))
+        self.eyes.get(camera).is_some_and(|eye| self.has_sight(eye, now))
+    }
+
+    fn has_sight(&self, eye: &Eye, now: Moment) -> bool {
+        eye.seen.is_some_and(|seen| seen.age_at(now) < self.blind_after)
+    }
+
+    /// What each camera sees now; nothing where it is blind.
+    fn seeing(&self, now: Moment) -> BTreeMap<Id, Option<Sight>> {
+        let sight = |eye: &Eye| Sight { verdict: eye.verdict, doubts: eye.doubts };
+        let now_seen = |eye| self.has_sight(eye, now).then(|| sight(eye));
+        self.eyes.iter().map(|(id, eye)| (id.clone(), now_seen(eye))).collect()
     }
 }
 
-impl Eye {
-    fn sees(&self, now: Moment) -> bool {
-        self.seen.is_some_and(|seen| seen.age_at(now) < BLIND_AFTER)
-    }
+/// What a camera that is not blind sees.
+#[derive(Clone, Copy, Debug)]
+struct Sight {
+    verdict: Verdict,
+    doubts: u32,
 }
 
 impl Watching {
-    fn reset_obstacle(&self, eyes: &BTreeMap<Id, Eye>, now: Moment) -> Option<ResetObstacle> {
-        let mine = || self.cameras.iter().filter_map(|camera| eyes.get(camera));
-        if mine().any(|eye| eye.sees(now) && eye.verdict != Verdict::Clear) {
+    /// The sights of its cameras; a camera that is not known is blind.
+    fn mine<'s>(
+        &'s self,
+        seeing: &'s BTreeMap<Id, Option<Sight>>,
+    ) -> impl Iterator<Item = Option<Sight>> + 's {
+        self.cameras.iter().map(|camera| seeing.get(camera).copied().flatten())
+    }
+
+    fn reset_obstacle(
+        &self,
+        seeing: &BTreeMap<Id, Option<Sight>>,
+        now: Moment,
+    ) -> Option<ResetObstacle> {
+        if self.mine(seeing).flatten().any(|sight| sight.verdict != Verdict::Clear) {
             Some(ResetObstacle::StillSeen)
-        } else if mine().any(|eye| !eye.sees(now)) {
+        } else if self.mine(seeing).any(|sight| sight.is_none()) {
             Some(ResetObstacle::Blind)
         } else if self.clear_since.is_none_or(|since| since.age_at(now) < CLEAR_FOR) {
             Some(ResetObstacle::NotClearLongEnough)
@@ -228,13 +258,11 @@ impl Watching {
         }
     }
 
-    fn step(&mut self, eyes: &BTreeMap<Id, Eye>, now: Moment) -> Hazard {
-        let mine = || self.cameras.iter().filter_map(|camera| eyes.get(camera));
-        let fault = mine().any(|eye| !eye.sees(now));
-        let seeing = || mine().filter(|eye| eye.sees(now));
-        let wanted = if seeing().any(|eye| eye.verdict == Verdict::Alarm) {
+    fn step(&mut self, seeing: &BTreeMap<Id, Option<Sight>>, now: Moment) -> Hazard {
+        let fault = self.mine(seeing).any(|sight| sight.is_none());
+        let wanted = if self.mine(seeing).flatten().any(|s| s.verdict == Verdict::Alarm) {
             Level::Alarm
-        } else if seeing().any(|eye| eye.doubts >= DOUBTS) {
+        } else if self.mine(seeing).flatten().any(|s| s.doubts >= DOUBTS) {
             Level::Watch
         } else {
             Level::Normal
