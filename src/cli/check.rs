@@ -45,7 +45,7 @@ fn as_json(report: &Report, lang: Lang, bad: bool) -> String {
 }
 
 /// Groups of codes, in the order of the tick list.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "cli.check.syntax",
         &["WG0001", "WG0002", "WG0003", "WG0004", "WG0005", "WG0009", "WG0010", "WG0044", "WG0045"],
@@ -53,9 +53,13 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("cli.check.names", &["WG0006", "WG0007", "WG0008"]),
     (
         "cli.check.devices",
-        &["WG0011", "WG0012", "WG0013", "WG0014", "WG0015", "WG0016", "WG0021", "WG0022", "WG0023"],
+        &[
+            "WG0011", "WG0012", "WG0013", "WG0014", "WG0015", "WG0016", "WG0021", "WG0022",
+            "WG0023", "WG0028", "WG0029",
+        ],
     ),
     ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034"]),
+    ("cli.check.tariff", &["WG0025", "WG0026", "WG0027"]),
     ("cli.check.links", &["WG0040", "WG0041", "WG0042", "WG0043"]),
 ];
 

@@ -49,6 +49,28 @@ pub struct DeviceTable {
     pub max_charge_w: Option<f64>,
     pub max_discharge_w: Option<f64>,
     pub min_soc_pct: Option<f64>,
+    pub capacity_wh: Option<f64>,
+    pub need_kwh: Option<At<f64>>,
+    pub leave_by: Option<At<String>>,
+    pub stay_h: Option<At<f64>>,
+}
+
+/// `[tariff]`.
+#[derive(Clone, Debug)]
+pub struct TariffTable {
+    pub currency: Option<String>,
+    pub timezone: Option<At<String>>,
+    pub import_per_kwh: Option<f64>,
+    pub export_per_kwh: Option<f64>,
+    pub bands: Vec<BandTable>,
+}
+
+/// `[[tariff.band]]`.
+#[derive(Clone, Debug)]
+pub struct BandTable {
+    pub from: Option<At<String>>,
+    pub to: Option<At<String>>,
+    pub import_per_kwh: Option<f64>,
 }
 
 /// `[[bay]]`.
@@ -104,6 +126,7 @@ pub struct SiteFile {
     pub bays: Vec<BayTable>,
     pub zones: Vec<ZoneTable>,
     pub cameras: Vec<CameraTable>,
+    pub tariff: Option<TariffTable>,
     pub mqtt: Option<MqttTable>,
     pub listen: Option<At<String>>,
     pub state: Option<String>,
@@ -139,6 +162,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
+    site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
     if let Some(mut web) = walk.item("web").and_then(|item| Walk::table(item, "web", faults)) {
         site_file.listen = text_at(&mut web, "listen", faults);
@@ -163,9 +187,18 @@ fn needed_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Opt
     text_at(walk, key, faults)
 }
 
-fn amps(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<f64>> {
-    let value = walk.number(key, 0.0..=5000.0, faults)?;
+fn number_at(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    range: std::ops::RangeInclusive<f64>,
+    faults: &mut Faults,
+) -> Option<At<f64>> {
+    let value = walk.number(key, range, faults)?;
     Some(At { value, at: walk.at_key(key) })
+}
+
+fn amps(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<f64>> {
+    number_at(walk, key, 0.0..=5000.0, faults)
 }
 
 /// Every table of an array of tables.
@@ -262,6 +295,10 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         max_charge_w: walk.number("max_charge_w", 0.0..=1e8, faults),
         max_discharge_w: walk.number("max_discharge_w", 0.0..=1e8, faults),
         min_soc_pct: walk.number("min_soc_pct", 0.0..=100.0, faults),
+        capacity_wh: walk.number("capacity_wh", 1.0..=1e10, faults),
+        need_kwh: number_at(&mut walk, "need_kwh", 0.1..=2000.0, faults),
+        leave_by: text_at(&mut walk, "leave_by", faults),
+        stay_h: number_at(&mut walk, "stay_h", 0.1..=168.0, faults),
     };
     walk.finish(faults);
     table
@@ -319,6 +356,32 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
         id: needed_at(&mut walk, "id", faults),
         name: walk.text("name", faults),
         snapshot: needed_at(&mut walk, "snapshot", faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+fn tariff(item: &Item, faults: &mut Faults) -> Option<TariffTable> {
+    let mut walk = Walk::table(item, "tariff", faults)?;
+    walk.needed("import_per_kwh", faults);
+    let price = -1000.0..=1000.0;
+    let table = TariffTable {
+        currency: walk.text("currency", faults),
+        timezone: needed_at(&mut walk, "timezone", faults),
+        import_per_kwh: walk.number("import_per_kwh", price.clone(), faults),
+        export_per_kwh: walk.number("export_per_kwh", price, faults),
+        bands: each(walk.item("band"), "tariff.band", faults, band),
+    };
+    walk.finish(faults);
+    Some(table)
+}
+
+fn band(mut walk: Walk<'_>, faults: &mut Faults) -> BandTable {
+    walk.needed("import_per_kwh", faults);
+    let table = BandTable {
+        from: needed_at(&mut walk, "from", faults),
+        to: needed_at(&mut walk, "to", faults),
+        import_per_kwh: walk.number("import_per_kwh", -1000.0..=1000.0, faults),
     };
     walk.finish(faults);
     table

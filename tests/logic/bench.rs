@@ -66,6 +66,7 @@ pub fn site() -> Site {
             max: Amps(32.0),
             failsafe: Amps(6.0),
             step: Amps(0.1),
+            stay: None,
         }],
         batteries: vec![Battery {
             id: id("hybrid"),
@@ -73,6 +74,7 @@ pub fn site() -> Site {
             max_charge: Watts(10_000.0),
             max_discharge: Watts(10_000.0),
             min_soc: Soc::from_ratio(0.1).unwrap(),
+            capacity: None,
         }],
         pvs: vec![id("hybrid")],
         bays: vec![Bay {
@@ -92,6 +94,7 @@ pub fn site() -> Site {
             on_blind: OnBlind::Derate,
         }],
         cameras: vec![Camera { id: id("cam1"), name: "cam1".into() }],
+        tariff: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::walk::{Faults, error, nearest};
 use super::super::{Address, DeviceConfig, Profile, ProfileKind};
 use super::{valid_id, warning};
 use crate::logic::site::{Battery, Charger, GridLimits, Id, Mode};
-use crate::units::{Amps, Phase, Soc, Watts};
+use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
 const LEAST_CURRENT_A: f64 = 6.0;
@@ -193,6 +193,7 @@ fn charger(
         return None;
     };
     let phases = phases(table, faults);
+    let stay = super::tariff::stay(table, faults);
     (faults.len() == before).then(|| Charger {
         id: id.clone(),
         name,
@@ -201,6 +202,7 @@ fn charger(
         max: Amps(max.value),
         failsafe: Amps(failsafe),
         step: Amps(recipe.step_a),
+        stay,
     })
 }
 
@@ -230,6 +232,7 @@ fn battery(table: &DeviceTable, id: &Id, name: String) -> Battery {
         max_charge: Watts(table.max_charge_w.unwrap_or(0.0)),
         max_discharge: Watts(table.max_discharge_w.unwrap_or(0.0)),
         min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
+        capacity: table.capacity_wh.map(WattHours),
     }
 }
 

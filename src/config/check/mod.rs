@@ -3,6 +3,7 @@
 
 mod devices;
 mod places;
+mod tariff;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +38,7 @@ pub fn check(
     if let Some(limits) = &limits {
         devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
     }
+    let tariff = tariff::check(file.tariff.as_ref(), faults);
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
     let web = listen(file.listen.as_ref(), faults);
     let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
@@ -55,6 +57,7 @@ pub fn check(
         bays: places.bays,
         zones: places.zones,
         cameras: places.cameras,
+        tariff,
     };
     let (devices, cameras) = (devices.configs, places.sources);
     Some(Config { site, devices, cameras, mqtt, web: web?, models, state })

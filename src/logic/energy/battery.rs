@@ -48,6 +48,7 @@ mod tests {
             max_charge: Watts(5000.0),
             max_discharge: Watts(8000.0),
             min_soc: Soc::from_ratio(0.1).unwrap(),
+            capacity: None,
         };
         let next = |power: f64, soc: f64, grid: f64| {
             let soc = Soc::from_ratio(soc).unwrap();

@@ -131,6 +131,7 @@ mod tests {
             max: Amps(32.0),
             failsafe: Amps(6.0),
             step: Amps(1.0),
+            stay: None,
         }
     }
 

@@ -1,14 +1,16 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
-//! asked of it (`setpoints`).
+//! asked of it (`setpoints`); what energy costs (`tariff`).
 
 mod readings;
 mod setpoints;
 mod snapshot;
+mod tariff;
 mod topology;
 
 pub use readings::{BatteryReading, ChargerReading, MeterReading, PvReading, Reading, Vehicle};
 pub use setpoints::{ChargerSetpoint, Reason, Setpoints};
 pub use snapshot::{Known, LOST_AFTER, STALE_AFTER, Snapshot};
+pub use tariff::{Band, DayMinute, Leaves, Stay, Tariff};
 pub use topology::{
     Battery, Bay, Camera, Charger, GridLimits, Id, InvalidId, Mode, OnBlind, Site, Zone,
 };

@@ -85,6 +85,10 @@ pub enum Reason {
     PeakShaving,
     /// The battery is at the end of its range.
     SocLimit,
+    /// As much as the plan has for now.
+    Plan,
+    /// The plan has nothing for now: cheaper or greener energy comes in time.
+    PlanWaits,
 }
 
 impl Reason {
@@ -109,6 +113,8 @@ impl Reason {
             Reason::SelfConsumption => "self_consumption",
             Reason::PeakShaving => "peak_shaving",
             Reason::SocLimit => "soc_limit",
+            Reason::Plan => "plan",
+            Reason::PlanWaits => "plan_waits",
         }
     }
 }

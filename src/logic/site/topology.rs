@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Amps, PerPhase, Phase, Soc, Volts, Watts};
+use super::{Stay, Tariff};
+use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,6 +99,8 @@ pub struct Charger {
     pub failsafe: Amps,
     /// Resolution of its setpoint; 0.1 A to 1 A.
     pub step: Amps,
+    /// What is expected of its cars; nothing: they charge as fast as they may.
+    pub stay: Option<Stay>,
 }
 
 /// One battery storage, alone or behind a hybrid inverter.
@@ -113,6 +116,8 @@ pub struct Battery {
     pub max_discharge: Watts,
     /// Not discharged below this.
     pub min_soc: Soc,
+    /// What it holds when full; without it nothing is planned for it.
+    pub capacity: Option<WattHours>,
 }
 
 /// One parking bay.
@@ -193,6 +198,8 @@ pub struct Site {
     pub zones: Vec<Zone>,
     /// Cameras.
     pub cameras: Vec<Camera>,
+    /// What energy costs; without it nothing is planned.
+    pub tariff: Option<Tariff>,
 }
 
 #[cfg(test)]
