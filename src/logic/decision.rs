@@ -155,6 +155,68 @@ pub struct ZoneView {
     pub reset_by: Option<String>,
 }
 
+/// One slot of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanSlot {
+    /// When it begins.
+    pub ts: DateTime<Utc>,
+    /// Paid for an imported kWh.
+    pub price: f64,
+    /// PV as forecast, W.
+    pub pv_w: f64,
+    /// Everything that is not controlled, as forecast, W.
+    pub other_w: f64,
+    /// Battery, discharge positive, W.
+    pub battery_w: f64,
+    /// All chargers, W.
+    pub chargers_w: f64,
+    /// Grid, import positive, W.
+    pub grid_w: f64,
+    /// State of charge when the slot begins, %.
+    pub soc_pct: Option<f64>,
+}
+
+/// What a car shall have, and by when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanTarget {
+    /// Energy still to be delivered, Wh.
+    pub energy_wh: f64,
+    /// When it leaves.
+    pub by: DateTime<Utc>,
+}
+
+/// One actuator in the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanLane {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// `charger` or `battery`.
+    pub kind: String,
+    /// What it is planned for.
+    pub target: Option<PlanTarget>,
+    /// Power of each slot, W; chargers: consumption positive, batteries: discharge positive.
+    pub power_w: Vec<f64>,
+}
+
+/// The plan of the next 24 h.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanView {
+    /// When it was made.
+    pub made: DateTime<Utc>,
+    /// Length of a slot, s.
+    pub step_s: u32,
+    /// ISO 4217 code of the prices.
+    pub currency: String,
+    /// Import limit of all phases, W.
+    pub limit_w: f64,
+    /// Its slots.
+    pub slots: Vec<PlanSlot>,
+    /// Its actuators.
+    pub lanes: Vec<PlanLane>,
+}
+
 /// What MQTT and the page show of the site, made every cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overview {
@@ -199,6 +261,9 @@ pub struct Overview {
     /// Alarms: not acknowledged first, then the worse, then the newer.
     #[serde(default)]
     pub alarms: Vec<Alarm>,
+    /// The plan; nothing where no tariff is configured.
+    #[serde(default)]
+    pub plan: Option<PlanView>,
 }
 
 /// The link to the broker and the outbox behind it, as the page shows them. Written by the uplink,

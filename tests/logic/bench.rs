@@ -100,16 +100,21 @@ pub fn site() -> Site {
 
 impl Bench {
     pub fn new(seed: u64) -> Bench {
+        Bench::of(site(), Scenario::sunny_day(), seed)
+    }
+
+    /// A site and what happens on it; one pile, as in [`site`].
+    pub fn of(site: Site, scenario: Scenario, seed: u64) -> Bench {
         let utc = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         let now = Moment { uptime: Duration::from_secs(1000), utc };
-        let world = World::new(Scenario::sunny_day(), seed);
+        let world = World::new(scenario, seed);
         Bench {
             started_wh: world.piles[0].energy_wh,
             world,
             rng: fastrand::Rng::with_seed(seed),
             silenced: Silenced::default(),
             verdict: Verdict::Clear,
-            controller: Controller::new(site(), now),
+            controller: Controller::new(site, now),
             checkers: Checkers::default(),
             now,
             meter_at: None,
@@ -132,6 +137,11 @@ impl Bench {
 
     pub fn energy_to_cars_wh(&self) -> f64 {
         self.world.piles[0].energy_wh - self.started_wh
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> u64 {
+        self.now.uptime.as_secs() - 1000
     }
 
     pub fn longest_over_s(&self) -> f64 {

@@ -8,6 +8,7 @@
 
 mod bench;
 mod checkers;
+mod night;
 
 use bench::{Bench, Silenced};
 use wattgate::logic::site::{ChargerSetpoint, Reason};

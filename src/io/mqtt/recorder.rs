@@ -66,7 +66,7 @@ impl Recorder {
             self.events.extend(events(self.last.as_deref(), &newest));
             if !flowing {
                 let states = topics::states(&newest).into_iter();
-                self.blocks.add(newest.ts, states.filter(|s| !s.topic.starts_with("gateway/")));
+                self.blocks.add(newest.ts, states.filter(is_telemetry));
             }
         }
         if flowing || self.blocks.is_full(newest.ts) {
@@ -91,6 +91,11 @@ impl Recorder {
             tracing::warn!("the journal is behind: a block of telemetry was dropped");
         }
     }
+}
+
+/// Neither the counter of decisions nor the plan is worth keeping.
+fn is_telemetry(state: &State) -> bool {
+    !state.topic.starts_with("gateway/") && state.topic != topics::PLAN
 }
 
 /// What changed between two overviews. At the start only what is not normal is an event.

@@ -8,7 +8,9 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::logic::decision::{BayView, CameraView, DeviceView, Overview, Quality, ZoneView};
+use crate::logic::decision::{
+    BayView, CameraView, DeviceView, Overview, PlanView, Quality, ZoneView,
+};
 use crate::logic::safety::alarms::Alarm;
 use crate::logic::site::Id;
 use crate::logic::vision::BayState;
@@ -68,11 +70,22 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.zones.iter().map(|zone| zone_state(overview, zone)));
     states.extend(overview.cameras.iter().map(|camera| camera_state(overview, camera)));
     states.extend(overview.alarms.iter().map(|alarm| alarm_state(overview, alarm)));
+    states.extend(overview.plan.as_ref().map(plan));
     states
 }
 
 /// Where alarms are told: one topic each, cleared when it is normal and acknowledged.
 pub(super) const ALARMS: &str = "alarm/";
+
+/// Where the plan is told.
+pub(super) const PLAN: &str = "plan";
+
+/// The plan of the next 24 h; told when it is made anew.
+fn plan(plan: &PlanView) -> State {
+    let mut body = object(json!(plan));
+    body.insert("q".to_owned(), json!(Quality::Good));
+    State { topic: PLAN.to_owned(), ts: plan.made, body }
+}
 
 fn alarm_state(o: &Overview, alarm: &Alarm) -> State {
     let body = json!({
@@ -110,8 +123,9 @@ pub(super) fn metas(overview: &Overview, states: &[State]) -> Vec<(String, Value
             .collect();
         (format!("{place}/meta"), json!({ "name": name, "units": units }))
     };
-    // An alarm comes and goes, and has no values with units.
-    states.iter().filter(|state| !state.topic.starts_with(ALARMS)).map(meta).collect()
+    // Alarms come and go, and have no values with units; the plan is no device.
+    let lasting = |state: &&State| !state.topic.starts_with(ALARMS) && state.topic != PLAN;
+    states.iter().filter(lasting).map(meta).collect()
 }
 
 fn unit(key: &str) -> Option<&'static str> {

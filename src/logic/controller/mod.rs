@@ -7,8 +7,12 @@
 mod arming;
 mod conditions;
 mod overview;
+mod planned;
+mod planning;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use planning::Planning;
 
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Claim, Ramp};
@@ -41,6 +45,7 @@ pub struct Controller {
     disobeyed: BTreeMap<Id, u32>,
     alarms: AlarmBook,
     troubles: BTreeSet<Trouble>,
+    planning: Planning,
     reset_by: BTreeMap<Id, String>,
     /// The vision process is gone, and no scene has come since.
     eyes_gone: bool,
@@ -65,6 +70,7 @@ impl Controller {
             disobeyed: BTreeMap::new(),
             alarms: AlarmBook::default(),
             troubles: BTreeSet::new(),
+            planning: Planning::default(),
             reset_by: BTreeMap::new(),
             eyes_gone: false,
             started: now,
@@ -107,6 +113,9 @@ impl Controller {
                 self.silences.remove(&device);
                 let urgent = self.charger_fault_begins(&device, &reading);
                 self.adopt_held(&device, &reading);
+                if let Reading::Charger(charger) = &reading {
+                    self.planning.see(&device, at, charger);
+                }
                 self.snapshot.store(device, at, reading);
                 urgent
             }
@@ -166,6 +175,7 @@ impl Controller {
         self.alarms.step(&conditions, now);
         let not_writing = arming::obstacle(&self.site, &self.snapshot, now);
         self.armed = self.armed || not_writing.is_none();
+        self.plan(now);
         let mut wishes = Setpoints::default();
         self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
@@ -259,7 +269,8 @@ impl Controller {
             let plugged = known.usable().map(|r| r.vehicle);
             let share = &shares[place];
             let may_raise = meter_fresh && device_fresh && self.armed;
-            let why = self.why(charger, plugged, meter_fresh, share.bound.clone());
+            let bound = share.bound.clone().or_else(|| self.planned_why(charger, now));
+            let why = self.why(charger, plugged, meter_fresh, bound);
             let idle = matches!(plugged, Some(Vehicle::Absent | Vehicle::Fault));
             told.push((i, share.setpoint, may_raise, why, (lost[place], idle)));
         }
@@ -328,6 +339,7 @@ impl Controller {
             _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
             _ => charger.max,
         };
+        let most = self.planned_most(charger, now).map_or(most, |planned| planned.min(most));
         Claim { charger, most, reserved: Amps::ZERO }
     }
 
@@ -396,7 +408,10 @@ impl Controller {
                 Err(reason) => (Watts::ZERO, reason),
                 Ok(_) if !self.armed => (Watts::ZERO, Reason::Starting),
                 Ok(state) => {
-                    let (power, reason) = energy::self_consumption(battery, state);
+                    let (power, reason) = match self.planning.battery(&battery.id, now) {
+                        Some(target) => energy::planned(battery, state, target),
+                        None => energy::self_consumption(battery, state),
+                    };
                     match self.derating(&battery.id) {
                         Some(derating) => {
                             let low = -battery.max_charge * 0.5;

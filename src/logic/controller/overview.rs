@@ -47,6 +47,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         zones: zones(c, now),
         cameras: cameras(c, now),
         alarms: c.alarms.list(),
+        plan: c.planning.view().cloned(),
     };
     sum_up(&mut overview);
     overview

@@ -35,6 +35,36 @@ pub fn self_consumption(battery: &Battery, state: BatteryState) -> (Watts, Reaso
     if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::SelfConsumption) }
 }
 
+/// What the plan has for the battery and for the grid connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatteryTarget {
+    /// Battery power, discharge positive.
+    pub power: Watts,
+    /// Grid power, import positive.
+    pub grid: Watts,
+}
+
+/// As planned, and beyond that only towards less: more is given when more is imported than planned, more
+/// is taken in when more is exported than planned. A car that stops early does not make the battery
+/// buy its energy.
+#[must_use]
+pub fn planned(battery: &Battery, state: BatteryState, target: BatteryTarget) -> (Watts, Reason) {
+    let (low, high) = (target.grid.min(Watts::ZERO), target.grid.max(Watts::ZERO));
+    let correction = if state.grid > high + DEAD_BAND {
+        (state.grid - high) * GAIN
+    } else if state.grid < low - DEAD_BAND {
+        (state.grid - low) * GAIN
+    } else {
+        // On the way to the planned power the grid stays within its band.
+        ((target.power - state.power) * GAIN)
+            .bounded((state.grid - high).min(Watts::ZERO), (state.grid - low).max(Watts::ZERO))
+    };
+    let wish = (state.power + correction).bounded(-battery.max_charge, battery.max_discharge);
+    let empty = wish > Watts::ZERO && state.soc <= battery.min_soc;
+    let full = wish < Watts::ZERO && state.soc.ratio() >= FULL;
+    if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::Plan) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +92,36 @@ mod tests {
         assert_eq!(next(-4900.0, 0.5, -9000.0), -5000.0);
         assert_eq!(next(500.0, 0.1, 2000.0), 0.0);
         assert_eq!(next(-500.0, 0.995, -2000.0), 0.0);
+    }
+
+    #[test]
+    fn the_plan_is_followed_and_deviations_are_taken_towards_less() {
+        let battery = Battery {
+            id: Id::try_from("b").unwrap(),
+            name: "b".into(),
+            max_charge: Watts(5000.0),
+            max_discharge: Watts(8000.0),
+            min_soc: Soc::from_ratio(0.1).unwrap(),
+            capacity: None,
+        };
+        // Planned battery and grid, what the rest of the site draws, where battery and grid end.
+        let table = [
+            (-3000.0, 5000.0, 2000.0, -3000.0, 5000.0),
+            (-3000.0, 16_000.0, 2000.0, -3000.0, 5000.0),
+            (2000.0, 1000.0, 3000.0, 2000.0, 1000.0),
+            (2000.0, 1000.0, 6000.0, 5000.0, 1000.0),
+            (0.0, 0.0, -4000.0, -4000.0, 0.0),
+        ];
+        for (power, grid, rest, ends, ends_grid) in table {
+            let target = BatteryTarget { power: Watts(power), grid: Watts(grid) };
+            let mut now = Watts::ZERO;
+            for _ in 0..60 {
+                let soc = Soc::from_ratio(0.5).unwrap();
+                let state = BatteryState { power: now, soc, grid: Watts(rest) - now };
+                now = planned(&battery, state, target).0;
+            }
+            assert!((now.get() - ends).abs() < 150.0, "{target:?}: {now:?}");
+            assert!((rest - now.get() - ends_grid).abs() < 150.0, "{target:?}: {now:?}");
+        }
     }
 }

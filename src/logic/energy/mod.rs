@@ -1,14 +1,15 @@
 //! Thinking about power: who gets how much of this second's headroom (`allocation`), how fast a
 //! setpoint may move (`ramp`), what the battery does (`battery`), and what PV and building will do
-//! (`forecast`). It knows nothing of fire and
+//! (`forecast`), and who gets what in the next hours (`plan`). It knows nothing of fire and
 //! nothing of wires.
 
 mod allocation;
 mod battery;
 mod forecast;
+pub mod plan;
 mod ramp;
 
 pub use allocation::{Claim, Share, allocate};
-pub use battery::{BatteryState, self_consumption};
+pub use battery::{BatteryState, BatteryTarget, planned, self_consumption};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
 pub use ramp::Ramp;

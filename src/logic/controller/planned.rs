@@ -1,0 +1,59 @@
+//! Where the plan meets the second: what it is fed with, and what it leaves a charger of its maximum.
+
+use super::Controller;
+use crate::logic::site::{Charger, Id, Reading, Reason};
+use crate::units::{Amps, Moment, Watts};
+
+impl Controller {
+    /// Feeds the forecast and keeps the plan up to date.
+    pub(super) fn plan(&mut self, now: Moment) {
+        let site = &self.site;
+        let battery = |id: &Id| match self.snapshot.at(id, now).usable() {
+            Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. }) => {
+                Some((b.power, b.soc))
+            }
+            _ => None,
+        };
+        let pv = |id: &Id| match self.snapshot.at(id, now).usable() {
+            Some(Reading::Pv(pv) | Reading::Hybrid { pv, .. }) => Some(pv.power),
+            _ => None,
+        };
+        let planned = site.batteries.iter().find(|battery| battery.capacity.is_some());
+        let soc = planned.and_then(|known| battery(&known.id)).map(|(_, soc)| soc);
+        // All or nothing: a total with a part missing would be taken for a change of the load.
+        let all_pv: Option<Vec<Watts>> = site.pvs.iter().map(pv).collect();
+        let given: Option<Vec<Watts>> =
+            site.batteries.iter().map(|b| battery(&b.id).map(|(power, _)| power)).collect();
+        let drawn: Option<Vec<Watts>> = site
+            .chargers
+            .iter()
+            .map(|c| self.charger(&c.id, now).usable().map(|reading| reading.power))
+            .collect();
+        let grid = self.meter(now).usable().map(|meter| meter.power);
+        if let (Some(pv), Some(given), Some(drawn), Some(grid)) = (all_pv, given, drawn, grid) {
+            let sum = |parts: Vec<Watts>| parts.into_iter().sum::<Watts>();
+            let pv = sum(pv);
+            self.planning.sample(now, pv, grid + pv + sum(given) - sum(drawn));
+        }
+        self.planning.renew(&self.site, now, soc);
+    }
+
+    /// The most that the plan has for a charger now; nothing where it is not planned. A share below
+    /// half the minimum current is none: there is nothing between zero and the minimum.
+    pub(super) fn planned_most(&self, charger: &Charger, now: Moment) -> Option<Amps> {
+        let share = self.planning.share(&charger.id, now)?;
+        let volts = self.site.limits.nominal_voltage.get() * self.planning.phases(charger) as f64;
+        let amps = Amps(share.get() / volts);
+        Some(if amps < charger.min * 0.5 { Amps::ZERO } else { amps.max(charger.min) })
+    }
+
+    pub(super) fn planned_why(&self, charger: &Charger, now: Moment) -> Option<Reason> {
+        let planned = self.planned_most(charger, now)?;
+        let waits = planned < charger.min;
+        if waits {
+            Some(Reason::PlanWaits)
+        } else {
+            (planned < charger.max).then_some(Reason::Plan)
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The plan of the day: who charges in which quarter of an hour, and what the battery does meanwhile.
+//! It is made anew every quarter hour, when a car comes or goes, and it binds nobody: allocation and
+//! interlock keep their word whatever it says, and a plan that is old is not looked at.
+//!
+//! What a stranger gets wrong: a car without an expected stay is not planned; it gets its fair share at
+//! once. So does a car whose need is met or whose time is over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Timelike, Utc};
+
+use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
+use crate::logic::energy::plan::{self, Budget, Demand, Problem, Session, Store};
+use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory};
+use crate::logic::site::{Charger, ChargerReading, Id, Site, Tariff, Vehicle};
+use crate::units::{Amps, Moment, Phase, Soc, WattHours, Watts};
+
+/// Slots of a plan: 24 h.
+const STEPS: usize = 24 * 60 / SLOT_MINUTES;
+const STEP_S: i64 = SLOT_MINUTES as i64 * 60;
+/// Shortest time between two plans.
+const AT_MOST_EVERY: Duration = Duration::from_secs(10);
+/// A plan older than this is not looked at.
+const OLD_AFTER: i64 = 2 * STEP_S;
+/// Losses of the battery in each direction, where nobody has measured better.
+const EFFICIENCY: f64 = 0.95;
+/// A car that draws less than this on its second phase charges on one.
+const ONE_PHASE: Amps = Amps(1.0);
+/// Less than this is not worth planning for.
+const LEAST_NEED: WattHours = WattHours(100.0);
+
+/// One car at its plug.
+#[derive(Clone, Copy, Debug)]
+struct Visit {
+    since: Moment,
+    counter_at_start: Option<WattHours>,
+    delivered: WattHours,
+    one_phase: bool,
+}
+
+/// What a plan was made for and what it says.
+#[derive(Clone, Debug)]
+struct DayPlan {
+    made: DateTime<Utc>,
+    start: DateTime<Utc>,
+    chargers: BTreeMap<Id, Vec<f64>>,
+    /// Battery, discharge positive, kW; nothing where no battery is planned.
+    battery: Option<(Id, Vec<f64>)>,
+    grid: Vec<f64>,
+    view: PlanView,
+}
+
+/// Keeps the plan.
+#[derive(Debug, Default)]
+pub(super) struct Planning {
+    memory: SlotMemory,
+    sampled: Option<Moment>,
+    visits: BTreeMap<Id, Visit>,
+    plan: Option<DayPlan>,
+    made: Option<Moment>,
+    /// A car came or went.
+    changed: bool,
+}
+
+impl Planning {
+    /// Takes in what a charger says of its car.
+    pub fn see(&mut self, charger: &Id, at: Moment, reading: &ChargerReading) {
+        if !matches!(reading.vehicle, Vehicle::Connected | Vehicle::Charging) {
+            self.changed |= self.visits.remove(charger).is_some();
+            return;
+        }
+        let visit = self.visits.entry(charger.clone()).or_insert_with(|| {
+            self.changed = true;
+            let one_phase = false;
+            let delivered = WattHours(0.0);
+            Visit { since: at, counter_at_start: reading.energy, delivered, one_phase }
+        });
+        if let (Some(now), Some(start)) = (reading.energy, visit.counter_at_start) {
+            visit.delivered = WattHours((now.get() - start.get()).max(0.0));
+        }
+        let [first, second, _] = reading.current.0;
+        if first >= Amps(5.0) {
+            let one_phase = second < ONE_PHASE;
+            self.changed |= one_phase != visit.one_phase;
+            visit.one_phase = one_phase;
+        }
+    }
+
+    /// Takes in PV and uncontrolled load, at most once a second.
+    pub fn sample(&mut self, now: Moment, pv: Watts, load: Watts) {
+        if self.sampled.is_none_or(|at| at.age_at(now) >= Duration::from_secs(1)) {
+            self.sampled = Some(now);
+            self.memory.take_in(now.utc, pv, load);
+        }
+    }
+
+    /// Makes the plan anew when a slot has begun or something has changed.
+    pub fn renew(&mut self, site: &Site, now: Moment, soc: Option<Soc>) {
+        let Some(tariff) = &site.tariff else {
+            return;
+        };
+        let young = self.made.is_some_and(|made| made.age_at(now) < AT_MOST_EVERY);
+        let start = slot_start(now.utc);
+        let same_slot = self.plan.as_ref().is_some_and(|plan| plan.start == start);
+        if young || (same_slot && !self.changed) {
+            return;
+        }
+        (self.made, self.changed) = (Some(now), false);
+        self.plan = Some(self.make(site, tariff, (now.utc, start), soc));
+    }
+
+    fn make(
+        &self,
+        site: &Site,
+        tariff: &Tariff,
+        (now, start): (DateTime<Utc>, DateTime<Utc>),
+        soc: Option<Soc>,
+    ) -> DayPlan {
+        let forecast = self.memory.forecast(now, STEPS, noon(now, tariff));
+        let cars = self.cars(site, tariff, now);
+        let at = |step: usize| start + chrono::Duration::seconds(STEP_S * step as i64);
+        let store = store(site, soc);
+        let volts = site.limits.nominal_voltage.get();
+        let phase_kw = Phase::ALL.map(|p| site.limits.limit.on(p).get() * volts / 1000.0);
+        let all_kw: f64 = phase_kw.iter().sum();
+        let problem = Problem {
+            steps: STEPS,
+            step_hours: SLOT_MINUTES as f64 / 60.0,
+            pv_kw: forecast.pv.iter().map(|w| w.get() / 1000.0).collect(),
+            pv_curtailable: false,
+            base_kw: forecast.load.iter().map(|w| w.get().max(0.0) / 1000.0).collect(),
+            import_price: (0..STEPS).map(|step| tariff.import_at(at(step))).collect(),
+            export_price: vec![tariff.export; STEPS],
+            demand: Demand::default(),
+            import_limit_kw: vec![all_kw; STEPS],
+            export_limit_kw: vec![all_kw; STEPS],
+            phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
+            base_share: [1.0 / 3.0; 3],
+            store: store.as_ref().map(|(_, store)| *store),
+            sessions: cars.iter().map(|car| car.session(start, volts)).collect(),
+            jobs: Vec::new(),
+            groups: Vec::new(),
+        };
+        let solved = plan::solve(&problem, Budget::default());
+        let chargers: BTreeMap<Id, Vec<f64>> =
+            cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
+        let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
+        let grid = grid(&problem, &solved);
+        let view =
+            view(&Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc }, {
+                (&chargers, battery.as_ref(), &grid)
+            });
+        DayPlan { made: now, start, chargers, battery, grid, view }
+    }
+
+    /// Cars that are expected to leave, and what they still need.
+    fn cars<'s>(&self, site: &'s Site, tariff: &Tariff, now: DateTime<Utc>) -> Vec<Car<'s>> {
+        let car = |charger: &'s Charger| {
+            let (stay, visit) = (charger.stay?, self.visits.get(&charger.id)?);
+            let leaves = stay.ends(visit.since.utc, tariff.zone);
+            let need = WattHours(stay.need.get() - visit.delivered.get());
+            let open = leaves > now && need >= LEAST_NEED;
+            open.then_some(Car { charger, leaves, need, one_phase: visit.one_phase })
+        };
+        site.chargers.iter().filter_map(car).collect()
+    }
+
+    /// What a charger may draw in the running slot; nothing where it is not planned.
+    pub fn share(&self, charger: &Id, now: Moment) -> Option<Watts> {
+        let (plan, slot) = self.running(now)?;
+        let visit_planned = plan.chargers.get(charger)?.get(slot)?;
+        Some(Watts(visit_planned * 1000.0))
+    }
+
+    /// On how many phases a charger's car charges.
+    pub fn phases(&self, charger: &Charger) -> usize {
+        let one = self.visits.get(&charger.id).is_some_and(|visit| visit.one_phase);
+        if one { 1 } else { charger.phases.len().max(1) }
+    }
+
+    /// What the battery and the grid connection are meant to do in the running slot.
+    pub fn battery(&self, battery: &Id, now: Moment) -> Option<BatteryTarget> {
+        let (plan, slot) = self.running(now)?;
+        let (planned, powers) = plan.battery.as_ref()?;
+        let power = Watts(powers.get(slot)? * 1000.0);
+        let grid = Watts(plan.grid.get(slot)? * 1000.0);
+        (planned == battery).then_some(BatteryTarget { power, grid })
+    }
+
+    fn running(&self, now: Moment) -> Option<(&DayPlan, usize)> {
+        let plan = self.plan.as_ref()?;
+        let age = (now.utc - plan.made).num_seconds();
+        let slot = usize::try_from((now.utc - plan.start).num_seconds() / STEP_S).ok()?;
+        // A clock that was set back makes a plan old, too.
+        (0..OLD_AFTER).contains(&age).then_some((plan, slot))
+    }
+
+    /// The plan as MQTT and the page show it.
+    pub fn view(&self) -> Option<&PlanView> {
+        self.plan.as_ref().map(|plan| &plan.view)
+    }
+}
+
+/// A car that is planned.
+struct Car<'s> {
+    charger: &'s Charger,
+    leaves: DateTime<Utc>,
+    need: WattHours,
+    one_phase: bool,
+}
+
+impl Car<'_> {
+    fn session(&self, start: DateTime<Utc>, volts: f64) -> Session {
+        let mut phases = [false; 3];
+        let used = if self.one_phase { 1 } else { self.charger.phases.len() };
+        for phase in self.charger.phases.iter().take(used) {
+            phases[*phase as usize] = true;
+        }
+        let kw = |amps: Amps| amps.get() * volts * used as f64 / 1000.0;
+        Session {
+            arrival: 0,
+            departure: (self.leaves - start).num_seconds() / STEP_S,
+            need_kwh: self.need.get() / 1000.0,
+            efficiency: 1.0,
+            min_kw: kw(self.charger.min),
+            max_kw: kw(self.charger.max),
+            phases,
+            taper: None,
+        }
+    }
+}
+
+fn slot_start(at: DateTime<Utc>) -> DateTime<Utc> {
+    let into = i64::from(at.minute()) * 60 + i64::from(at.second());
+    let start = at - chrono::Duration::seconds(into % STEP_S);
+    start.with_nanosecond(0).unwrap_or(start)
+}
+
+/// UTC hour of the local noon.
+fn noon(now: DateTime<Utc>, tariff: &Tariff) -> f64 {
+    use chrono::Offset;
+    let offset = now.with_timezone(&tariff.zone).offset().fix().local_minus_utc();
+    (12.0 - f64::from(offset) / 3600.0).rem_euclid(24.0)
+}
+
+/// The first battery whose capacity is known. A day ends with at least the charge it began with, or
+/// half full.
+fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
+    let battery = site.batteries.iter().find(|battery| battery.capacity.is_some())?;
+    let kwh = battery.capacity?.get() / 1000.0;
+    let now = soc?.ratio() * kwh;
+    let store = Store {
+        soc0_kwh: now,
+        soc_min_kwh: (battery.min_soc.ratio() * kwh).min(now),
+        soc_max_kwh: kwh,
+        soc_end_min_kwh: now.min(kwh / 2.0),
+        charge_kw: battery.max_charge.get() / 1000.0,
+        discharge_kw: battery.max_discharge.get() / 1000.0,
+        eff_charge: EFFICIENCY,
+        eff_discharge: EFFICIENCY,
+        wear_per_kwh: 0.0,
+        no_discharge_to_grid: true,
+    };
+    Some((battery.id.clone(), store))
+}
+
+/// Import of each step, kW.
+fn grid(problem: &Problem, solved: &plan::Plan) -> Vec<f64> {
+    let of = |series: &[f64], step: usize| series.get(step).copied().unwrap_or(0.0);
+    let step = |step: usize| {
+        let cars: f64 = solved.session_kw.iter().map(|kw| of(kw, step)).sum();
+        let sun = of(&problem.pv_kw, step) - of(&solved.curtail_kw, step);
+        of(&problem.base_kw, step) + cars + of(&solved.store_kw, step) - sun
+    };
+    (0..problem.steps).map(step).collect()
+}
+
+/// What a plan was made for.
+struct Told<'a> {
+    site: &'a Site,
+    tariff: &'a Tariff,
+    now: DateTime<Utc>,
+    start: DateTime<Utc>,
+    cars: &'a [Car<'a>],
+    forecast: &'a Forecast,
+    soc: Option<Soc>,
+}
+
+type Powers<'a> = (&'a BTreeMap<Id, Vec<f64>>, Option<&'a (Id, Vec<f64>)>, &'a [f64]);
+
+fn view(told: &Told<'_>, (chargers, battery, grid): Powers<'_>) -> PlanView {
+    let watts = |kw: f64| (kw * 1000.0).round();
+    let battery_kw = |step: usize| battery.map_or(0.0, |(_, powers)| powers[step]);
+    let capacity = told.site.batteries.iter().find_map(|b| b.capacity).map(|wh| wh.get() / 1000.0);
+    let mut soc = told.soc.filter(|_| battery.is_some()).map(Soc::percent);
+    let mut slots = Vec::with_capacity(STEPS);
+    for step in 0..STEPS {
+        let ts = told.start + chrono::Duration::seconds(STEP_S * step as i64);
+        let power = battery_kw(step);
+        slots.push(PlanSlot {
+            ts,
+            price: told.tariff.import_at(ts),
+            pv_w: told.forecast.pv[step].get().round(),
+            other_w: told.forecast.load[step].get().round(),
+            battery_w: watts(power),
+            chargers_w: watts(chargers.values().map(|powers| powers[step]).sum()),
+            grid_w: watts(grid[step]),
+            soc_pct: soc.map(|soc| (soc * 10.0).round() / 10.0),
+        });
+        let hours = SLOT_MINUTES as f64 / 60.0;
+        let moved = if power > 0.0 { -power / EFFICIENCY } else { -power * EFFICIENCY };
+        soc = soc.zip(capacity).map(|(soc, kwh)| soc + moved * hours / kwh * 100.0);
+    }
+    let mut lanes: Vec<PlanLane> = told.cars.iter().map(|car| lane(car, chargers)).collect();
+    lanes.extend(battery.map(|(id, powers)| {
+        PlanLane {
+            id: id.clone(),
+            name: told
+                .site
+                .batteries
+                .iter()
+                .find(|b| b.id == *id)
+                .map_or_else(String::new, |b| b.name.clone()),
+            kind: "battery".to_owned(),
+            target: None,
+            power_w: powers.iter().map(|kw| watts(*kw)).collect(),
+        }
+    }));
+    let limit = &told.site.limits;
+    let limit_w: f64 = limit.limit.iter().map(|(_, amps)| amps.get()).sum();
+    PlanView {
+        made: told.now,
+        step_s: STEP_S as u32,
+        currency: told.tariff.currency.clone(),
+        limit_w: (limit_w * limit.nominal_voltage.get()).round(),
+        slots,
+        lanes,
+    }
+}
+
+fn lane(car: &Car<'_>, chargers: &BTreeMap<Id, Vec<f64>>) -> PlanLane {
+    let powers = chargers.get(&car.charger.id);
+    PlanLane {
+        id: car.charger.id.clone(),
+        name: car.charger.name.clone(),
+        kind: "charger".to_owned(),
+        target: Some(PlanTarget { energy_wh: car.need.get().round(), by: car.leaves }),
+        power_w: powers.into_iter().flatten().map(|kw| (kw * 1000.0).round()).collect(),
+    }
+}
