@@ -166,8 +166,7 @@ impl<'a> Walk<'a> {
 pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
     let mut walk = Walk::begin(program);
     let scale = program.own_rhs.iter().chain(&program.rhs).fold(1.0_f64, |m, v| m.max(v.abs()));
-    let mut good = false;
-    let mut last = f64::INFINITY;
+    let mut best: Option<(f64, Point)> = None;
     for _ in 0..MOST_ROUNDS {
         walk.residuals();
         let mu = walk.mu();
@@ -177,17 +176,30 @@ pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
         if !mu.is_finite() || !off.is_finite() {
             break;
         }
-        good = between < gap && off < 1e-6 * scale;
-        let stuck = between < gap * 100.0 && between > 0.95 * last;
-        if good || stuck || *work < walk.factor.effort {
-            good |= between < gap * 1e3 && off < 1e-5 * scale;
+        // One number for both: how far from the best, and how far from meeting the rows.
+        let merit = between.max(0.1 * off / scale);
+        let good = between < gap && off < 1e-6 * scale;
+        let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
+        if merit < least {
+            let enough = good || (between < gap * 300.0 && off < 1e-5 * scale);
+            let point = Point {
+                x: walk.x.clone(),
+                own: walk.y_own.clone(),
+                shared: walk.y.clone(),
+                good: enough,
+            };
+            best = Some((merit, point));
+        }
+        // Past the best that numbers of this size can say.
+        let lost = merit > 100.0 * least && least < gap * 1e3;
+        if good || lost || *work < walk.factor.effort {
             break;
         }
-        last = between;
         *work -= walk.factor.effort;
         walk.round(mu);
     }
-    Point { x: walk.x, own: walk.y_own, shared: walk.y, good }
+    let stopped = Point { x: walk.x, own: walk.y_own, shared: walk.y, good: false };
+    best.map_or(stopped, |(_, point)| point)
 }
 
 /// What no point that meets the rows can cost less than, by the prices alone: true for any prices.

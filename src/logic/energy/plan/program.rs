@@ -8,6 +8,8 @@
 
 /// No own row.
 pub const NONE: usize = usize::MAX;
+/// Own rows of so few columns are removed pair by pair.
+const FEW: usize = 4;
 
 /// The programme: least `cost` with every row met.
 #[derive(Debug, Default)]
@@ -105,6 +107,7 @@ pub struct Factor {
     inverse: Vec<f64>,
     own: Vec<f64>,
     support: Vec<usize>,
+    support_column: Vec<usize>,
     support_start: Vec<usize>,
     position: Vec<usize>,
     coupling: Vec<f64>,
@@ -133,6 +136,7 @@ impl Factor {
         let rows = program.rhs.len();
         let mut first: Vec<usize> = (0..rows).collect();
         let (mut support, mut support_start) = (Vec::new(), vec![0]);
+        let mut support_column = Vec::new();
         let mut position = vec![0; program.row.len()];
         let mut effort = 0u64;
         let mut place = vec![0usize; rows];
@@ -146,6 +150,12 @@ impl Factor {
                 first[*row] = first[*row].min(rows[0]);
             }
             entries.for_each(|k| position[k] = place[program.row[k]]);
+            let at = support_column.len();
+            support_column.resize(at + rows.len(), NONE);
+            for j in *from..*to {
+                let entries = program.start[j]..program.start[j + 1];
+                entries.for_each(|k| support_column[at + position[k]] = j);
+            }
             effort += (rows.len() * rows.len() / 2) as u64;
             support.extend(rows);
             support_start.push(support.len());
@@ -174,6 +184,7 @@ impl Factor {
             first,
             offset,
             support,
+            support_column,
             support_start,
             position,
         }
@@ -190,25 +201,25 @@ impl Factor {
         self.coupling.fill(0.0);
         self.own.fill(0.0);
         for j in 0..program.columns() {
-            let (from, to) = (program.start[j], program.start[j + 1]);
-            for a in from..to {
-                for b in from..=a {
-                    let place = self.at(program.row[a], program.row[b]);
-                    self.data[place] += theta[j] * program.coef[a] * program.coef[b];
-                }
-            }
             let own = program.own[j];
-            if own != NONE {
-                let weight = theta[j] * program.own_coef[j];
-                self.own[own] += weight * program.own_coef[j];
-                let base = self.support_start[own];
-                for k in from..to {
-                    self.coupling[base + self.position[k]] += weight * program.coef[k];
-                }
+            if own == NONE {
+                self.add(program, j, theta[j]);
+                continue;
+            }
+            let weight = theta[j] * program.own_coef[j];
+            self.own[own] += weight * program.own_coef[j];
+            let base = self.support_start[own];
+            for k in program.start[j]..program.start[j + 1] {
+                self.coupling[base + self.position[k]] += weight * program.coef[k];
             }
         }
         for own in 0..self.own.len() {
-            self.remove(own);
+            let (from, to) = program.span[own];
+            if to - from <= FEW {
+                self.remove_few(program, theta, own);
+            } else {
+                self.remove(program, theta, own);
+            }
         }
         self.decompose();
         if let Some(p) = program.peak {
@@ -222,23 +233,77 @@ impl Factor {
         }
     }
 
-    /// Takes one own row out of the shared system.
-    fn remove(&mut self, own: usize) {
+    fn add(&mut self, program: &Program, j: usize, weight: f64) {
+        let (from, to) = (program.start[j], program.start[j + 1]);
+        for a in from..to {
+            for b in from..=a {
+                let place = self.at(program.row[a], program.row[b]);
+                self.data[place] += weight * program.coef[a] * program.coef[b];
+            }
+        }
+    }
+
+    /// Takes an own row of few columns out of the shared system, pair by pair (Lagrange's identity), so
+    /// that nothing large is subtracted from something large.
+    fn remove_few(&mut self, program: &Program, theta: &[f64], own: usize) {
+        let (from, to) = program.span[own];
+        let over = 1.0 / self.own[own].max(1e-300);
+        let mut merged: Vec<(usize, f64)> = Vec::new();
+        for j in from..to {
+            for k in j + 1..to {
+                merged.clear();
+                for (column, factor) in [(j, program.own_coef[k]), (k, -program.own_coef[j])] {
+                    for e in program.start[column]..program.start[column + 1] {
+                        let (row, value) = (program.row[e], factor * program.coef[e]);
+                        match merged.iter_mut().find(|entry| entry.0 == row) {
+                            Some(entry) => entry.1 += value,
+                            None => merged.push((row, value)),
+                        }
+                    }
+                }
+                let weight = theta[j] * theta[k] * over;
+                for a in 0..merged.len() {
+                    for b in 0..=a {
+                        let place = self.at(merged[a].0, merged[b].0);
+                        self.data[place] += weight * merged[a].1 * merged[b].1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a load's row out of the shared system. No shared row holds two columns of one load, so what
+    /// a column keeps of itself is its weight times the share of all others: a sum, not a difference.
+    fn remove(&mut self, program: &Program, theta: &[f64], own: usize) {
+        let (from, to) = program.span[own];
+        let over = 1.0 / self.own[own].max(1e-300);
+        let part = |j: usize| theta[j] * program.own_coef[j] * program.own_coef[j];
+        let mut others = vec![0.0; to - from];
+        let (mut before, mut after) = (0.0, 0.0);
+        for k in 0..to - from {
+            others[k] += before;
+            before += part(from + k);
+            others[to - from - 1 - k] += after;
+            after += part(to - 1 - k);
+        }
+        for j in from..to {
+            self.add(program, j, theta[j] * others[j - from] * over);
+        }
         let range = self.support_start[own]..self.support_start[own + 1];
-        let (rows, values) = (&self.support[range.clone()], &self.coupling[range]);
+        let (rows, values) = (&self.support[range.clone()], &self.coupling[range.clone()]);
+        let columns = &self.support_column[range];
         let Some((low, high)) = rows.first().zip(rows.last()) else {
             return;
         };
-        let over = 1.0 / self.own[own].max(1e-300);
         let run = high - low + 1 == rows.len();
         for (a, row) in rows.iter().enumerate() {
             let factor = values[a] * over;
             let base = self.offset[*row] - self.first[*row];
             if run {
-                let target = &mut self.data[base + low..=base + row];
+                let target = &mut self.data[base + low..base + row];
                 target.iter_mut().zip(values).for_each(|(t, v)| *t -= factor * v);
             } else {
-                for b in 0..=a {
+                for b in (0..a).filter(|b| columns[*b] != columns[a]) {
                     self.data[base + rows[b]] -= factor * values[b];
                 }
             }
