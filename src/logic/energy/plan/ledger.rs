@@ -103,7 +103,10 @@ fn legal_store(site: &Sound, store: &mut [f64]) -> f64 {
         let must = ((least - level) / (battery.eff_charge * hours)).max(0.0);
         let wish = if kw.is_finite() { *kw } else { 0.0 };
         let most = battery.charge_kw.min(up);
-        *kw = wish.clamp(-battery.discharge_kw.min(down), most).max(must.min(most));
+        *kw = wish.clamp(-battery.discharge_kw.min(down), most);
+        if must > 0.0 {
+            *kw = kw.max(must.min(most));
+        }
         level += hours * if *kw > 0.0 { *kw * battery.eff_charge } else { *kw / battery.eff_discharge };
     }
     (battery.soc_end_min_kwh - level - 5e-4).max(0.0)

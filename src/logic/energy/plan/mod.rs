@@ -79,7 +79,7 @@ const MOST_TRIES: usize = 4;
 /// Most rounds of finding phase limits that matter.
 const MOST_PHASE_ROUNDS: usize = 4;
 /// Up to so many phase rows are written at once.
-const FEW_ROWS: usize = 300;
+const FEW_ROWS: usize = 60;
 
 /// Plans the site. Total: any input gives a plan, and what could not be planned is in `faults`.
 #[must_use]

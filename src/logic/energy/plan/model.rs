@@ -64,7 +64,7 @@ pub fn weights(site: &Sound) -> Weights {
     let prices = site.buy.iter().chain(&site.sell);
     let (low, high) = prices.fold((0.0_f64, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
     let worst = site.loads.iter().map(|l| l.gain / site.hours).fold(1.0_f64, f64::min);
-    let unserved = (2.0 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
+    let unserved = (1.2 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
     Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * (high - low).max(0.01) }
 }
 
