@@ -1,6 +1,6 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
-//! `look` the same eyes on files, `demo` a supervisor with a simulated site.
+//! `look` the same eyes on files, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site.
 
 pub mod child;
 pub mod control;
@@ -8,6 +8,7 @@ pub mod control;
 pub mod demo;
 pub mod look;
 mod messages;
+pub mod plan;
 mod shutdown;
 mod uplink;
 pub mod vision;

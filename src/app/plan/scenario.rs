@@ -61,7 +61,12 @@ fn strict(from: &Value, place: &str, otherwise: Option<f64>) -> Result<f64, Wron
     }
 }
 
-fn series(from: &Value, place: &str, steps: usize, otherwise: Option<f64>) -> Result<Vec<f64>, Wrong> {
+fn series(
+    from: &Value,
+    place: &str,
+    steps: usize,
+    otherwise: Option<f64>,
+) -> Result<Vec<f64>, Wrong> {
     let key = place.rsplit('.').next().unwrap_or(place);
     let bad = || wrong(place, SERIES);
     match (from.get(key), otherwise) {
@@ -87,7 +92,8 @@ fn phases(from: &Value) -> [bool; 3] {
     };
     let mut on = [false; 3];
     for phase in list.iter().filter_map(Value::as_u64) {
-        if let Some(place) = phase.checked_sub(1).and_then(|p| on.get_mut(usize::try_from(p).ok()?)) {
+        if let Some(place) = phase.checked_sub(1).and_then(|p| on.get_mut(usize::try_from(p).ok()?))
+        {
             *place = true;
         }
     }
@@ -164,8 +170,10 @@ fn list<'a>(from: &'a Value, key: &str) -> Result<&'a [Value], Wrong> {
 impl Scenario {
     /// From the parsed file.
     pub fn read(file: &Value) -> Result<Scenario, Wrong> {
-        let steps = file.get("steps").and_then(Value::as_u64).filter(|n| (1..=MOST_STEPS).contains(n));
-        let steps = steps.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wrong("steps", STEPS))?;
+        let steps =
+            file.get("steps").and_then(Value::as_u64).filter(|n| (1..=MOST_STEPS).contains(n));
+        let steps =
+            steps.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| wrong("steps", STEPS))?;
         let seconds = strict(file, "step_s", None)?;
         if seconds <= 0.0 {
             return Err(wrong("step_s", NUMBER));
@@ -186,7 +194,10 @@ impl Scenario {
         let problem = Problem {
             steps,
             step_hours: seconds / 3600.0,
-            pv_kw: series(file, "pv_kw", steps, Some(0.0))?.into_iter().map(|kw| kw.max(0.0)).collect(),
+            pv_kw: series(file, "pv_kw", steps, Some(0.0))?
+                .into_iter()
+                .map(|kw| kw.max(0.0))
+                .collect(),
             pv_curtailable: file.get("pv_curtailable").and_then(Value::as_bool) != Some(false),
             base_kw: series(file, "base_load_kw", steps, Some(0.0))?,
             import_price: series(file, "import_price", steps, None)?,

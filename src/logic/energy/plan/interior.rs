@@ -42,7 +42,10 @@ struct Step {
 
 fn longest(value: &[f64], change: &[f64], sign: f64) -> f64 {
     let pairs = value.iter().zip(change);
-    pairs.fold(1e9, |least: f64, (v, d)| if sign * d < 0.0 { least.min(-v / (sign * d)) } else { least })
+    pairs.fold(
+        1e9,
+        |least: f64, (v, d)| if sign * d < 0.0 { least.min(-v / (sign * d)) } else { least },
+    )
 }
 
 impl<'a> Walk<'a> {
@@ -89,9 +92,8 @@ impl<'a> Walk<'a> {
     /// `r` holds the wanted products, low and high, for each column.
     fn step(&self, low: &[f64], high: &[f64]) -> Step {
         let n = self.x.len();
-        let pull: Vec<f64> = (0..n)
-            .map(|j| self.dual_left[j] - low[j] / self.x[j] + high[j] / self.s[j])
-            .collect();
+        let pull: Vec<f64> =
+            (0..n).map(|j| self.dual_left[j] - low[j] / self.x[j] + high[j] / self.s[j]).collect();
         let pushed: Vec<f64> = (0..n).map(|j| self.theta[j] * pull[j]).collect();
         let (mut own, mut shared) = (vec![0.0; self.left_own.len()], vec![0.0; self.left.len()]);
         self.program.times(&pushed, &mut own, &mut shared);

@@ -107,7 +107,8 @@ fn legal_store(site: &Sound, store: &mut [f64]) -> f64 {
         if must > 0.0 {
             *kw = kw.max(must.min(most));
         }
-        level += hours * if *kw > 0.0 { *kw * battery.eff_charge } else { *kw / battery.eff_discharge };
+        level +=
+            hours * if *kw > 0.0 { *kw * battery.eff_charge } else { *kw / battery.eff_discharge };
     }
     (battery.soc_end_min_kwh - level - 5e-4).max(0.0)
 }
@@ -181,7 +182,9 @@ fn count(site: &Sound, sheet: &mut Sheet) {
         over += (net - site.import[t]).max(0.0);
         if let Some(limit) = site.phase {
             for phase in 0..3 {
-                let flow = phases[phase * site.steps + t] + site.share[phase] * site.base[t] + beside / 3.0;
+                let flow = phases[phase * site.steps + t]
+                    + site.share[phase] * site.base[t]
+                    + beside / 3.0;
                 over += (flow.abs() - limit).max(0.0);
             }
         }

@@ -153,7 +153,7 @@ impl Search<'_> {
             if sheet.beats(&best, weight) {
                 best = sheet;
             }
-            if !answer.good || !sweep::enrich(site, &answer, &mut kw, &short) {
+            if !sweep::enrich(site, &answer, &mut kw, &short) {
                 break;
             }
         }

@@ -102,7 +102,8 @@ pub struct Model<'a> {
 
 /// A number in 0..1 that depends on load and step only.
 fn speckle(load: usize, step: usize) -> f64 {
-    let mut h = (load as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (step as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
+    let mut h = (load as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ (step as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
     h = (h ^ (h >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
     ((h ^ (h >> 29)) >> 11) as f64 / (1u64 << 53) as f64
 }
@@ -128,7 +129,12 @@ impl Ways {
 
 impl<'a> Model<'a> {
     /// `phases` says for each phase and step (phase after phase) whether its row is written.
-    pub fn new(site: &'a Sound, freedom: Freedom<'a>, ways: &'a Ways, phases: &[bool]) -> Model<'a> {
+    pub fn new(
+        site: &'a Sound,
+        freedom: Freedom<'a>,
+        ways: &'a Ways,
+        phases: &[bool],
+    ) -> Model<'a> {
         let steps = site.steps;
         let mut next = if site.store.is_some() { steps } else { 0 };
         let mut rows = |wanted: bool| {
@@ -146,7 +152,12 @@ impl<'a> Model<'a> {
             cost: Vec::new(),
             places: Places { load: Vec::new(), flow: Vec::new(), slack_end: NONE },
             constant: UNSERVED * site.lost_kwh + site.per_kw * site.so_far,
-            site, freedom, ways, balance, phase_rows, group_rows,
+            site,
+            freedom,
+            ways,
+            balance,
+            phase_rows,
+            group_rows,
         };
         for t in 0..steps {
             model.program.rhs[balance + t] = site.base[t] - site.pv[t];
@@ -165,7 +176,13 @@ impl<'a> Model<'a> {
         model
     }
 
-    fn column(&mut self, cost: (f64, f64), upper: f64, own: (usize, f64), entries: &[(usize, f64)]) -> usize {
+    fn column(
+        &mut self,
+        cost: (f64, f64),
+        upper: f64,
+        own: (usize, f64),
+        entries: &[(usize, f64)],
+    ) -> usize {
         if upper <= TINY {
             return NONE;
         }
@@ -293,7 +310,8 @@ impl<'a> Model<'a> {
         if own != NONE {
             self.column((0.0, 0.0), site.so_far + peak, (own, 1.0), &[]);
         }
-        let spare = (site.pv[t] - site.base[t]).max(0.0) + store.discharge_kw + (-site.base[t]).max(0.0);
+        let spare =
+            (site.pv[t] - site.base[t]).max(0.0) + store.discharge_kw + (-site.base[t]).max(0.0);
         let away = if way > 0 { 0.0 } else { spare.min(site.export[t]) };
         let sell = -site.sell[t] * hours;
         let own = match store.no_discharge_to_grid {
@@ -425,7 +443,10 @@ impl<'a> Model<'a> {
             price: (0..site.loads.len()).map(|i| self.load_price(i, point)).collect(),
             bound: interior::bound(&self.program, &self.cost, point) + self.constant + sum,
             tight_import: (0..steps)
-                .map(|t| y(self.balance + t) > site.buy[t].max(0.0) * site.hours + 0.05 * UNSERVED * site.hours)
+                .map(|t| {
+                    y(self.balance + t)
+                        > site.buy[t].max(0.0) * site.hours + 0.05 * UNSERVED * site.hours
+                })
                 .collect(),
             tight_phase: self.phase_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),
             tight_group: self.group_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),

@@ -45,7 +45,12 @@ impl Program {
     }
 
     /// Adds a column: cost and upper bound, own row and its coefficient, shared entries.
-    pub fn column(&mut self, (cost, upper): (f64, f64), own: (usize, f64), entries: &[(usize, f64)]) -> usize {
+    pub fn column(
+        &mut self,
+        (cost, upper): (f64, f64),
+        own: (usize, f64),
+        entries: &[(usize, f64)],
+    ) -> usize {
         self.cost.push(cost);
         self.upper.push(upper.max(0.0));
         self.own.push(own.0);
@@ -86,7 +91,8 @@ impl Program {
     /// `Aᵀ y`, one number a column.
     pub fn times_transposed(&self, own: &[f64], shared: &[f64], out: &mut [f64]) {
         for j in 0..self.columns() {
-            let mut sum = if self.own[j] == NONE { 0.0 } else { self.own_coef[j] * own[self.own[j]] };
+            let mut sum =
+                if self.own[j] == NONE { 0.0 } else { self.own_coef[j] * own[self.own[j]] };
             for k in self.start[j]..self.start[j + 1] {
                 sum += self.coef[k] * shared[self.row[k]];
             }
@@ -324,7 +330,8 @@ impl Factor {
             }
             let left = before - dot(&row[..i - first], &row[..i - first]);
             // A row that depends on those above it takes no part.
-            self.inverse[i] = if left > before * 1e-15 && left > 1e-300 { 1.0 / left.sqrt() } else { 0.0 };
+            self.inverse[i] =
+                if left > before * 1e-15 && left > 1e-300 { 1.0 / left.sqrt() } else { 0.0 };
         }
     }
 

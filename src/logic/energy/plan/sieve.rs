@@ -137,13 +137,25 @@ impl Sieve<'_> {
         let (phases, taper, kwh) = (asked.phases, asked.taper, asked.kwh);
         let (member, share, groups) = (asked.member, 1.0 / count as f64, Vec::new());
         let load = Load {
-            member, from, to, kwh, gain, min_kw, max_kw, phases, share, groups, taper, servable,
+            member,
+            from,
+            to,
+            kwh,
+            gain,
+            min_kw,
+            max_kw,
+            phases,
+            share,
+            groups,
+            taper,
+            servable,
         };
         Some(load)
     }
 
     fn store(&mut self, store: Store, hours: f64) -> Option<Store> {
-        let powers = [store.charge_kw, store.discharge_kw, store.wear_per_kwh, store.soc_end_min_kwh];
+        let powers =
+            [store.charge_kw, store.discharge_kw, store.wear_per_kwh, store.soc_end_min_kwh];
         let levels = [store.soc0_kwh, store.soc_min_kwh, store.soc_max_kwh];
         let efficiencies = [store.eff_charge, store.eff_discharge];
         let sound = powers.iter().chain(&levels).all(|v| good(*v, 0.0, 1e7))

@@ -31,7 +31,8 @@ pub fn sweep(site: &Sound, fluid: &Answer) -> Vec<Vec<f64>> {
         site,
         fluid,
     };
-    let mut coming: Vec<usize> = (0..site.loads.len()).filter(|i| site.loads[*i].servable).collect();
+    let mut coming: Vec<usize> =
+        (0..site.loads.len()).filter(|i| site.loads[*i].servable).collect();
     coming.sort_by_key(|i| site.loads[*i].from);
     let (mut next, mut here): (usize, Vec<usize>) = (0, Vec::new());
     for t in 0..site.steps {
