@@ -1,7 +1,7 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
-//! restart, `demo` a supervisor with a simulated site.
+//! restart, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site.
 
 pub mod child;
 pub mod control;
@@ -11,6 +11,7 @@ pub mod desk;
 mod latch;
 pub mod look;
 mod messages;
+pub mod plan;
 mod shutdown;
 mod uplink;
 pub mod vision;

@@ -75,6 +75,14 @@ pub enum Command {
         #[arg(long)]
         models: Option<PathBuf>,
     },
+    /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
+    Plan {
+        /// A scenario file.
+        scenario: PathBuf,
+        /// Where the schedule is written.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// The vision child; started by `run`.
     #[command(hide = true)]
     Vision {

@@ -9,6 +9,7 @@
 mod alarm;
 mod arguments;
 mod check;
+mod plan;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -92,6 +93,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let options = app::look::LookOptions { paths, bays, json, models };
             look(&options)
         }
+        Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
         Command::Vision { config, state, socket, speed } => {
             let options = app::vision::ChildOptions { config, state, socket, speed };
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))

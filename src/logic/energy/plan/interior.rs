@@ -1,0 +1,218 @@
+//! The interior-point method (Mehrotra's predictor and corrector) on a [`Program`]. Owns how a point
+//! moves and when it is good enough; promises nothing about a point that ran out of work but that its
+//! prices still give a bound.
+
+use super::program::{Factor, NONE, Program};
+
+const MOST_ROUNDS: usize = 60;
+
+/// Where the method stopped.
+#[derive(Debug)]
+pub struct Point {
+    pub x: Vec<f64>,
+    /// Prices of own and shared rows.
+    pub own: Vec<f64>,
+    pub shared: Vec<f64>,
+    pub good: bool,
+}
+
+struct Walk<'a> {
+    program: &'a Program,
+    factor: Factor,
+    x: Vec<f64>,
+    /// Distance to the upper bound.
+    s: Vec<f64>,
+    z: Vec<f64>,
+    w: Vec<f64>,
+    y_own: Vec<f64>,
+    y: Vec<f64>,
+    theta: Vec<f64>,
+    left_own: Vec<f64>,
+    left: Vec<f64>,
+    dual_left: Vec<f64>,
+}
+
+struct Step {
+    dx: Vec<f64>,
+    dz: Vec<f64>,
+    dw: Vec<f64>,
+    own: Vec<f64>,
+    shared: Vec<f64>,
+}
+
+fn longest(value: &[f64], change: &[f64], sign: f64) -> f64 {
+    let pairs = value.iter().zip(change);
+    pairs.fold(
+        1e9,
+        |least: f64, (v, d)| if sign * d < 0.0 { least.min(-v / (sign * d)) } else { least },
+    )
+}
+
+impl<'a> Walk<'a> {
+    fn begin(program: &'a Program) -> Walk<'a> {
+        let n = program.columns();
+        let mean = program.cost.iter().map(|c| c.abs()).sum::<f64>() / n.max(1) as f64;
+        let spread = (0.3 * mean).max(1e-3);
+        let x: Vec<f64> = program.upper.iter().map(|u| u * 0.5).collect();
+        Walk {
+            factor: Factor::shape(program),
+            s: program.upper.iter().zip(&x).map(|(u, x)| u - x).collect(),
+            x,
+            z: program.cost.iter().map(|c| c.max(0.0) + spread).collect(),
+            w: program.cost.iter().map(|c| (-c).max(0.0) + spread).collect(),
+            y_own: vec![0.0; program.own_rhs.len()],
+            y: vec![0.0; program.rhs.len()],
+            theta: vec![0.0; n],
+            left_own: vec![0.0; program.own_rhs.len()],
+            left: vec![0.0; program.rhs.len()],
+            dual_left: vec![0.0; n],
+            program,
+        }
+    }
+
+    /// Mean product of a bound's distance and its price.
+    fn mu(&self) -> f64 {
+        let low: f64 = self.x.iter().zip(&self.z).map(|(a, b)| a * b).sum();
+        let high: f64 = self.s.iter().zip(&self.w).map(|(a, b)| a * b).sum();
+        (low + high) / (2 * self.x.len()).max(1) as f64
+    }
+
+    fn residuals(&mut self) {
+        self.program.times(&self.x, &mut self.left_own, &mut self.left);
+        let own = self.left_own.iter_mut().zip(&self.program.own_rhs);
+        own.for_each(|(left, rhs)| *left = rhs - *left);
+        self.left.iter_mut().zip(&self.program.rhs).for_each(|(left, rhs)| *left = rhs - *left);
+        self.program.times_transposed(&self.y_own, &self.y, &mut self.dual_left);
+        for j in 0..self.x.len() {
+            self.dual_left[j] = self.program.cost[j] - self.dual_left[j] - self.z[j] + self.w[j];
+            self.theta[j] = 1.0 / (self.z[j] / self.x[j] + self.w[j] / self.s[j]);
+        }
+    }
+
+    /// `r` holds the wanted products, low and high, for each column.
+    fn step(&self, low: &[f64], high: &[f64]) -> Step {
+        let n = self.x.len();
+        let pull: Vec<f64> =
+            (0..n).map(|j| self.dual_left[j] - low[j] / self.x[j] + high[j] / self.s[j]).collect();
+        let pushed: Vec<f64> = (0..n).map(|j| self.theta[j] * pull[j]).collect();
+        let (mut own, mut shared) = (vec![0.0; self.left_own.len()], vec![0.0; self.left.len()]);
+        self.program.times(&pushed, &mut own, &mut shared);
+        own.iter_mut().zip(&self.left_own).for_each(|(v, left)| *v += left);
+        shared.iter_mut().zip(&self.left).for_each(|(v, left)| *v += left);
+        let (want_own, want) = (own.clone(), shared.clone());
+        self.factor.solve(self.program, &mut own, &mut shared);
+        let mut dx = vec![0.0; n];
+        let mut met = (vec![0.0; own.len()], vec![0.0; shared.len()]);
+        for round in 0..2 {
+            self.program.times_transposed(&own, &shared, &mut dx);
+            if round == 1 {
+                break;
+            }
+            // Once more on what is left, for the sake of the peak's column.
+            dx.iter_mut().zip(&self.theta).for_each(|(d, t)| *d *= t);
+            self.program.times(&dx, &mut met.0, &mut met.1);
+            met.0.iter_mut().zip(&want_own).for_each(|(m, w)| *m = w - *m);
+            met.1.iter_mut().zip(&want).for_each(|(m, w)| *m = w - *m);
+            self.factor.solve(self.program, &mut met.0, &mut met.1);
+            own.iter_mut().zip(&met.0).for_each(|(o, m)| *o += m);
+            shared.iter_mut().zip(&met.1).for_each(|(o, m)| *o += m);
+        }
+        let (mut dz, mut dw) = (vec![0.0; n], vec![0.0; n]);
+        for j in 0..n {
+            dx[j] = self.theta[j] * (dx[j] - pull[j]);
+            dz[j] = (low[j] - self.z[j] * dx[j]) / self.x[j];
+            dw[j] = (high[j] + self.w[j] * dx[j]) / self.s[j];
+        }
+        Step { dx, dz, dw, own, shared }
+    }
+
+    fn lengths(&self, step: &Step) -> (f64, f64) {
+        let primal = longest(&self.x, &step.dx, 1.0).min(longest(&self.s, &step.dx, -1.0));
+        let dual = longest(&self.z, &step.dz, 1.0).min(longest(&self.w, &step.dw, 1.0));
+        (primal.min(1.0), dual.min(1.0))
+    }
+
+    fn round(&mut self, mu: f64) {
+        self.factor.compute(self.program, &self.theta);
+        let n = self.x.len();
+        let low: Vec<f64> = (0..n).map(|j| -self.x[j] * self.z[j]).collect();
+        let high: Vec<f64> = (0..n).map(|j| -self.s[j] * self.w[j]).collect();
+        let guess = self.step(&low, &high);
+        let (primal, dual) = self.lengths(&guess);
+        let mut after = 0.0;
+        for j in 0..n {
+            after += (self.x[j] + primal * guess.dx[j]) * (self.z[j] + dual * guess.dz[j]);
+            after += (self.s[j] - primal * guess.dx[j]) * (self.w[j] + dual * guess.dw[j]);
+        }
+        let ratio = (after / (2 * n).max(1) as f64 / mu).clamp(0.0, 1.0);
+        let aim = ratio * ratio * ratio * mu;
+        let low: Vec<f64> = (0..n).map(|j| low[j] + aim - guess.dx[j] * guess.dz[j]).collect();
+        let high: Vec<f64> = (0..n).map(|j| high[j] + aim + guess.dx[j] * guess.dw[j]).collect();
+        let step = self.step(&low, &high);
+        let (primal, dual) = self.lengths(&step);
+        let keep = (1.0 - 10.0 * mu).clamp(0.99, 0.9995);
+        let (primal, dual) = (keep * primal, keep * dual);
+        for j in 0..n {
+            let move_by = primal * step.dx[j];
+            self.x[j] = (self.x[j] + move_by).max(1e-14);
+            self.s[j] = (self.s[j] - move_by).max(1e-14);
+            self.z[j] = (self.z[j] + dual * step.dz[j]).max(1e-14);
+            self.w[j] = (self.w[j] + dual * step.dw[j]).max(1e-14);
+        }
+        self.y_own.iter_mut().zip(&step.own).for_each(|(y, d)| *y += dual * d);
+        self.y.iter_mut().zip(&step.shared).for_each(|(y, d)| *y += dual * d);
+    }
+}
+
+/// Solves to a relative gap of `gap`; takes from `work` what it uses and stops when that is spent.
+pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
+    let mut walk = Walk::begin(program);
+    let scale = program.own_rhs.iter().chain(&program.rhs).fold(1.0_f64, |m, v| m.max(v.abs()));
+    let mut best: Option<(f64, Point)> = None;
+    for _ in 0..MOST_ROUNDS {
+        walk.residuals();
+        let mu = walk.mu();
+        let value: f64 = program.cost.iter().zip(&walk.x).map(|(c, x)| c * x).sum();
+        let off = walk.left_own.iter().chain(&walk.left).fold(0.0_f64, |m, v| m.max(v.abs()));
+        let between = mu * (2 * walk.x.len()) as f64 / (1.0 + value.abs());
+        if !mu.is_finite() || !off.is_finite() {
+            break;
+        }
+        // One number for both: how far from the best, and how far from meeting the rows.
+        let merit = between.max(0.1 * off / scale);
+        let good = between < gap && off < 1e-6 * scale;
+        let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
+        if merit < least {
+            let enough = good || (between < gap * 300.0 && off < 1e-5 * scale);
+            let point = Point {
+                x: walk.x.clone(),
+                own: walk.y_own.clone(),
+                shared: walk.y.clone(),
+                good: enough,
+            };
+            best = Some((merit, point));
+        }
+        // Past the best that numbers of this size can say.
+        let lost = merit > 100.0 * least && least < gap * 1e3;
+        if good || lost || *work < walk.factor.effort {
+            break;
+        }
+        *work -= walk.factor.effort;
+        walk.round(mu);
+    }
+    let stopped = Point { x: walk.x, own: walk.y_own, shared: walk.y, good: false };
+    best.map_or(stopped, |(_, point)| point)
+}
+
+/// What no point that meets the rows can cost less than, by the prices alone: true for any prices.
+pub fn bound(program: &Program, cost: &[f64], point: &Point) -> f64 {
+    let mut reduced = vec![0.0; program.columns()];
+    program.times_transposed(&point.own, &point.shared, &mut reduced);
+    let rows = program.own_rhs.iter().zip(&point.own).chain(program.rhs.iter().zip(&point.shared));
+    let mut total: f64 = rows.map(|(rhs, y)| rhs * y).sum();
+    for j in 0..program.columns() {
+        total += (cost[j] - reduced[j]).min(0.0) * program.upper[j];
+    }
+    debug_assert!(program.own.iter().all(|own| *own == NONE || *own < program.own_rhs.len()));
+    total
+}

@@ -1,0 +1,502 @@
+//! The site as a linear programme, and its answer read back. Owns the weights that put overload before
+//! energy before cost, and the rows: balance, battery, phases and circuits shared; energy of a load and
+//! peak of a step as own rows.
+//!
+//! What a stranger gets wrong: the grid's direction and the battery's are left open where prices would
+//! pay for both at once; that only lowers the bound. `Ways` fixes them for the schedule itself.
+
+use super::interior::{self, Point};
+use super::program::{NONE, Program};
+use super::sieve::{Load, Sound};
+
+/// The judge's price of a kWh that was asked for and not given.
+pub const UNSERVED: f64 = 10.0;
+const TINY: f64 = 1e-9;
+
+/// What the loads may do.
+#[derive(Clone, Copy)]
+pub enum Freedom<'a> {
+    /// Anything from nothing to the most.
+    Fluid,
+    /// On where said, at least at the least power; loads that taper as they stand.
+    Switched(&'a [Vec<f64>]),
+    /// Exactly this.
+    Fixed(&'a [Vec<f64>]),
+}
+
+/// Directions that are fixed, a step each: above 0 import or charge only, below 0 export or discharge.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    pub grid: Vec<i8>,
+    pub store: Vec<i8>,
+}
+
+/// The programme's answer in the site's words.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// kW in each step of a load's window.
+    pub kw: Vec<Vec<f64>>,
+    pub store: Vec<f64>,
+    pub curtail: Vec<f64>,
+    /// Price of one more kW for a load in each step of its window, all limits included.
+    pub price: Vec<Vec<f64>>,
+    /// No legal schedule scores less; meaningful for a fluid programme.
+    pub bound: f64,
+    /// Steps at the import limit.
+    pub tight_import: Vec<bool>,
+    /// Prices above nothing on a phase in a step.
+    pub tight_phase: Vec<bool>,
+    /// Prices above nothing on a circuit in a step, circuit after circuit.
+    pub tight_group: Vec<bool>,
+    pub ways: Ways,
+    pub good: bool,
+}
+
+/// Weights of what is wanted, in currency per kWh.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    pub unserved: f64,
+    pub over: f64,
+    pub noise: f64,
+}
+
+pub fn weights(site: &Sound) -> Weights {
+    let prices = site.buy.iter().chain(&site.sell);
+    let (low, high) = prices.fold((0.0_f64, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
+    let worst = site.loads.iter().map(|l| l.gain / site.hours).fold(1.0_f64, f64::min);
+    let unserved = (1.2 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
+    Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * (high - low).max(0.01) }
+}
+
+/// Which columns are where.
+struct Places {
+    load: Vec<usize>,
+    flow: Vec<Flow>,
+    slack_end: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Flow {
+    import: usize,
+    export: usize,
+    curtail: usize,
+    charge: usize,
+    discharge: usize,
+}
+
+pub struct Model<'a> {
+    site: &'a Sound,
+    weights: Weights,
+    freedom: Freedom<'a>,
+    ways: &'a Ways,
+    program: Program,
+    /// True costs: no noise, the judge's price of unserved energy.
+    cost: Vec<f64>,
+    places: Places,
+    balance: usize,
+    phase_rows: Vec<usize>,
+    group_rows: Vec<usize>,
+    /// Charge at the end below what was asked for.
+    constant: f64,
+}
+
+/// A number in 0..1 that depends on load and step only.
+fn speckle(load: usize, step: usize) -> f64 {
+    let mut h = (load as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ (step as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
+    h = (h ^ (h >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    ((h ^ (h >> 29)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Circuits and steps where the members present could take more than the limit.
+fn crowded(site: &Sound) -> Vec<bool> {
+    let mut most = vec![0.0; site.groups.len() * site.steps];
+    for load in site.loads.iter().filter(|load| load.servable) {
+        for group in &load.groups {
+            for t in load.from..load.to {
+                most[group * site.steps + t] += load.max_kw;
+            }
+        }
+    }
+    most.iter().enumerate().map(|(k, kw)| *kw > site.groups[k / site.steps]).collect()
+}
+
+impl Ways {
+    pub fn open(steps: usize) -> Ways {
+        Ways { grid: vec![0; steps], store: vec![0; steps] }
+    }
+}
+
+impl<'a> Model<'a> {
+    /// `phases` says for each phase and step (phase after phase) whether its row is written.
+    pub fn new(
+        site: &'a Sound,
+        freedom: Freedom<'a>,
+        ways: &'a Ways,
+        phases: &[bool],
+    ) -> Model<'a> {
+        let steps = site.steps;
+        let mut next = if site.store.is_some() { steps } else { 0 };
+        let mut rows = |wanted: bool| {
+            next += usize::from(wanted);
+            if wanted { next - 1 } else { NONE }
+        };
+        let phase_rows: Vec<usize> = phases.iter().map(|on| rows(*on)).collect();
+        let fluid = !matches!(freedom, Freedom::Fixed(_));
+        let crowded = crowded(site);
+        let group_rows = crowded.iter().map(|on| rows(fluid && *on)).collect();
+        let balance = next;
+        let mut model = Model {
+            weights: weights(site),
+            program: Program::new(balance + steps),
+            cost: Vec::new(),
+            places: Places { load: Vec::new(), flow: Vec::new(), slack_end: NONE },
+            constant: UNSERVED * site.lost_kwh + site.per_kw * site.so_far,
+            site,
+            freedom,
+            ways,
+            balance,
+            phase_rows,
+            group_rows,
+        };
+        for t in 0..steps {
+            model.program.rhs[balance + t] = site.base[t] - site.pv[t];
+        }
+        model.right_hand_sides();
+        for i in 0..site.loads.len() {
+            model.load(i);
+        }
+        let most = model.most_load();
+        let peak = model.peak(&most);
+        for t in 0..steps {
+            model.grid(t, (most[t], peak));
+        }
+        model.store();
+        model.slacks();
+        model
+    }
+
+    fn column(
+        &mut self,
+        cost: (f64, f64),
+        upper: f64,
+        own: (usize, f64),
+        entries: &[(usize, f64)],
+    ) -> usize {
+        if upper <= TINY {
+            return NONE;
+        }
+        self.cost.push(cost.1);
+        self.program.column((cost.0, upper), own, entries)
+    }
+
+    fn right_hand_sides(&mut self) {
+        let (steps, site) = (self.site.steps, self.site);
+        let limit = site.phase.unwrap_or(0.0);
+        for (k, row) in self.phase_rows.iter().enumerate().filter(|(_, row)| **row != NONE) {
+            let (phase, t) = (k / steps, k % steps);
+            let fixed = site.share[phase] * site.base[t] - site.pv[t] / 3.0;
+            // flow + slack + over − under = limit, with slack up to twice the limit.
+            self.program.rhs[*row] = limit - fixed;
+        }
+        for (k, row) in self.group_rows.iter().enumerate().filter(|(_, row)| **row != NONE) {
+            self.program.rhs[*row] = site.groups[k / steps];
+        }
+    }
+
+    /// Shared rows that a kW of the load is in.
+    fn entries(&self, load: &Load, t: usize, out: &mut Vec<(usize, f64)>) {
+        let steps = self.site.steps;
+        out.clear();
+        for phase in (0..3).filter(|p| load.phases[*p]) {
+            match self.phase_rows.get(phase * steps + t) {
+                Some(row) if *row != NONE => out.push((*row, load.share)),
+                _ => {}
+            }
+        }
+        for group in &load.groups {
+            let row = self.group_rows[group * steps + t];
+            if row != NONE {
+                out.push((row, 1.0));
+            }
+        }
+        out.push((self.balance + t, -1.0));
+    }
+
+    fn load(&mut self, i: usize) {
+        let load = &self.site.loads[i];
+        let mut entries = Vec::new();
+        let (least, fixed) = match self.freedom {
+            Freedom::Fluid => (None, None),
+            Freedom::Switched(kw) if load.taper.is_none() => (Some(&kw[i]), None),
+            Freedom::Switched(kw) | Freedom::Fixed(kw) => (None, Some(&kw[i])),
+        };
+        self.places.load.push(self.program.columns());
+        if let Some(kw) = fixed {
+            for (k, kw) in kw.iter().enumerate().filter(|(_, kw)| **kw > 0.0) {
+                self.entries(load, load.from + k, &mut entries);
+                entries.iter().for_each(|(row, coef)| self.program.rhs[*row] -= coef * kw);
+            }
+            return;
+        }
+        if !load.servable {
+            return;
+        }
+        let mut need = load.kwh;
+        let own = self.program.open(0.0, false);
+        for t in load.from..load.to {
+            self.entries(load, t, &mut entries);
+            let mut upper = load.max_kw;
+            if let Some(kw) = least {
+                if kw[t - load.from] <= 0.0 {
+                    continue;
+                }
+                need -= load.gain * load.min_kw;
+                entries.iter().for_each(|(row, coef)| self.program.rhs[*row] -= coef * load.min_kw);
+                upper -= load.min_kw;
+            }
+            let late = (t - load.from) as f64 / (load.to - load.from) as f64;
+            let noise = self.weights.noise * self.site.hours * (speckle(i, t) + 0.2 * late);
+            self.column((noise, 0.0), upper, (own, load.gain), &entries);
+        }
+        self.program.own_rhs[own] = need.max(0.0);
+        self.column((self.weights.unserved, UNSERVED), need.max(1e-6), (own, 1.0), &[]);
+    }
+
+    /// Most that the loads of a step can take.
+    fn most_load(&self) -> Vec<f64> {
+        let mut most = vec![0.0; self.site.steps];
+        for (i, load) in self.site.loads.iter().enumerate() {
+            for t in load.from..load.to {
+                most[t] += match self.freedom {
+                    Freedom::Fixed(kw) => kw[i][t - load.from],
+                    _ if load.servable => load.max_kw,
+                    _ => 0.0,
+                };
+            }
+        }
+        most
+    }
+
+    /// The column of the peak above what it was, where that costs.
+    fn peak(&mut self, most: &[f64]) -> f64 {
+        let site = self.site;
+        let charge = site.store.map_or(0.0, |s| s.charge_kw);
+        let highest = (0..site.steps).map(|t| site.base[t] + most[t] + charge).fold(0.0, f64::max);
+        let room = highest - site.so_far;
+        if site.per_kw <= 0.0 || room <= TINY {
+            return 0.0;
+        }
+        self.program.peak = Some(self.program.columns());
+        self.column((site.per_kw, site.per_kw), room, (NONE, 0.0), &[]);
+        room
+    }
+
+    fn grid(&mut self, t: usize, (most, peak): (f64, f64)) {
+        let (site, hours, row) = (self.site, self.site.hours, self.balance + t);
+        let steps = site.steps;
+        let store = site.store.unwrap_or_default();
+        let way = self.ways.grid[t];
+        let top = (site.base[t] + most + store.charge_kw).max(0.0);
+        let within = if way < 0 { 0.0 } else { top.min(site.import[t]) };
+        let buy = site.buy[t] * hours;
+        let own = match peak > 0.0 && top > site.so_far + TINY {
+            true => self.program.open(site.so_far, true),
+            false => NONE,
+        };
+        let import = self.column((buy, buy), within, (own, 1.0), &[(row, 1.0)]);
+        let over = buy + self.weights.over * hours;
+        self.column((over, over), top - within + 1e-6, (own, 1.0), &[(row, 1.0)]);
+        if own != NONE {
+            self.column((0.0, 0.0), site.so_far + peak, (own, 1.0), &[]);
+        }
+        let spare =
+            (site.pv[t] - site.base[t]).max(0.0) + store.discharge_kw + (-site.base[t]).max(0.0);
+        let away = if way > 0 { 0.0 } else { spare.min(site.export[t]) };
+        let sell = -site.sell[t] * hours;
+        let own = match store.no_discharge_to_grid {
+            true => self.program.open(site.pv[t], false),
+            false => NONE,
+        };
+        let export = self.column((sell, sell), away, (own, 1.0), &[(row, -1.0)]);
+        let mut entries = Vec::new();
+        for phase in 0..3 {
+            match self.phase_rows.get(phase * steps + t) {
+                Some(row) if *row != NONE => entries.push((*row, 1.0 / 3.0)),
+                _ => {}
+            }
+        }
+        entries.push((row, -1.0));
+        let most = if site.curtailable { site.pv[t] } else { 0.0 };
+        let curtail = self.column((0.0, 0.0), most, (own, 1.0), &entries);
+        if own != NONE {
+            self.column((0.0, 0.0), site.pv[t], (own, 1.0), &[]);
+            // A row that export alone cannot meet is left open.
+            self.column((0.0, 0.0), 1e-6, (own, -1.0), &[]);
+        }
+        let hard = 4.0 * self.weights.over * hours;
+        self.column((hard, hard), (spare - away).max(0.0) + 1e-6, (NONE, 0.0), &[(row, -1.0)]);
+        let flow = Flow { import, export, curtail, charge: NONE, discharge: NONE };
+        self.places.flow.push(flow);
+    }
+
+    fn store(&mut self) {
+        let Some(store) = self.site.store else {
+            return;
+        };
+        let (site, hours, steps) = (self.site, self.site.hours, self.site.steps);
+        let wear = store.wear_per_kwh * hours / 2.0;
+        for t in 0..steps {
+            let mut entries = vec![(t, -store.eff_charge * hours)];
+            for phase in 0..3 {
+                match self.phase_rows.get(phase * steps + t) {
+                    Some(row) if *row != NONE => entries.push((*row, 1.0 / 3.0)),
+                    _ => {}
+                }
+            }
+            entries.push((self.balance + t, -1.0));
+            let way = self.ways.store[t];
+            let most = if way < 0 { 0.0 } else { store.charge_kw };
+            // A shade later is a shade dearer, so that equal plans have one answer.
+            let shade = self.weights.noise * hours * 0.05 * (1.0 + t as f64 / steps as f64);
+            let charge = self.column((wear + shade, wear), most, (NONE, 0.0), &entries);
+            entries.iter_mut().for_each(|entry| entry.1 = -entry.1);
+            entries[0].1 = hours / store.eff_discharge;
+            let most = if way > 0 { 0.0 } else { store.discharge_kw };
+            let discharge = self.column((wear + shade, wear), most, (NONE, 0.0), &entries);
+            let last = t + 1 == steps;
+            let low = store.soc_min_kwh;
+            // What the row counts from: the level above its least.
+            let mut rhs = if t == 0 { store.soc0_kwh - low } else { 0.0 };
+            let mut room = store.soc_max_kwh - low;
+            if last {
+                let end = (store.soc_end_min_kwh - low).clamp(0.0, room);
+                rhs -= end;
+                room -= end;
+            }
+            self.program.rhs[t] = rhs;
+            let level = [(t, 1.0), (t + 1, -1.0)];
+            self.column((0.0, 0.0), room, (NONE, 0.0), &level[..if last { 1 } else { 2 }]);
+            self.places.flow[t].charge = charge;
+            self.places.flow[t].discharge = discharge;
+        }
+        let hard = 8.0 * self.weights.over;
+        let deep = site.store.map_or(0.0, |s| s.soc_max_kwh).max(1e-6);
+        self.places.slack_end = self.column((hard, hard), deep, (NONE, 0.0), &[(steps - 1, -1.0)]);
+    }
+
+    fn slacks(&mut self) {
+        let (site, steps) = (self.site, self.site.steps);
+        let limit = site.phase.unwrap_or(0.0);
+        let over = self.weights.over * site.hours;
+        for k in 0..self.phase_rows.len() {
+            let row = self.phase_rows[k];
+            if row != NONE {
+                let far = 3.0 * limit + self.program.rhs[row].abs() + site.pv[k % steps] + 1e3;
+                self.column((0.0, 0.0), 2.0 * limit, (NONE, 0.0), &[(row, 1.0)]);
+                self.column((over, over), far, (NONE, 0.0), &[(row, -1.0)]);
+                self.column((over, over), far, (NONE, 0.0), &[(row, 1.0)]);
+            }
+        }
+        for k in 0..self.group_rows.len() {
+            let row = self.group_rows[k];
+            if row != NONE {
+                let room = self.program.rhs[row].max(1e-6);
+                self.column((0.0, 0.0), room, (NONE, 0.0), &[(row, 1.0)]);
+            }
+        }
+    }
+
+    /// Solves it, taking from `work`.
+    pub fn solve(&self, gap: f64, work: &mut u64) -> Answer {
+        let point = interior::solve(&self.program, gap, work);
+        self.read(&point)
+    }
+
+    fn read(&self, point: &Point) -> Answer {
+        let (site, steps) = (self.site, self.site.steps);
+        let value = |column: usize| if column == NONE { 0.0 } else { point.x[column] };
+        let flows = &self.places.flow;
+        let store = flows.iter().map(|f| value(f.charge) - value(f.discharge)).collect();
+        let side = |x: f64, y: f64| -> i8 { if x >= y { 1 } else { -1 } };
+        let both = |x: f64, y: f64| x > 1e-5 && y > 1e-5;
+        let ways = Ways {
+            grid: (0..steps)
+                .map(|t| match site.buy[t] < site.sell[t] - 1e-12 && self.ways.grid[t] == 0 {
+                    true => side(value(flows[t].import), value(flows[t].export)),
+                    false => self.ways.grid[t],
+                })
+                .collect(),
+            store: (0..steps)
+                .map(|t| match both(value(flows[t].charge), value(flows[t].discharge)) {
+                    true => side(value(flows[t].charge), value(flows[t].discharge)),
+                    false => self.ways.store[t],
+                })
+                .collect(),
+        };
+        let sum: f64 = self.never_served(point);
+        let y = |row: usize| if row == NONE { 0.0 } else { point.shared[row] };
+        Answer {
+            kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
+            store,
+            curtail: flows.iter().map(|f| value(f.curtail)).collect(),
+            price: (0..site.loads.len()).map(|i| self.load_price(i, point)).collect(),
+            bound: interior::bound(&self.program, &self.cost, point) + self.constant + sum,
+            tight_import: (0..steps)
+                .map(|t| {
+                    y(self.balance + t)
+                        > site.buy[t].max(0.0) * site.hours + 0.05 * UNSERVED * site.hours
+                })
+                .collect(),
+            tight_phase: self.phase_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),
+            tight_group: self.group_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),
+            ways,
+            good: point.good,
+        }
+    }
+
+    fn load_kw(&self, i: usize, point: &Point) -> Vec<f64> {
+        let (load, from) = (&self.site.loads[i], self.places.load[i]);
+        let window = load.to - load.from;
+        match self.freedom {
+            Freedom::Fluid if load.servable => point.x[from..from + window].to_vec(),
+            Freedom::Fluid => vec![0.0; window],
+            Freedom::Switched(kw) if load.taper.is_none() && load.servable => {
+                let mut next = from;
+                let moves = load.max_kw - load.min_kw > TINY;
+                let one = |kw: &f64| match (*kw > 0.0, moves) {
+                    (true, true) => {
+                        next += 1;
+                        load.min_kw + point.x[next - 1]
+                    }
+                    (true, false) => load.min_kw,
+                    (false, _) => 0.0,
+                };
+                kw[i].iter().map(one).collect()
+            }
+            Freedom::Switched(kw) | Freedom::Fixed(kw) => kw[i].clone(),
+        }
+    }
+
+    /// What one more kW costs a load in each step of its window.
+    fn load_price(&self, i: usize, point: &Point) -> Vec<f64> {
+        let load = &self.site.loads[i];
+        let mut entries = Vec::new();
+        let price = |t: usize| {
+            self.entries(load, t, &mut entries);
+            -entries.iter().map(|(row, coef)| coef * point.shared[*row]).sum::<f64>()
+        };
+        (load.from..load.to).map(price).collect()
+    }
+
+    /// What the bound owes for loads that the programme leaves out: the relaxed problem may serve them.
+    fn never_served(&self, point: &Point) -> f64 {
+        let out = self.site.loads.iter().enumerate().filter(|(_, load)| !load.servable);
+        let cost = |(i, load): (usize, &Load)| {
+            let price = self.load_price(i, point).into_iter().fold(f64::INFINITY, f64::min);
+            let best = (price / load.gain).min(UNSERVED);
+            load.kwh * if load.max_kw > 0.0 { best } else { UNSERVED }
+        };
+        out.map(cost).sum()
+    }
+}
