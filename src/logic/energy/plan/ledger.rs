@@ -1,7 +1,7 @@
 //! The last look at a schedule: makes every number legal, then counts overload, energy and cost. Owns
 //! the promise that nothing illegal leaves the planner, whatever the computation before it did.
 
-use super::model::UNSERVED;
+use super::answer::UNSERVED;
 use super::rooms::Rooms;
 use super::sieve::Sound;
 

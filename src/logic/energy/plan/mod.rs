@@ -10,6 +10,7 @@
 //! What a stranger gets wrong: the order of wishes is strict (least overload, then most energy, then
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
 
+mod answer;
 mod interior;
 mod ledger;
 mod model;
@@ -25,8 +26,9 @@ pub use problem::{
 };
 pub use why::{Bottleneck, Limit};
 
+use answer::{Answer, Ways};
 use ledger::Sheet;
-use model::{Answer, Freedom, Model, Ways};
+use model::{Freedom, Model};
 use sieve::Sound;
 
 /// How much may be computed, counted in multiplications, so that the same input gives the same plan on
@@ -100,7 +102,7 @@ pub fn solve(problem: &Problem, budget: Budget) -> Plan {
     plan.finished = fluid.good;
     plan.score = sheet.score();
     // Overload above nothing counts for the bound at its weight.
-    let over = model::weights(&site).over * (sheet.overload_kwh + sheet.broken);
+    let over = answer::weights(&site).over * (sheet.overload_kwh + sheet.broken);
     plan.bound = (fluid.bound - over).min(plan.score);
     plan.bottlenecks = why::bottlenecks(&site, &fluid, &sheet.short);
     for (load, kw) in site.loads.iter().zip(&sheet.kw) {
@@ -130,7 +132,7 @@ impl Search<'_> {
         let mut kw = sweep::sweep(site, &fluid);
         let mut best = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
         let idle = ledger::settle(site, kw.clone(), vec![0.0; site.steps], vec![0.0; site.steps]);
-        let weight = model::weights(site).unserved;
+        let weight = answer::weights(site).unserved;
         if idle.beats(&best, weight) {
             best = idle;
         }

@@ -2,7 +2,7 @@
 //! off, each following what the fluid plan had given it by then. Owns which steps a load is on in; how
 //! much it gets there is settled afterwards by the programme with these switches.
 
-use super::model::Answer;
+use super::answer::Answer;
 use super::rooms::Rooms;
 use super::sieve::{Load, Sound};
 
