@@ -39,7 +39,7 @@ pub struct Budget(pub u64);
 impl Default for Budget {
     /// Well under a second on one slow core.
     fn default() -> Budget {
-        Budget(400_000_000)
+        Budget(1_200_000_000)
     }
 }
 

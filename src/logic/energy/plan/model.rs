@@ -92,8 +92,8 @@ impl<'a> Model<'a> {
         }
         let most = model.most_load();
         let peak = model.peak(&most);
-        for t in 0..steps {
-            model.grid(t, (most[t], peak));
+        for (t, most) in most.into_iter().enumerate() {
+            model.grid(t, (most, peak));
         }
         model.store();
         model.slacks();
@@ -191,12 +191,8 @@ impl<'a> Model<'a> {
     fn most_load(&self) -> Vec<f64> {
         let mut most = vec![0.0; self.site.steps];
         for load in &self.site.loads {
-            for t in load.from..load.to {
-                most[t] += match self.freedom {
-                    _ if load.servable => load.max_kw,
-                    _ => 0.0,
-                };
-            }
+            let kw = if load.servable { load.max_kw } else { 0.0 };
+            most[load.from..load.to].iter_mut().for_each(|most| *most += kw);
         }
         most
     }
