@@ -138,8 +138,8 @@ fn grid(
         }
         over += (net - problem.import_limit_kw[t]).max(0.0);
         if let Some(limit) = problem.phase_limit_kw {
-            for p in 0..3 {
-                let flow = phase[t][p] + problem.base_share[p] * problem.base_kw[t] + beside / 3.0;
+            for (kw, share) in phase[t].iter().zip(problem.base_share) {
+                let flow = kw + share * problem.base_kw[t] + beside / 3.0;
                 over += (flow.abs() - limit).max(0.0);
             }
         }

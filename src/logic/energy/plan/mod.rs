@@ -75,7 +75,7 @@ pub struct Plan {
 }
 
 /// Gap at which a programme counts as solved.
-const GAP: f64 = 1e-6;
+const GAP: f64 = 5e-6;
 /// Most programmes with switches.
 const MOST_TRIES: usize = 4;
 /// Most rounds of finding phase limits that matter.
