@@ -77,7 +77,7 @@ pub struct Plan {
 /// Gap at which a programme counts as solved.
 const GAP: f64 = 5e-6;
 /// Most programmes with switches.
-const MOST_TRIES: usize = 4;
+const MOST_TRIES: usize = 5;
 /// Most rounds of finding phase limits that matter.
 const MOST_PHASE_ROUNDS: usize = 4;
 /// Up to so many phase rows are written at once.
@@ -150,7 +150,11 @@ impl Search<'_> {
             let model = Model::new(site, Freedom::Switched(&kw), &fluid.ways, &self.phases);
             let answer = model.solve(GAP, &mut self.work);
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
-            let sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
+            let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
+            if sweep::top_up(site, &answer, &mut sheet) {
+                sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
+                kw.clone_from(&sheet.kw);
+            }
             let short = lacks(&sheet.short);
             if sheet.beats(&best, weight) {
                 best = sheet;

@@ -3,6 +3,7 @@
 //! much it gets there is settled afterwards by the programme with these switches.
 
 use super::answer::Answer;
+use super::ledger::Sheet;
 use super::rooms::Rooms;
 use super::sieve::{Load, Sound};
 
@@ -145,4 +146,33 @@ pub fn enrich(site: &Sound, guide: &Answer, kw: &mut [Vec<f64>], short: &[f64]) 
         }
     }
     changed
+}
+
+/// Gives what room is left to loads that still lack energy, cheapest steps first; whether any was given.
+pub fn top_up(site: &Sound, guide: &Answer, sheet: &mut Sheet) -> bool {
+    let mut rooms = Rooms::new(site, &sheet.store, &sheet.curtail, 0.0);
+    for (load, kw) in site.loads.iter().zip(&sheet.kw) {
+        kw.iter().enumerate().for_each(|(k, kw)| rooms.take(load, load.from + k, *kw));
+    }
+    let mut given = false;
+    for (i, load) in site.loads.iter().enumerate() {
+        let mut open = sheet.short[i] / load.gain;
+        if sheet.short[i] <= 1e-3 || !load.servable || load.taper.is_some() {
+            continue;
+        }
+        let kw = &mut sheet.kw[i];
+        let mut order: Vec<usize> = (0..kw.len()).collect();
+        let price = &guide.price[i];
+        order.sort_by(|a, b| price[*a].total_cmp(&price[*b]).then(a.cmp(b)));
+        for k in order {
+            let room = rooms.of(load, load.from + k).min(load.max_kw - kw[k]).min(open);
+            if room > 1e-4 && (kw[k] > 0.0 || room >= load.min_kw) {
+                kw[k] += room;
+                open -= room;
+                rooms.take(load, load.from + k, room);
+                given = true;
+            }
+        }
+    }
+    given
 }
