@@ -24,6 +24,8 @@ pub struct Answer {
     pub price: Vec<Vec<f64>>,
     /// No legal schedule scores less; meaningful for a fluid programme.
     pub bound: f64,
+    /// The same with loads that no legal schedule can serve left unserved: nearer to the truth.
+    pub floor: f64,
     /// Steps at the import limit.
     pub tight_import: Vec<bool>,
     /// Prices above nothing on a phase in a step.

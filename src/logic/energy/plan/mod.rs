@@ -76,6 +76,8 @@ pub struct Plan {
 
 /// Gap at which a programme counts as solved.
 const GAP: f64 = 5e-6;
+/// How eagerly loads are switched on, one value a try.
+const EAGER: [f64; 4] = [0.5, 0.9, 0.2, 0.7];
 /// Most programmes with switches.
 const MOST_TRIES: usize = 5;
 /// Most rounds of finding phase limits that matter.
@@ -128,24 +130,40 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&mut self) -> (Sheet, Answer) {
         let site = self.site;
+        let whole = self.work;
         let fluid = self.fluid();
-        let mut kw = sweep::sweep(site, &fluid);
-        let mut best = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
-        let idle = ledger::settle(site, kw.clone(), vec![0.0; site.steps], vec![0.0; site.steps]);
         let weight = answer::weights(site).unserved;
-        if idle.beats(&best, weight) {
-            best = idle;
+        let mut best = {
+            let kw = sweep::sweep(site, &fluid, EAGER[0]);
+            ledger::settle(site, kw, vec![0.0; site.steps], vec![0.0; site.steps])
+        };
+        for eager in EAGER {
+            let kw = sweep::sweep(site, &fluid, eager);
+            self.refine(&fluid, kw, (&mut best, weight));
+            let near = (1e-3 * fluid.floor.abs()).max(0.01);
+            if best.score() - fluid.floor < near || self.work < whole / 2 {
+                break;
+            }
         }
-        let want: Vec<f64> = fluid.kw.iter().map(|kw| kw.iter().sum()).collect();
+        (best, fluid)
+    }
+
+    /// Powers for these switches, then switches where energy is still missing, and again.
+    fn refine(&mut self, fluid: &Answer, mut kw: Vec<Vec<f64>>, (best, weight): (&mut Sheet, f64)) {
+        let site = self.site;
+        let first = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
         let lacks = |short: &[f64]| -> Vec<f64> {
             let lack = |(i, short): (usize, &f64)| {
                 let load = &site.loads[i];
-                short - (load.kwh - load.gain * want[i]).max(0.0)
+                let want: f64 = fluid.kw[i].iter().sum();
+                short - (load.kwh - load.gain * want).max(0.0)
             };
             short.iter().enumerate().map(lack).collect()
         };
-        let short = lacks(&best.short);
-        sweep::enrich(site, &fluid, &mut kw, &short);
+        sweep::enrich(site, fluid, &mut kw, &lacks(&first.short));
+        if first.beats(best, weight) {
+            *best = first;
+        }
         for _ in 0..MOST_TRIES {
             let model = Model::new(site, Freedom::Switched(&kw), &fluid.ways, &self.phases);
             let answer = model.solve(GAP, &mut self.work);
@@ -156,14 +174,13 @@ impl Search<'_> {
                 kw.clone_from(&sheet.kw);
             }
             let short = lacks(&sheet.short);
-            if sheet.beats(&best, weight) {
-                best = sheet;
+            if sheet.beats(best, weight) {
+                *best = sheet;
             }
             if !sweep::enrich(site, &answer, &mut kw, &short) {
                 break;
             }
         }
-        (best, fluid)
     }
 
     /// The fluid plan, with those phase limits that matter.

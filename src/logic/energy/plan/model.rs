@@ -354,13 +354,15 @@ impl<'a> Model<'a> {
                 .collect(),
         };
         let sum: f64 = self.never_served(point);
+        let bound = interior::bound(&self.program, &self.cost, point) + self.constant;
         let y = |row: usize| if row == NONE { 0.0 } else { point.shared[row] };
         Answer {
             kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
             store,
             curtail: flows.iter().map(|f| value(f.curtail)).collect(),
             price: (0..site.loads.len()).map(|i| self.load_price(i, point)).collect(),
-            bound: interior::bound(&self.program, &self.cost, point) + self.constant + sum,
+            bound: bound + sum,
+            floor: bound + self.out_of_reach(),
             tight_import: (0..steps)
                 .map(|t| {
                     y(self.balance + t)
@@ -406,6 +408,12 @@ impl<'a> Model<'a> {
             -entries.iter().map(|(row, coef)| coef * point.shared[*row]).sum::<f64>()
         };
         (load.from..load.to).map(price).collect()
+    }
+
+    /// The judge's price of all that cannot be served.
+    fn out_of_reach(&self) -> f64 {
+        let out = self.site.loads.iter().filter(|load| !load.servable);
+        UNSERVED * out.map(|load| load.kwh).sum::<f64>()
     }
 
     /// What the bound owes for loads that the programme leaves out: the relaxed problem may serve them.

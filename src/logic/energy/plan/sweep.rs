@@ -12,6 +12,7 @@ const DUST: f64 = 1e-6;
 struct Sweep<'a> {
     site: &'a Sound,
     fluid: &'a Answer,
+    eager: f64,
     rooms: Rooms,
     kw: Vec<Vec<f64>>,
     /// Given so far, due by the fluid plan so far, and due in all, kWh.
@@ -21,7 +22,8 @@ struct Sweep<'a> {
 }
 
 /// One legal schedule near the fluid one.
-pub fn sweep(site: &Sound, fluid: &Answer) -> Vec<Vec<f64>> {
+/// `eager` is the share of its least power that a load must lag behind to be switched on.
+pub fn sweep(site: &Sound, fluid: &Answer, eager: f64) -> Vec<Vec<f64>> {
     let want = |(i, load): (usize, &Load)| load.gain * fluid.kw[i].iter().sum::<f64>();
     let mut sweep = Sweep {
         rooms: Rooms::new(site, &fluid.store, &fluid.curtail, 0.0),
@@ -31,6 +33,7 @@ pub fn sweep(site: &Sound, fluid: &Answer) -> Vec<Vec<f64>> {
         want: site.loads.iter().enumerate().map(want).collect(),
         site,
         fluid,
+        eager,
     };
     let mut coming: Vec<usize> =
         (0..site.loads.len()).filter(|i| site.loads[*i].servable).collect();
@@ -65,7 +68,7 @@ impl Sweep<'_> {
         order.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
         for (pressed, lag, i) in &order {
             let load = &self.site.loads[*i];
-            if !pressed && (*lag < 0.5 * load.min_kw || target < 0.5 * load.min_kw) {
+            if !pressed && (*lag < self.eager * load.min_kw || target < 0.5 * load.min_kw) {
                 continue;
             }
             let wish = lag.max(self.pressed(*i, t));
