@@ -76,6 +76,8 @@ pub struct Plan {
 
 /// Gap at which a programme counts as solved.
 const GAP: f64 = 5e-6;
+/// A site with more loads times steps than this is large.
+const MANY_PLACES: usize = 60_000;
 /// How eagerly loads are switched on, one value a try.
 const EAGER: [f64; 4] = [0.5, 0.9, 0.2, 0.7];
 /// Most programmes with switches.
@@ -166,7 +168,7 @@ impl Search<'_> {
         }
         for _ in 0..MOST_TRIES {
             let model = Model::new(site, Freedom::Switched(&kw), &fluid.ways, &self.phases);
-            let answer = model.solve(GAP, &mut self.work);
+            let answer = model.solve(self.gap(), &mut self.work);
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
             let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
             if sweep::top_up(site, &answer, &mut sheet) {
@@ -181,6 +183,12 @@ impl Search<'_> {
                 break;
             }
         }
+    }
+
+    /// A large site is content with less, so that it is planned within a second.
+    fn gap(&self) -> f64 {
+        let places: usize = self.site.loads.iter().map(|load| load.to - load.from).sum();
+        if places > MANY_PLACES { 20.0 * GAP } else { GAP }
     }
 
     /// The fluid plan, with those phase limits that matter.
@@ -207,7 +215,7 @@ impl Search<'_> {
     }
 
     fn solve_fluid(&mut self, ways: &Ways) -> Answer {
-        Model::new(self.site, Freedom::Fluid, ways, &self.phases).solve(GAP, &mut self.work)
+        Model::new(self.site, Freedom::Fluid, ways, &self.phases).solve(self.gap(), &mut self.work)
     }
 }
 
