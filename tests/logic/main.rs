@@ -1,5 +1,6 @@
 //! The controller against the physics in virtual time: no sockets, no waiting, every run from a seed.
-//! `bench` closes the loop, `checkers` watches every run, the tests here are the stories.
+//! `bench` closes the loop, `checkers` watches every run, the tests here are the stories;
+//! `plan` judges the day plan.
 //!
 //! What a stranger gets wrong: observations go in as the field bus would deliver them, a second old at
 //! most, and setpoints reach the world only when the decision says that it writes.
@@ -9,6 +10,7 @@
 mod bench;
 mod checkers;
 mod night;
+mod plan;
 
 use bench::{Bench, Silenced};
 use wattgate::logic::site::{ChargerSetpoint, Reason};

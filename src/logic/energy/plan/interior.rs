@@ -27,6 +27,9 @@ struct Walk<'a> {
     y_own: Vec<f64>,
     y: Vec<f64>,
     theta: Vec<f64>,
+    /// One over `x` and `s`.
+    over_x: Vec<f64>,
+    over_s: Vec<f64>,
     left_own: Vec<f64>,
     left: Vec<f64>,
     dual_left: Vec<f64>,
@@ -63,6 +66,8 @@ impl<'a> Walk<'a> {
             y_own: vec![0.0; program.own_rhs.len()],
             y: vec![0.0; program.rhs.len()],
             theta: vec![0.0; n],
+            over_x: vec![0.0; n],
+            over_s: vec![0.0; n],
             left_own: vec![0.0; program.own_rhs.len()],
             left: vec![0.0; program.rhs.len()],
             dual_left: vec![0.0; n],
@@ -85,15 +90,18 @@ impl<'a> Walk<'a> {
         self.program.times_transposed(&self.y_own, &self.y, &mut self.dual_left);
         for j in 0..self.x.len() {
             self.dual_left[j] = self.program.cost[j] - self.dual_left[j] - self.z[j] + self.w[j];
-            self.theta[j] = 1.0 / (self.z[j] / self.x[j] + self.w[j] / self.s[j]);
+            let (over_x, over_s) = (1.0 / self.x[j], 1.0 / self.s[j]);
+            self.theta[j] = 1.0 / (self.z[j] * over_x + self.w[j] * over_s);
+            (self.over_x[j], self.over_s[j]) = (over_x, over_s);
         }
     }
 
     /// `r` holds the wanted products, low and high, for each column.
-    fn step(&self, low: &[f64], high: &[f64]) -> Step {
+    fn step(&self, low: &[f64], high: &[f64], exact: bool) -> Step {
         let n = self.x.len();
-        let pull: Vec<f64> =
-            (0..n).map(|j| self.dual_left[j] - low[j] / self.x[j] + high[j] / self.s[j]).collect();
+        let pull: Vec<f64> = (0..n)
+            .map(|j| self.dual_left[j] - low[j] * self.over_x[j] + high[j] * self.over_s[j])
+            .collect();
         let pushed: Vec<f64> = (0..n).map(|j| self.theta[j] * pull[j]).collect();
         let (mut own, mut shared) = (vec![0.0; self.left_own.len()], vec![0.0; self.left.len()]);
         self.program.times(&pushed, &mut own, &mut shared);
@@ -105,7 +113,7 @@ impl<'a> Walk<'a> {
         let mut met = (vec![0.0; own.len()], vec![0.0; shared.len()]);
         for round in 0..2 {
             self.program.times_transposed(&own, &shared, &mut dx);
-            if round == 1 {
+            if round == 1 || !exact {
                 break;
             }
             // Once more on what is left, for the sake of the peak's column.
@@ -120,8 +128,8 @@ impl<'a> Walk<'a> {
         let (mut dz, mut dw) = (vec![0.0; n], vec![0.0; n]);
         for j in 0..n {
             dx[j] = self.theta[j] * (dx[j] - pull[j]);
-            dz[j] = (low[j] - self.z[j] * dx[j]) / self.x[j];
-            dw[j] = (high[j] + self.w[j] * dx[j]) / self.s[j];
+            dz[j] = (low[j] - self.z[j] * dx[j]) * self.over_x[j];
+            dw[j] = (high[j] + self.w[j] * dx[j]) * self.over_s[j];
         }
         Step { dx, dz, dw, own, shared }
     }
@@ -137,7 +145,7 @@ impl<'a> Walk<'a> {
         let n = self.x.len();
         let low: Vec<f64> = (0..n).map(|j| -self.x[j] * self.z[j]).collect();
         let high: Vec<f64> = (0..n).map(|j| -self.s[j] * self.w[j]).collect();
-        let guess = self.step(&low, &high);
+        let guess = self.step(&low, &high, false);
         let (primal, dual) = self.lengths(&guess);
         let mut after = 0.0;
         for j in 0..n {
@@ -148,7 +156,7 @@ impl<'a> Walk<'a> {
         let aim = ratio * ratio * ratio * mu;
         let low: Vec<f64> = (0..n).map(|j| low[j] + aim - guess.dx[j] * guess.dz[j]).collect();
         let high: Vec<f64> = (0..n).map(|j| high[j] + aim + guess.dx[j] * guess.dw[j]).collect();
-        let step = self.step(&low, &high);
+        let step = self.step(&low, &high, true);
         let (primal, dual) = self.lengths(&step);
         let keep = (1.0 - 10.0 * mu).clamp(0.99, 0.9995);
         let (primal, dual) = (keep * primal, keep * dual);
@@ -183,7 +191,7 @@ pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
         let good = between < gap && off < 1e-6 * scale;
         let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
         if merit < least {
-            let enough = good || (between < gap * 300.0 && off < 1e-5 * scale);
+            let enough = good || (between < gap * 300.0 && off < 1e-4 * scale);
             let point = Point {
                 x: walk.x.clone(),
                 own: walk.y_own.clone(),

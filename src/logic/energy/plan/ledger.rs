@@ -1,7 +1,7 @@
 //! The last look at a schedule: makes every number legal, then counts overload, energy and cost. Owns
 //! the promise that nothing illegal leaves the planner, whatever the computation before it did.
 
-use super::model::UNSERVED;
+use super::answer::UNSERVED;
 use super::rooms::Rooms;
 use super::sieve::Sound;
 
@@ -126,11 +126,11 @@ fn legal_export(site: &Sound, sheet: &mut Sheet) -> f64 {
     let sum = load_of_steps(site, &sheet.kw);
     let bound_to_sun = site.store.is_some_and(|store| store.no_discharge_to_grid);
     let mut left = 0.0;
-    for t in 0..site.steps {
+    for (t, sum) in sum.into_iter().enumerate() {
         let most = if site.curtailable { site.pv[t] } else { 0.0 };
         let wish = if sheet.curtail[t].is_finite() { sheet.curtail[t] } else { 0.0 };
         let mut curtail = wish.clamp(0.0, most);
-        let export = |store: f64, curtail: f64| site.pv[t] - curtail - store - sum[t];
+        let export = |store: f64, curtail: f64| site.pv[t] - curtail - store - sum;
         if bound_to_sun {
             let extra = export(sheet.store[t], 0.0) - site.pv[t];
             sheet.store[t] += extra.max(0.0).min((-sheet.store[t]).max(0.0));

@@ -10,6 +10,7 @@
 //! What a stranger gets wrong: the order of wishes is strict (least overload, then most energy, then
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
 
+mod answer;
 mod interior;
 mod ledger;
 mod model;
@@ -25,8 +26,9 @@ pub use problem::{
 };
 pub use why::{Bottleneck, Limit};
 
+use answer::{Answer, Ways};
 use ledger::Sheet;
-use model::{Answer, Freedom, Model, Ways};
+use model::{Freedom, Model};
 use sieve::Sound;
 
 /// How much may be computed, counted in multiplications, so that the same input gives the same plan on
@@ -37,7 +39,7 @@ pub struct Budget(pub u64);
 impl Default for Budget {
     /// Well under a second on one slow core.
     fn default() -> Budget {
-        Budget(400_000_000)
+        Budget(1_200_000_000)
     }
 }
 
@@ -73,9 +75,13 @@ pub struct Plan {
 }
 
 /// Gap at which a programme counts as solved.
-const GAP: f64 = 1e-6;
+const GAP: f64 = 5e-6;
+/// A site with more loads times steps than this is large.
+const MANY_PLACES: usize = 60_000;
+/// How eagerly loads are switched on, one value a try.
+const EAGER: [f64; 4] = [0.5, 0.9, 0.2, 0.7];
 /// Most programmes with switches.
-const MOST_TRIES: usize = 4;
+const MOST_TRIES: usize = 5;
 /// Most rounds of finding phase limits that matter.
 const MOST_PHASE_ROUNDS: usize = 4;
 /// Up to so many phase rows are written at once.
@@ -100,7 +106,7 @@ pub fn solve(problem: &Problem, budget: Budget) -> Plan {
     plan.finished = fluid.good;
     plan.score = sheet.score();
     // Overload above nothing counts for the bound at its weight.
-    let over = model::weights(&site).over * (sheet.overload_kwh + sheet.broken);
+    let over = answer::weights(&site).over * (sheet.overload_kwh + sheet.broken);
     plan.bound = (fluid.bound - over).min(plan.score);
     plan.bottlenecks = why::bottlenecks(&site, &fluid, &sheet.short);
     for (load, kw) in site.loads.iter().zip(&sheet.kw) {
@@ -126,38 +132,63 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&mut self) -> (Sheet, Answer) {
         let site = self.site;
+        let whole = self.work;
         let fluid = self.fluid();
-        let mut kw = sweep::sweep(site, &fluid);
-        let mut best = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
-        let idle = ledger::settle(site, kw.clone(), vec![0.0; site.steps], vec![0.0; site.steps]);
-        let weight = model::weights(site).unserved;
-        if idle.beats(&best, weight) {
-            best = idle;
+        let weight = answer::weights(site).unserved;
+        let mut best = {
+            let kw = sweep::sweep(site, &fluid, EAGER[0]);
+            ledger::settle(site, kw, vec![0.0; site.steps], vec![0.0; site.steps])
+        };
+        for eager in EAGER {
+            let kw = sweep::sweep(site, &fluid, eager);
+            self.refine(&fluid, kw, (&mut best, weight));
+            let near = (1e-3 * fluid.floor.abs()).max(0.01);
+            if best.score() - fluid.floor < near || self.work < whole / 2 {
+                break;
+            }
         }
-        let want: Vec<f64> = fluid.kw.iter().map(|kw| kw.iter().sum()).collect();
+        (best, fluid)
+    }
+
+    /// Powers for these switches, then switches where energy is still missing, and again.
+    fn refine(&mut self, fluid: &Answer, mut kw: Vec<Vec<f64>>, (best, weight): (&mut Sheet, f64)) {
+        let site = self.site;
+        let first = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
         let lacks = |short: &[f64]| -> Vec<f64> {
             let lack = |(i, short): (usize, &f64)| {
                 let load = &site.loads[i];
-                short - (load.kwh - load.gain * want[i]).max(0.0)
+                let want: f64 = fluid.kw[i].iter().sum();
+                short - (load.kwh - load.gain * want).max(0.0)
             };
             short.iter().enumerate().map(lack).collect()
         };
-        let short = lacks(&best.short);
-        sweep::enrich(site, &fluid, &mut kw, &short);
+        sweep::enrich(site, fluid, &mut kw, &lacks(&first.short));
+        if first.beats(best, weight) {
+            *best = first;
+        }
         for _ in 0..MOST_TRIES {
             let model = Model::new(site, Freedom::Switched(&kw), &fluid.ways, &self.phases);
-            let answer = model.solve(GAP, &mut self.work);
+            let answer = model.solve(self.gap(), &mut self.work);
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
-            let sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
+            let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
+            if sweep::top_up(site, &answer, &mut sheet) {
+                sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
+                kw.clone_from(&sheet.kw);
+            }
             let short = lacks(&sheet.short);
-            if sheet.beats(&best, weight) {
-                best = sheet;
+            if sheet.beats(best, weight) {
+                *best = sheet;
             }
             if !sweep::enrich(site, &answer, &mut kw, &short) {
                 break;
             }
         }
-        (best, fluid)
+    }
+
+    /// A large site is content with less, so that it is planned within a second.
+    fn gap(&self) -> f64 {
+        let places: usize = self.site.loads.iter().map(|load| load.to - load.from).sum();
+        if places > MANY_PLACES { 20.0 * GAP } else { GAP }
     }
 
     /// The fluid plan, with those phase limits that matter.
@@ -184,7 +215,7 @@ impl Search<'_> {
     }
 
     fn solve_fluid(&mut self, ways: &Ways) -> Answer {
-        Model::new(self.site, Freedom::Fluid, ways, &self.phases).solve(GAP, &mut self.work)
+        Model::new(self.site, Freedom::Fluid, ways, &self.phases).solve(self.gap(), &mut self.work)
     }
 }
 

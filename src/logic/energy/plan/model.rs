@@ -1,16 +1,14 @@
-//! The site as a linear programme, and its answer read back. Owns the weights that put overload before
-//! energy before cost, and the rows: balance, battery, phases and circuits shared; energy of a load and
+//! The site as a linear programme, and its answer read back. Owns the rows: balance, battery, phases and circuits shared; energy of a load and
 //! peak of a step as own rows.
 //!
 //! What a stranger gets wrong: the grid's direction and the battery's are left open where prices would
 //! pay for both at once; that only lowers the bound. `Ways` fixes them for the schedule itself.
 
+use super::answer::{Answer, UNSERVED, Ways, Weights, crowded, speckle, weights};
 use super::interior::{self, Point};
 use super::program::{NONE, Program};
 use super::sieve::{Load, Sound};
 
-/// The judge's price of a kWh that was asked for and not given.
-pub const UNSERVED: f64 = 10.0;
 const TINY: f64 = 1e-9;
 
 /// What the loads may do.
@@ -20,52 +18,6 @@ pub enum Freedom<'a> {
     Fluid,
     /// On where said, at least at the least power; loads that taper as they stand.
     Switched(&'a [Vec<f64>]),
-    /// Exactly this.
-    Fixed(&'a [Vec<f64>]),
-}
-
-/// Directions that are fixed, a step each: above 0 import or charge only, below 0 export or discharge.
-#[derive(Clone, Debug)]
-pub struct Ways {
-    pub grid: Vec<i8>,
-    pub store: Vec<i8>,
-}
-
-/// The programme's answer in the site's words.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// kW in each step of a load's window.
-    pub kw: Vec<Vec<f64>>,
-    pub store: Vec<f64>,
-    pub curtail: Vec<f64>,
-    /// Price of one more kW for a load in each step of its window, all limits included.
-    pub price: Vec<Vec<f64>>,
-    /// No legal schedule scores less; meaningful for a fluid programme.
-    pub bound: f64,
-    /// Steps at the import limit.
-    pub tight_import: Vec<bool>,
-    /// Prices above nothing on a phase in a step.
-    pub tight_phase: Vec<bool>,
-    /// Prices above nothing on a circuit in a step, circuit after circuit.
-    pub tight_group: Vec<bool>,
-    pub ways: Ways,
-    pub good: bool,
-}
-
-/// Weights of what is wanted, in currency per kWh.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights {
-    pub unserved: f64,
-    pub over: f64,
-    pub noise: f64,
-}
-
-pub fn weights(site: &Sound) -> Weights {
-    let prices = site.buy.iter().chain(&site.sell);
-    let (low, high) = prices.fold((0.0_f64, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
-    let worst = site.loads.iter().map(|l| l.gain / site.hours).fold(1.0_f64, f64::min);
-    let unserved = (1.2 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
-    Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * (high - low).max(0.01) }
 }
 
 /// Which columns are where.
@@ -100,33 +52,6 @@ pub struct Model<'a> {
     constant: f64,
 }
 
-/// A number in 0..1 that depends on load and step only.
-fn speckle(load: usize, step: usize) -> f64 {
-    let mut h = (load as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ (step as u64).wrapping_mul(0xD1B5_4A32_D192_ED03);
-    h = (h ^ (h >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((h ^ (h >> 29)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// Circuits and steps where the members present could take more than the limit.
-fn crowded(site: &Sound) -> Vec<bool> {
-    let mut most = vec![0.0; site.groups.len() * site.steps];
-    for load in site.loads.iter().filter(|load| load.servable) {
-        for group in &load.groups {
-            for t in load.from..load.to {
-                most[group * site.steps + t] += load.max_kw;
-            }
-        }
-    }
-    most.iter().enumerate().map(|(k, kw)| *kw > site.groups[k / site.steps]).collect()
-}
-
-impl Ways {
-    pub fn open(steps: usize) -> Ways {
-        Ways { grid: vec![0; steps], store: vec![0; steps] }
-    }
-}
-
 impl<'a> Model<'a> {
     /// `phases` says for each phase and step (phase after phase) whether its row is written.
     pub fn new(
@@ -142,9 +67,8 @@ impl<'a> Model<'a> {
             if wanted { next - 1 } else { NONE }
         };
         let phase_rows: Vec<usize> = phases.iter().map(|on| rows(*on)).collect();
-        let fluid = !matches!(freedom, Freedom::Fixed(_));
         let crowded = crowded(site);
-        let group_rows = crowded.iter().map(|on| rows(fluid && *on)).collect();
+        let group_rows = crowded.iter().map(|on| rows(*on)).collect();
         let balance = next;
         let mut model = Model {
             weights: weights(site),
@@ -168,8 +92,8 @@ impl<'a> Model<'a> {
         }
         let most = model.most_load();
         let peak = model.peak(&most);
-        for t in 0..steps {
-            model.grid(t, (most[t], peak));
+        for (t, most) in most.into_iter().enumerate() {
+            model.grid(t, (most, peak));
         }
         model.store();
         model.slacks();
@@ -229,7 +153,7 @@ impl<'a> Model<'a> {
         let (least, fixed) = match self.freedom {
             Freedom::Fluid => (None, None),
             Freedom::Switched(kw) if load.taper.is_none() => (Some(&kw[i]), None),
-            Freedom::Switched(kw) | Freedom::Fixed(kw) => (None, Some(&kw[i])),
+            Freedom::Switched(kw) => (None, Some(&kw[i])),
         };
         self.places.load.push(self.program.columns());
         if let Some(kw) = fixed {
@@ -266,14 +190,9 @@ impl<'a> Model<'a> {
     /// Most that the loads of a step can take.
     fn most_load(&self) -> Vec<f64> {
         let mut most = vec![0.0; self.site.steps];
-        for (i, load) in self.site.loads.iter().enumerate() {
-            for t in load.from..load.to {
-                most[t] += match self.freedom {
-                    Freedom::Fixed(kw) => kw[i][t - load.from],
-                    _ if load.servable => load.max_kw,
-                    _ => 0.0,
-                };
-            }
+        for load in &self.site.loads {
+            let kw = if load.servable { load.max_kw } else { 0.0 };
+            most[load.from..load.to].iter_mut().for_each(|most| *most += kw);
         }
         most
     }
@@ -435,13 +354,15 @@ impl<'a> Model<'a> {
                 .collect(),
         };
         let sum: f64 = self.never_served(point);
+        let bound = interior::bound(&self.program, &self.cost, point) + self.constant;
         let y = |row: usize| if row == NONE { 0.0 } else { point.shared[row] };
         Answer {
             kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
             store,
             curtail: flows.iter().map(|f| value(f.curtail)).collect(),
             price: (0..site.loads.len()).map(|i| self.load_price(i, point)).collect(),
-            bound: interior::bound(&self.program, &self.cost, point) + self.constant + sum,
+            bound: bound + sum,
+            floor: bound + self.out_of_reach(),
             tight_import: (0..steps)
                 .map(|t| {
                     y(self.balance + t)
@@ -474,7 +395,7 @@ impl<'a> Model<'a> {
                 };
                 kw[i].iter().map(one).collect()
             }
-            Freedom::Switched(kw) | Freedom::Fixed(kw) => kw[i].clone(),
+            Freedom::Switched(kw) => kw[i].clone(),
         }
     }
 
@@ -487,6 +408,12 @@ impl<'a> Model<'a> {
             -entries.iter().map(|(row, coef)| coef * point.shared[*row]).sum::<f64>()
         };
         (load.from..load.to).map(price).collect()
+    }
+
+    /// The judge's price of all that cannot be served.
+    fn out_of_reach(&self) -> f64 {
+        let out = self.site.loads.iter().filter(|load| !load.servable);
+        UNSERVED * out.map(|load| load.kwh).sum::<f64>()
     }
 
     /// What the bound owes for loads that the programme leaves out: the relaxed problem may serve them.

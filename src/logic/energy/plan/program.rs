@@ -206,13 +206,13 @@ impl Factor {
         self.data.fill(0.0);
         self.coupling.fill(0.0);
         self.own.fill(0.0);
-        for j in 0..program.columns() {
+        for (j, theta) in theta.iter().enumerate() {
             let own = program.own[j];
             if own == NONE {
-                self.add(program, j, theta[j]);
+                self.add(program, j, *theta);
                 continue;
             }
-            let weight = theta[j] * program.own_coef[j];
+            let weight = theta * program.own_coef[j];
             self.own[own] += weight * program.own_coef[j];
             let base = self.support_start[own];
             for k in program.start[j]..program.start[j + 1] {

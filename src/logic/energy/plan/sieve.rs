@@ -252,10 +252,10 @@ pub fn sift(problem: &Problem) -> (Sound, Vec<Fault>) {
             };
             if !known {
                 sieve.fault(Place::Group(index), FaultKind::UnknownMember);
-            } else if let Ok(i) = loads.binary_search_by_key(member, |load| load.member) {
-                if loads[i].groups.last() != Some(&groups.len()) {
-                    loads[i].groups.push(groups.len());
-                }
+            } else if let Ok(i) = loads.binary_search_by_key(member, |load| load.member)
+                && loads[i].groups.last() != Some(&groups.len())
+            {
+                loads[i].groups.push(groups.len());
             }
         }
         groups.push(group.limit_kw.min(MOST_KW));

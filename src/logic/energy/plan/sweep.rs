@@ -2,7 +2,8 @@
 //! off, each following what the fluid plan had given it by then. Owns which steps a load is on in; how
 //! much it gets there is settled afterwards by the programme with these switches.
 
-use super::model::Answer;
+use super::answer::Answer;
+use super::ledger::Sheet;
 use super::rooms::Rooms;
 use super::sieve::{Load, Sound};
 
@@ -11,6 +12,7 @@ const DUST: f64 = 1e-6;
 struct Sweep<'a> {
     site: &'a Sound,
     fluid: &'a Answer,
+    eager: f64,
     rooms: Rooms,
     kw: Vec<Vec<f64>>,
     /// Given so far, due by the fluid plan so far, and due in all, kWh.
@@ -20,7 +22,8 @@ struct Sweep<'a> {
 }
 
 /// One legal schedule near the fluid one.
-pub fn sweep(site: &Sound, fluid: &Answer) -> Vec<Vec<f64>> {
+/// `eager` is the share of its least power that a load must lag behind to be switched on.
+pub fn sweep(site: &Sound, fluid: &Answer, eager: f64) -> Vec<Vec<f64>> {
     let want = |(i, load): (usize, &Load)| load.gain * fluid.kw[i].iter().sum::<f64>();
     let mut sweep = Sweep {
         rooms: Rooms::new(site, &fluid.store, &fluid.curtail, 0.0),
@@ -30,6 +33,7 @@ pub fn sweep(site: &Sound, fluid: &Answer) -> Vec<Vec<f64>> {
         want: site.loads.iter().enumerate().map(want).collect(),
         site,
         fluid,
+        eager,
     };
     let mut coming: Vec<usize> =
         (0..site.loads.len()).filter(|i| site.loads[*i].servable).collect();
@@ -64,7 +68,7 @@ impl Sweep<'_> {
         order.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
         for (pressed, lag, i) in &order {
             let load = &self.site.loads[*i];
-            if !pressed && (*lag < 0.5 * load.min_kw || target < 0.5 * load.min_kw) {
+            if !pressed && (*lag < self.eager * load.min_kw || target < 0.5 * load.min_kw) {
                 continue;
             }
             let wish = lag.max(self.pressed(*i, t));
@@ -145,4 +149,33 @@ pub fn enrich(site: &Sound, guide: &Answer, kw: &mut [Vec<f64>], short: &[f64]) 
         }
     }
     changed
+}
+
+/// Gives what room is left to loads that still lack energy, cheapest steps first; whether any was given.
+pub fn top_up(site: &Sound, guide: &Answer, sheet: &mut Sheet) -> bool {
+    let mut rooms = Rooms::new(site, &sheet.store, &sheet.curtail, 0.0);
+    for (load, kw) in site.loads.iter().zip(&sheet.kw) {
+        kw.iter().enumerate().for_each(|(k, kw)| rooms.take(load, load.from + k, *kw));
+    }
+    let mut given = false;
+    for (i, load) in site.loads.iter().enumerate() {
+        let mut open = sheet.short[i] / load.gain;
+        if sheet.short[i] <= 1e-3 || !load.servable || load.taper.is_some() {
+            continue;
+        }
+        let kw = &mut sheet.kw[i];
+        let mut order: Vec<usize> = (0..kw.len()).collect();
+        let price = &guide.price[i];
+        order.sort_by(|a, b| price[*a].total_cmp(&price[*b]).then(a.cmp(b)));
+        for k in order {
+            let room = rooms.of(load, load.from + k).min(load.max_kw - kw[k]).min(open);
+            if room > 1e-4 && (kw[k] > 0.0 || room >= load.min_kw) {
+                kw[k] += room;
+                open -= room;
+                rooms.take(load, load.from + k, room);
+                given = true;
+            }
+        }
+    }
+    given
 }

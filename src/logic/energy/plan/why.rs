@@ -1,7 +1,7 @@
 //! Who is short, and the limit in the way: the words for the driver and the owner of the site. Owns no
 //! numbers of the plan; it reads the prices of the fluid plan, where a limit without price never binds.
 
-use super::model::Answer;
+use super::answer::Answer;
 use super::problem::Member;
 use super::sieve::{Load, Sound};
 
