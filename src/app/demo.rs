@@ -217,6 +217,23 @@ address = "tcp://{hybrid}"
 max_charge_w = 10000
 max_discharge_w = 10000
 min_soc_pct = 10
+capacity_wh = 20000
+
+[tariff]
+currency = "CNY"
+timezone = "Asia/Shanghai"
+import_per_kwh = 0.72
+export_per_kwh = 0.35
+
+[[tariff.band]]
+from = "22:00"
+to = "08:00"
+import_per_kwh = 0.31
+
+[[tariff.band]]
+from = "16:00"
+to = "21:00"
+import_per_kwh = 1.18
 
 [[camera]]
 id = "cam1"
@@ -240,7 +257,7 @@ state = "state"
     );
     for (id, address) in &at.piles {
         text += &format!(
-            "\n[[device]]\nid = \"{id}\"\nprofile = \"alfen-ng9\"\naddress = \"tcp://{address}\"\nmax_a = 32\nfailsafe_a = 6\n"
+            "\n[[device]]\nid = \"{id}\"\nprofile = \"alfen-ng9\"\naddress = \"tcp://{address}\"\nmax_a = 32\nfailsafe_a = 6\nneed_kwh = 40\nstay_h = 4\n"
         );
     }
     for (i, polygon) in polygons.iter().enumerate() {

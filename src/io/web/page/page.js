@@ -1,23 +1,15 @@
-// The page: one document a second from the stream, drawn as it is. It keeps nothing but the language and
-// the theme. Every word comes from the text table; a number is never shown without its age.
+// The page: one document a second from the stream, drawn as it is. It keeps nothing but the language, the
+// theme and the name of whoever acknowledges. A number is never shown without its age.
+import { $, age, el, kw, lang, ready, speak, t } from './words.js';
+import { alarms } from './alarms.js';
+import { plan } from './plan.js';
+
 const OLD_S = 9;            // three periods of the slowest value
 const LOST_MS = 4000;       // the stream brings a document each second
-const $ = (id) => document.getElementById(id);
-let texts = {}, lang = 'en', newest = null, arrived = 0;
-
-const t = (key, values = {}) => Object.entries(values).reduce((s, [k, v]) => s.replaceAll(`{${k}}`, v), texts[key] ?? `⟦${key}⟧`);
-const el = (name, attributes = {}, ...children) => {
-  const e = document.createElementNS(['svg', 'polygon', 'text', 'defs', 'pattern', 'path', 'rect'].includes(name) ? 'http://www.w3.org/2000/svg' : 'http://www.w3.org/1999/xhtml', name);
-  for (const [k, v] of Object.entries(attributes)) if (v !== null && v !== undefined) e.setAttribute(k, v);
-  e.append(...children);
-  return e;
-};
-const kw = (w) => w === null || w === undefined ? '–' : (w / 1000).toFixed(2) + ' kW';
-const age = (s) => s === null || s === undefined ? t('page.never') : s < 60 ? t('page.age_s', { s: s.toFixed(s < 10 ? 1 : 0) }) : t('page.age_min', { min: Math.round(s / 60) });
+let newest = null, arrived = 0;
 
 async function setLanguage(wanted) {
-  lang = wanted;
-  texts = await (await fetch(`/assets/texts/${lang}.json`)).json();
+  await speak(wanted);
   document.documentElement.lang = lang === 'zh' ? 'zh-CN' : 'en';
   for (const e of document.querySelectorAll('[data-text]')) e.textContent = t(e.dataset.text);
   $('lang').textContent = lang === 'zh' ? 'English' : '中文';
@@ -130,7 +122,7 @@ function devices(o) {
 }
 
 function draw() {
-  if (!newest || !newest.overview || !texts['page.flow']) return;
+  if (!newest || !newest.overview || !ready()) return;
   const d = newest, o = d.overview;
   $('site').textContent = o.name;
   document.title = `${o.name} – wattgate`;
@@ -139,7 +131,7 @@ function draw() {
   $('mode').className = 'chip ' + (o.writing ? 'good' : 'warn');
   $('simulated').hidden = !d.simulated;
   $('clock').textContent = new Date(d.now).toLocaleTimeString(lang === 'zh' ? 'zh-CN' : 'en-GB') + (d.speed === 1 ? '' : ` ×${d.speed}`);
-  strip(o, d); flow(o); bays(o); fire(o); devices(o);
+  strip(o, d); flow(o); bays(o); fire(o); devices(o); alarms(o); plan(o, d.now);
 }
 
 function watch() {

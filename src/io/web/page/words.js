@@ -1,0 +1,24 @@
+// Words, elements and numbers of the page. Every word comes from the text table; a number is never shown
+// without its unit.
+const SVG = ['svg', 'polygon', 'polyline', 'text', 'defs', 'pattern', 'path', 'rect', 'line', 'title', 'g'];
+let texts = {};
+export let lang = 'en';
+
+export async function speak(wanted) {
+  lang = wanted;
+  texts = await (await fetch(`/assets/texts/${lang}.json`)).json();
+}
+export const ready = () => 'page.flow' in texts;
+export const $ = (id) => document.getElementById(id);
+export const t = (key, values = {}) => Object.entries(values).reduce((s, [k, v]) => s.replaceAll(`{${k}}`, v), texts[key] ?? `⟦${key}⟧`);
+export const el = (name, attributes = {}, ...children) => {
+  const e = document.createElementNS(SVG.includes(name) ? 'http://www.w3.org/2000/svg' : 'http://www.w3.org/1999/xhtml', name);
+  for (const [k, v] of Object.entries(attributes)) if (v !== null && v !== undefined) e.setAttribute(k, v);
+  e.append(...children);
+  return e;
+};
+export const kw = (w) => w === null || w === undefined ? '–' : (w / 1000).toFixed(2) + ' kW';
+export const age = (s) => s === null || s === undefined ? t('page.never') : s < 60 ? t('page.age_s', { s: s.toFixed(s < 10 ? 1 : 0) }) : t('page.age_min', { min: Math.round(s / 60) });
+const locale = () => lang === 'zh' ? 'zh-CN' : 'en-GB';
+export const clock = (ts) => new Date(ts).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit' });
+export const moment = (ts) => new Date(ts).toLocaleString(locale(), { month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
