@@ -102,6 +102,8 @@ pub struct CameraTable {
     pub id: Option<At<String>>,
     pub name: Option<String>,
     pub snapshot: Option<At<String>>,
+    pub stream: Option<At<String>>,
+    pub at: Option<usize>,
 }
 
 /// `[mqtt]`.
@@ -355,7 +357,9 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
     let table = CameraTable {
         id: needed_at(&mut walk, "id", faults),
         name: walk.text("name", faults),
-        snapshot: needed_at(&mut walk, "snapshot", faults),
+        snapshot: text_at(&mut walk, "snapshot", faults),
+        stream: text_at(&mut walk, "stream", faults),
+        at: walk.at(),
     };
     walk.finish(faults);
     table

@@ -17,7 +17,10 @@ use std::path::PathBuf;
 
 pub use check::models_beside;
 pub use load::{DEFAULT_STATE, Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
-pub use profile::{Point, Profile, ProfileKind, SetpointRecipe, Table, ValueType, WordOrder};
+pub use profile::{
+    FailsafeRecipe, FedBy, Point, Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType,
+    WordOrder,
+};
 pub use report::{Fault, Report, Severity};
 
 use crate::logic::site::{Id, Site};
@@ -52,6 +55,8 @@ pub struct DeviceConfig {
     pub address: Address,
     /// Modbus unit id, 0 to 255.
     pub unit: u8,
+    /// Failsafe current of the site file, A, for chargers.
+    pub failsafe_a: Option<f64>,
 }
 
 /// How a device is reached: `tcp://host:port` or `rtu+tcp://host:port`.
@@ -78,8 +83,10 @@ pub enum Address {
 pub struct CameraSource {
     /// The camera.
     pub id: Id,
-    /// `http://host:port/path` of a JPEG snapshot.
-    pub snapshot: String,
+    /// `http://host:port/path`.
+    pub url: String,
+    /// Whether it is a stream (MJPEG) that is kept open, not a snapshot for every look.
+    pub is_stream: bool,
 }
 
 /// The broker.

@@ -88,6 +88,11 @@ pub struct Point {
     /// How it lies there.
     #[serde(rename = "type")]
     pub value_type: ValueType,
+    /// Bits that the raw number is moved to the right by, before `mask`.
+    #[serde(default)]
+    pub shift: u8,
+    /// Bits of the raw number that count, after `shift`; all unless said.
+    pub mask: Option<u32>,
     /// Multiplies the raw number; negative turns the sign round.
     #[serde(default = "one")]
     pub scale: f64,
@@ -101,7 +106,47 @@ fn one() -> f64 {
     1.0
 }
 
-/// How a charger's current setpoint is written and kept alive.
+/// What keeps a device from falling back to its failsafe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FedBy {
+    /// The setpoint expires: it must be written again.
+    #[default]
+    Setpoint,
+    /// Any write; reads do not count (KEBA).
+    Writes,
+    /// Any request at all (ABB): who cannot write the fallback must not even read.
+    Any,
+}
+
+/// One register that is written with an amount of something.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// First holding register.
+    pub address: u16,
+    /// How the value lies there.
+    #[serde(rename = "type")]
+    pub value_type: ValueType,
+    /// The amount times this is what is written.
+    #[serde(default = "one")]
+    pub scale: f64,
+}
+
+/// How a charger is told what to fall back to. Read back by the points `failsafe_a` and `failsafe_s`;
+/// written when they differ: after a connect, after the device was power-cycled, and never otherwise.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailsafeRecipe {
+    /// Takes the failsafe current, A.
+    pub current: Register,
+    /// Takes the time without a sign of life after which the device falls back, s.
+    pub timeout: Register,
+    /// That time, s.
+    pub after_s: f64,
+}
+
+/// How a charger's current setpoint is written and kept alive. Read back by the point `setpoint_a`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetpointRecipe {
@@ -122,6 +167,9 @@ pub struct SetpointRecipe {
     pub step_a: f64,
     /// The device drops a setpoint that is older than this, s; it is renewed at a third of it.
     pub expires_s: Option<f64>,
+    /// What counts as a sign of life.
+    #[serde(default)]
+    pub fed_by: FedBy,
     /// Time the device needs before a read back shows the new value, ms.
     #[serde(default)]
     pub settle_ms: u64,
@@ -141,6 +189,9 @@ pub struct Profile {
     pub source: String,
     /// `documented` or `unverified`.
     pub confidence: String,
+    /// Unit id, unless the site file names one.
+    #[serde(default = "first_unit")]
+    pub unit: u8,
     /// Word order of all values of more than one register.
     #[serde(default)]
     pub word_order: WordOrder,
@@ -167,6 +218,20 @@ pub struct Profile {
     pub states: std::collections::BTreeMap<String, crate::logic::site::Vehicle>,
     /// How the setpoint is written, for chargers.
     pub setpoint: Option<SetpointRecipe>,
+    /// How the failsafe is written, for chargers that take one.
+    pub failsafe: Option<FailsafeRecipe>,
+}
+
+impl Profile {
+    /// The value of this name.
+    #[must_use]
+    pub fn point(&self, quantity: &str) -> Option<&Point> {
+        self.points.iter().find(|point| point.quantity == quantity)
+    }
+}
+
+fn first_unit() -> u8 {
+    1
 }
 
 fn most_registers() -> u16 {

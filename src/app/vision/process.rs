@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::eyes::{BayPlace, Eyes, Sight, Watch};
 use crate::app::messages::{self, FromChild, ToChild};
 use crate::config::{self, CameraSource};
-use crate::io::camera::{Frame, Snapshot};
+use crate::io::camera::{Camera, Frame};
 use crate::io::clock::{Clock, cpu_time};
 use crate::io::inference::ModelError;
 use crate::logic::decision::Duty;
@@ -133,7 +133,7 @@ fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
 
 /// Fetches frame after frame at the rate of the duty.
 fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
-    let camera = Snapshot::new(&source.snapshot);
+    let mut camera = Camera::open(&source.url, source.is_stream);
     let mut trouble = None;
     loop {
         let asked = clock.now();

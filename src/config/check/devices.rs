@@ -36,7 +36,7 @@ pub fn check(
         let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
         let profile = table.profile.as_ref().and_then(|name| profile(name, profiles, faults));
         let address = table.address.as_ref().and_then(|text| address(text, faults));
-        let unit = table.unit.unwrap_or(1.0) as u8;
+        let unit = table.unit.map_or(profile.map_or(1, |profile| profile.unit), |unit| unit as u8);
         if let Some(place) = &address {
             let at = table.address.as_ref().and_then(|text| text.at);
             overlap(place, unit, &mut places, (at, faults));
@@ -56,7 +56,10 @@ pub fn check(
             }
         }
         if let Some(address) = address {
-            devices.configs.push(DeviceConfig { id, profile: profile.clone(), address, unit });
+            let failsafe = devices.chargers.iter().find(|charger| charger.id == id);
+            let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
+            let profile = profile.clone();
+            devices.configs.push(DeviceConfig { id, profile, address, unit, failsafe_a });
         }
     }
     devices

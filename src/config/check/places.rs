@@ -23,10 +23,19 @@ pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places 
     let mut ids = BTreeSet::new();
     for table in &file.cameras {
         let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
-        let snapshot = table.snapshot.as_ref().filter(|url| is_url(url, faults));
-        if let (Some(id), Some(snapshot)) = (id, snapshot) {
+        let (source, is_stream) = match (&table.snapshot, &table.stream) {
+            (Some(url), None) => (Some(url), false),
+            (None, Some(url)) => (Some(url), true),
+            _ => {
+                faults.push(error("WG0035", table.at, Vec::new()));
+                (None, false)
+            }
+        };
+        let source = source.filter(|url| is_url(url, faults));
+        if let (Some(id), Some(url)) = (id, source) {
             let name = table.name.clone().unwrap_or_else(|| id.to_string());
-            places.sources.push(CameraSource { id: id.clone(), snapshot: snapshot.value.clone() });
+            let url = url.value.clone();
+            places.sources.push(CameraSource { id: id.clone(), url, is_stream });
             places.cameras.push(Camera { id, name });
         }
     }

@@ -5,9 +5,11 @@ mod film;
 mod frame;
 pub mod gate;
 mod snapshot;
+mod source;
 mod still;
+mod stream;
 
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
-pub use snapshot::{Snapshot, SnapshotError};
+pub use source::{Camera, CameraError};
 pub use still::{Still, StillBoard};

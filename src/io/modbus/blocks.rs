@@ -57,6 +57,8 @@ mod tests {
             table,
             address,
             value_type,
+            shift: 0,
+            mask: None,
             scale: 1.0,
             min: None,
             max: None,
@@ -67,6 +69,7 @@ mod tests {
             name: "p".into(),
             source: "test".into(),
             confidence: "documented".into(),
+            unit: 1,
             word_order: WordOrder::Big,
             max_registers,
             max_gap,
@@ -76,6 +79,7 @@ mod tests {
             points: points.iter().map(point).collect(),
             states: std::collections::BTreeMap::new(),
             setpoint: None,
+            failsafe: None,
         }
     }
 

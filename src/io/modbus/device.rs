@@ -11,7 +11,7 @@ use super::bus::{Bus, BusError, Pace};
 use super::codec::{self, Raw};
 use super::readings::{self, Unusable, Values};
 use super::sunspec::{self, Hybrid, Models};
-use crate::config::{DeviceConfig, Point, ProfileKind, SetpointRecipe};
+use crate::config::{DeviceConfig, FedBy, Point, ProfileKind, Register, SetpointRecipe};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Observation, Silence};
 use crate::logic::safety::interlock::Permitted;
@@ -33,6 +33,22 @@ pub struct Device {
     last_words: Vec<u16>,
     same_words: u32,
     trouble: Option<String>,
+    /// What the device said of its failsafe last: A and s.
+    failsafe: (Option<f64>, Option<f64>),
+    /// No request before this: the device must run into its failsafe.
+    silent_until: Option<Moment>,
+}
+
+/// Registers and words that make a device hold its failsafe: current, then time-out.
+type FailsafeWrites = [(u16, Vec<u16>); 2];
+
+/// The bits of a raw number that a point means.
+fn select(raw: f64, point: &Point) -> f64 {
+    if point.shift == 0 && point.mask.is_none() {
+        return raw;
+    }
+    let bits = (raw.max(0.0) as u64) >> point.shift.min(63);
+    (bits & u64::from(point.mask.unwrap_or(u32::MAX))) as f64
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +78,8 @@ impl Device {
             last_words: Vec::new(),
             same_words: 0,
             trouble: None,
+            failsafe: (None, None),
+            silent_until: None,
         }
     }
 
@@ -146,6 +164,7 @@ impl Device {
             return Ok(Err(Unusable::Frozen(self.same_words)));
         }
         self.notice_foreign_value(&values);
+        self.notice_failsafe(&values);
         Ok(readings::reading(&self.config.profile, &values))
     }
 
@@ -154,7 +173,7 @@ impl Device {
         let Some(Raw::Number(number)) = raw else {
             return Ok(raw);
         };
-        let value = number * point.scale;
+        let value = select(number, point) * point.scale;
         let (min, max) = (point.min.unwrap_or(f64::MIN), point.max.unwrap_or(f64::MAX));
         if (min..=max).contains(&value) {
             Ok(Some(Raw::Number(value)))
@@ -191,6 +210,40 @@ impl Device {
         }
     }
 
+    /// A device that any request keeps alive, and that did not take the fallback, must hear nothing until
+    /// it has fallen back by itself (decisions, "Setpoints and watchdogs").
+    #[must_use]
+    pub fn keeps_silent(&self, now: Moment) -> bool {
+        self.silent_until.is_some_and(|until| now.uptime < until.uptime)
+    }
+
+    /// Hears that decisions come again.
+    pub fn may_speak(&mut self) {
+        self.silent_until = None;
+    }
+
+    /// Writes the fallback; what any request keeps alive is left alone where that fails.
+    pub async fn fall_back(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        fallback: &Permitted,
+    ) -> Option<Observation> {
+        if self.keeps_silent(clock.now()) {
+            return None;
+        }
+        let observation = self.obey(bus, clock, fallback).await;
+        if let Some(Observation::Obeyed { matches: false, .. }) = observation
+            && let Some(recipe) = &self.config.profile.setpoint
+            && recipe.fed_by == FedBy::Any
+        {
+            let falls_back_in = recipe.expires_s.unwrap_or(60.0) * 1.5;
+            let until = clock.now().after(Duration::from_secs_f64(falls_back_in));
+            self.silent_until = Some(until);
+        }
+        observation
+    }
+
     /// Writes what is permitted if it differs from what was written or must be renewed. Nothing is
     /// returned where nothing had to be written.
     pub async fn obey(
@@ -207,10 +260,13 @@ impl Device {
                 let recipe = self.config.profile.setpoint.clone()?;
                 let amps = setpoint.amps().get();
                 let amps = if amps > 0.0 { amps } else { recipe.pause_a };
-                if !self.is_due(amps, recipe.step_a / 2.0, recipe.expires_s, now) {
+                let failsafe = self.failsafe_due();
+                if failsafe.is_none()
+                    && !self.is_due(amps, recipe.step_a / 2.0, recipe.expires_s, now)
+                {
                     return None;
                 }
-                self.write_charger(bus, clock, &recipe, amps).await
+                self.write_charger(bus, clock, (&recipe, failsafe), amps).await
             }
             ProfileKind::SunspecHybrid => {
                 let (power, _) = permitted.battery(&self.config.id)?;
@@ -250,9 +306,12 @@ impl Device {
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
-        recipe: &SetpointRecipe,
+        (recipe, failsafe): (&SetpointRecipe, Option<FailsafeWrites>),
         amps: f64,
     ) -> Result<bool, BusError> {
+        for (address, words) in failsafe.iter().flatten() {
+            bus.write(self.config.unit, recipe.function, (*address, words), self.pace).await?;
+        }
         let order = self.config.profile.word_order;
         let words = codec::encode(amps * recipe.scale, recipe.value_type, order);
         let unit = self.config.unit;
@@ -263,10 +322,8 @@ impl Device {
             if changed && recipe.settle_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(recipe.settle_ms)).await;
             }
-            let span = (recipe.address, recipe.value_type.words());
-            let back = bus.read(unit, crate::config::Table::Holding, span, self.pace).await?;
-            if let Some(Raw::Number(held)) = codec::decode(&back, recipe.value_type, order)
-                && (held / recipe.scale - amps).abs() <= recipe.step_a / 2.0
+            if let Some(held) = self.read_back(bus, "setpoint_a").await?
+                && (held - amps).abs() <= recipe.step_a / 2.0
             {
                 self.written = Some(Written { value: amps, at: clock.now() });
                 return Ok(true);
@@ -275,6 +332,60 @@ impl Device {
         let device = self.config.id.as_str();
         tracing::warn!(device, amps, "the device does not hold the setpoint");
         Ok(false)
+    }
+
+    /// One number, read anew; nothing if the profile has no such value or it makes no sense.
+    async fn read_back(&self, bus: &mut Bus, quantity: &str) -> Result<Option<f64>, BusError> {
+        let Some(point) = self.config.profile.point(quantity) else {
+            return Ok(None);
+        };
+        let span = (point.address, point.value_type.words());
+        let words = bus.read(self.config.unit, point.table, span, self.pace).await?;
+        Ok(match self.value(point, &words) {
+            Ok(Some(Raw::Number(number))) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// What must be written for the device to hold the failsafe of the site file, if it does not.
+    fn failsafe_due(&self) -> Option<FailsafeWrites> {
+        let recipe = self.config.profile.failsafe.as_ref()?;
+        let wanted = self.config.failsafe_a?;
+        let differs =
+            |held: Option<f64>, wanted: f64| held.is_some_and(|held| (held - wanted).abs() > 0.05);
+        if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
+            return None;
+        }
+        let order = self.config.profile.word_order;
+        let write = |register: &Register, amount: f64| {
+            let words = codec::encode(amount * register.scale, register.value_type, order);
+            (register.address, words)
+        };
+        Some([write(&recipe.current, wanted), write(&recipe.timeout, recipe.after_s)])
+    }
+
+    /// Keeps what the device says it falls back to; says it when that is not what the site file says and
+    /// cannot be written.
+    fn notice_failsafe(&mut self, values: &Values) {
+        let number = |quantity: &str| match values.get(quantity) {
+            Some(Raw::Number(number)) => Some(*number),
+            _ => None,
+        };
+        let before = self.failsafe.0;
+        self.failsafe = (number("failsafe_a"), number("failsafe_s"));
+        let (Some(held), Some(wanted)) = (self.failsafe.0, self.config.failsafe_a) else {
+            return;
+        };
+        let writable = self.config.profile.failsafe.is_some();
+        if !writable && before != Some(held) && held > wanted + 0.05 {
+            let device = self.config.id.as_str();
+            tracing::warn!(
+                device,
+                held,
+                wanted,
+                "the device falls back to more than failsafe_a: set it at the device, or raise failsafe_a"
+            );
+        }
     }
 
     /// Nothing before the first poll, which the percentages need.

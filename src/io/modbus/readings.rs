@@ -2,7 +2,8 @@
 //! needs is there; what is missing is named.
 //!
 //! What a stranger gets wrong: many meters report currents without sign. The sign is taken from the
-//! power of the same phase, always.
+//! power of the same phase, always. Where a charger's state does not tell whether a car is there, the
+//! value `plugged` (0 or not) does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -89,6 +90,11 @@ fn charger(profile: &Profile, values: &Values) -> Result<ChargerReading, Unusabl
     };
     let vehicle: Vehicle =
         *profile.states.get(&state).ok_or_else(|| Unusable::UnknownState(state.clone()))?;
+    let vehicle = match (vehicle, number(values, "plugged")) {
+        (Vehicle::Absent | Vehicle::Connected, Ok(0.0)) => Vehicle::Absent,
+        (Vehicle::Absent | Vehicle::Connected, Ok(_)) => Vehicle::Connected,
+        (vehicle, _) => vehicle,
+    };
     let limit = number(values, "limit_a").or_else(|_| number(values, "setpoint_a"))?;
     let lease = number(values, "lease_s").ok().filter(|s| s.is_finite() && *s >= 0.0);
     Ok(ChargerReading {

@@ -83,13 +83,20 @@ impl Link {
         };
         let fresh = decision.at.age_at(wiring.clock.now()) < DECISION_LIVES;
         let permitted = match (fresh, decision.writing) {
-            (true, true) => &decision.permitted,
-            (false, _) if self.has_written => &self.fallback,
+            (true, true) => Some(&decision.permitted),
+            (false, _) if self.has_written => None,
             _ => return,
         };
         self.has_written = true;
         for device in &mut self.devices {
-            if let Some(observation) = device.obey(&mut self.bus, &wiring.clock, permitted).await {
+            let done = match permitted {
+                Some(permitted) => {
+                    device.may_speak();
+                    device.obey(&mut self.bus, &wiring.clock, permitted).await
+                }
+                None => device.fall_back(&mut self.bus, &wiring.clock, &self.fallback).await,
+            };
+            if let Some(observation) = done {
                 send(wiring, observation);
             }
         }
@@ -97,6 +104,9 @@ impl Link {
 
     async fn poll(&mut self, wiring: &mut Wiring) {
         for i in 0..self.devices.len() {
+            if self.devices[i].keeps_silent(wiring.clock.now()) {
+                continue;
+            }
             let observation = self.devices[i].poll(&mut self.bus, &wiring.clock).await;
             send(wiring, observation);
             // A decision that came meanwhile goes before the next device's poll.
