@@ -2,7 +2,8 @@
 //! tests, and the way to change the world.
 //!
 //! ```text
-//!   GET  /camera/cam1.jpg   the picture of this moment
+//!   GET  /camera/cam1.jpg, cam2.jpg   the picture of this moment
+//!   GET  /camera/cam2.mjpeg            five pictures a second, as long as somebody reads
 //!   GET  /bays.json         outlines of the bays, in shares of the frame
 //!   GET  /truth             what is true now
 //!   POST /set    {"building_w": 7000, "pv_w": null, "plug": {"bay": "bay1", "plugged": false},
@@ -17,6 +18,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -32,6 +34,9 @@ use crate::physics::World;
 use crate::picture::{self, Scene};
 use crate::site::Shared;
 
+/// Between two pictures of the stream.
+const STREAM_EVERY: Duration = Duration::from_millis(200);
+const BOUNDARY: &str = "frame";
 /// Largest power that may be set, W.
 const MOST_W: f64 = 1e6;
 
@@ -138,7 +143,9 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let app = Router::new()
-        .route("/camera/cam1.jpg", get(still))
+        .route("/camera/cam1.jpg", get(|desk| still(desk, Scene::of)))
+        .route("/camera/cam2.jpg", get(|desk| still(desk, Scene::of_second)))
+        .route("/camera/cam2.mjpeg", get(stream))
         .route("/bays.json", get(bays))
         .route("/truth", get(truth))
         .route("/set", post(set))
@@ -152,24 +159,56 @@ pub async fn serve(
     Ok((address, serving))
 }
 
-async fn still(State(desk): State<Desk>) -> Response {
-    let mut scene = desk.shared.with(|world| Scene::of(world));
+/// Which camera looks.
+type Seen = fn(&World) -> Scene;
+
+async fn picture(desk: &Desk, seen: Seen) -> Result<Vec<u8>, String> {
+    let mut scene = desk.shared.with(|world| seen(world));
     // The world moves in steps; two pictures of one step still differ by the sensor's noise.
     scene.time_s += 0.001 * (desk.drawn.fetch_add(1, Ordering::Relaxed) % 97) as f64;
     let drawn = tokio::task::spawn_blocking(move || picture::jpeg(&scene)).await;
-    let failed = |why: String| (StatusCode::INTERNAL_SERVER_ERROR, why).into_response();
+    drawn.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+async fn still(State(desk): State<Desk>, seen: Seen) -> Response {
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
-    match drawn {
-        Ok(Ok(jpeg)) => (headers, jpeg).into_response(),
-        Ok(Err(error)) => failed(error.to_string()),
-        Err(error) => failed(error.to_string()),
+    match picture(&desk, seen).await {
+        Ok(jpeg) => (headers, jpeg).into_response(),
+        Err(why) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
     }
 }
 
+/// Parts of a picture each, for as long as the client reads.
+async fn stream(State(desk): State<Desk>) -> Response {
+    let mut ticks = tokio::time::interval(STREAM_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let parts = futures_util::stream::unfold((desk, ticks), async |(desk, mut ticks)| {
+        ticks.tick().await;
+        let jpeg = picture(&desk, Scene::of_second).await.ok()?;
+        let mut part = format!(
+            "--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
+            jpeg.len()
+        )
+        .into_bytes();
+        part.extend_from_slice(&jpeg);
+        part.extend_from_slice(b"\r\n");
+        Some((Ok::<_, std::convert::Infallible>(part), (desk, ticks)))
+    });
+    let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
+    ([(header::CONTENT_TYPE, kind)], axum::body::Body::from_stream(parts)).into_response()
+}
+
 async fn bays(State(desk): State<Desk>) -> Response {
-    let scene = desk.shared.with(|world| Scene::of(world));
-    let outline = |(i, slot): (usize, &picture::Slot)| serde_json::json!({"id": slot.id, "camera": "cam1", "poly": scene.polygon(i)});
-    Json(scene.slots.iter().enumerate().map(outline).collect::<Vec<_>>()).into_response()
+    let scenes =
+        desk.shared.with(|world| [("cam1", Scene::of(world)), ("cam2", Scene::of_second(world))]);
+    let mut all = Vec::new();
+    for (camera, scene) in &scenes {
+        for (i, slot) in scene.slots.iter().enumerate() {
+            let poly = scene.polygon(i);
+            all.push(serde_json::json!({"id": slot.id, "camera": camera, "poly": poly}));
+        }
+    }
+    Json(all).into_response()
 }
 
 async fn truth(State(desk): State<Desk>) -> Response {

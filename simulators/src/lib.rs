@@ -6,6 +6,7 @@
 pub mod broker;
 mod camera_server;
 pub mod faults;
+pub mod gate;
 mod modbus_server;
 pub mod physics;
 pub mod picture;

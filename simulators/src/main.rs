@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use simulators::scenario::Scenario;
-use simulators::{broker, picture, site};
+use simulators::{broker, gate, picture, site};
 
 /// The hardware of a charging site, simulated on real wires.
 #[derive(Parser)]
@@ -19,9 +20,9 @@ struct Arguments {
 enum Command {
     /// Runs the devices, the camera and a broker until ctrl-C.
     Run {
-        /// Scenario file; the sunny day unless said.
-        #[arg(long)]
-        scenario: Option<PathBuf>,
+        /// A built-in scenario (sunny_day, evening_peak, broker_outage, cable_fire) or a file.
+        #[arg(long, default_value = "sunny_day")]
+        scenario: String,
         /// The same seed gives the same world.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -54,7 +55,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { scenario, seed, speed, port } => run(scenario, seed, (speed, port)),
+        Command::Run { scenario, seed, speed, port } => run(&scenario, seed, (speed, port)),
         Command::Render { out, count, seed, width, height } => {
             render(&out, (count, seed), (width as usize, height as usize))
         }
@@ -75,23 +76,23 @@ fn say(line: &str) {
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-fn run(scenario: Option<PathBuf>, seed: u64, (speed, port): (f64, u16)) -> Done {
-    let scenario =
-        scenario.map_or_else(|| Ok(Scenario::sunny_day()), |path| Scenario::load(&path))?;
+fn run(scenario: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
+    let scenario = Scenario::find(scenario)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let site = site::start(site::Options { scenario, seed, speed, port }).await?;
-        let broker = broker::start(0)?;
+        let (broker, _gate) = gate::open(broker::start(0)?, Arc::clone(site.shared())).await?;
         let places = site.addresses();
         say(&format!("grid meter  SDM630   tcp://{} unit 1", places.meter));
-        for (id, address) in &places.piles {
-            say(&format!("{id}       Alfen    tcp://{address} unit 1"));
+        for pile in &places.piles {
+            let (id, make) = (&pile.id, format!("{:?}", pile.make));
+            say(&format!("{id:<11} {make:<8} tcp://{} unit {}", pile.address, pile.unit));
         }
         say(&format!("hybrid      SunSpec  tcp://{} unit 1", places.hybrid));
-        say(&format!("camera      http://{}/camera/cam1.jpg", places.http));
+        say(&format!("cameras     http://{}/camera/cam1.jpg and cam2.mjpeg", places.http));
         say(&format!("truth       http://{}/truth", places.http));
         say(&format!("switches    http://{}/set and /fault", places.http));
-        say(&format!("broker      mqtt://127.0.0.1:{broker} (5), :{} (3.1.1)", broker + 1));
+        say(&format!("broker      mqtt://127.0.0.1:{broker} (MQTT 5)"));
         tokio::signal::ctrl_c().await?;
         Ok(())
     })

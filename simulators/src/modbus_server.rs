@@ -98,9 +98,11 @@ impl Device {
             let image = self.shared.image(&self.name, &self.map, input);
             cut(&image, first, count).map_err(exception)
         };
-        let write = |first, words: &[u16]| {
-            self.shared.with(|world| self.map.write(world, first, words)).map_err(exception)
+        let write = |function, first, words: &[u16]| {
+            let done = self.shared.with(|world| self.map.write(world, function, (first, words)));
+            done.map_err(exception)
         };
+        self.shared.with(|world| self.map.hear(world));
         ready(match request {
             Request::ReadHoldingRegisters(first, count) => {
                 read(false, first, count).map(Response::ReadHoldingRegisters)
@@ -108,10 +110,10 @@ impl Device {
             Request::ReadInputRegisters(first, count) => {
                 read(true, first, count).map(Response::ReadInputRegisters)
             }
-            Request::WriteMultipleRegisters(first, words) => write(first, &words)
+            Request::WriteMultipleRegisters(first, words) => write(16, first, &words)
                 .map(|()| Response::WriteMultipleRegisters(first, words.len() as u16)),
             Request::WriteSingleRegister(first, word) => {
-                write(first, &[word]).map(|()| Response::WriteSingleRegister(first, word))
+                write(6, first, &[word]).map(|()| Response::WriteSingleRegister(first, word))
             }
             _ => Err(ExceptionCode::IllegalFunction),
         })

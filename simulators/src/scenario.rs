@@ -1,4 +1,4 @@
-//! A scenario: what the site has and who comes when. Read from TOML, or built in.
+//! A scenario: what the site has, who comes when, and what goes wrong. Read from TOML, or built in.
 
 use serde::Deserialize;
 
@@ -59,6 +59,60 @@ impl Visit {
     }
 }
 
+/// Whose register map a pile has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Make {
+    /// Alfen Eve NG9xx: the setpoint expires.
+    Alfen,
+    /// KEBA KeContact P40: only writes keep it from its failsafe.
+    Keba,
+    /// ABB Terra AC: any request keeps it from its fall-back.
+    Abb,
+}
+
+/// One pile; pile n serves bay n.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PileSpec {
+    /// Register map.
+    pub make: Make,
+    /// Grid phase (1 to 3) behind each of the pile's own phases.
+    #[serde(default = "straight")]
+    pub rotation: [usize; 3],
+}
+
+fn straight() -> [usize; 3] {
+    [1, 2, 3]
+}
+
+/// What an event changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// Flame on a bay; the value is its intensity, 0 to 1.
+    Fire,
+    /// Smoke on a bay; the value is its intensity, 0 to 1.
+    Smoke,
+    /// The broker: reachable when the value is over 0.
+    Broker,
+}
+
+/// Something that happens once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When, s after the start.
+    pub at_s: f64,
+    /// What.
+    pub kind: EventKind,
+    /// Where; without meaning for the broker.
+    #[serde(default)]
+    pub bay: String,
+    /// How much.
+    pub value: f64,
+}
+
 /// A scenario.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,17 +121,23 @@ pub struct Scenario {
     pub name: String,
     /// Hour of the day at the start.
     pub start_hour: f64,
-    /// Number of piles; pile n serves bay n.
-    pub piles: usize,
     /// Number of bays.
     pub bays: usize,
-    /// Mean building load, W.
+    /// Building load in the late morning, W; it follows the hour of the day.
     pub building_w: f64,
     /// PV power at noon under a clear sky, W.
     pub pv_peak_w: f64,
     /// Who comes when.
     #[serde(default, rename = "visit")]
     pub visits: Vec<Visit>,
+    /// Piles.
+    #[serde(rename = "pile")]
+    pub piles: Vec<PileSpec>,
+    /// What happens once.
+    #[serde(default, rename = "event")]
+    pub events: Vec<Event>,
+    /// The visits come again after this many hours.
+    pub repeat_h: Option<f64>,
 }
 
 /// Why a scenario cannot be used.
@@ -92,20 +152,57 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
-    /// The built-in scenario `scenarios/sunny_day.toml`.
+    /// Names of the built-in scenarios that a person may ask for.
+    pub const NAMES: [&'static str; 4] =
+        ["sunny_day", "evening_peak", "broker_outage", "cable_fire"];
+
+    /// A built-in scenario by its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Scenario> {
+        let text = match name {
+            "sunny_day" => include_str!("../scenarios/sunny_day.toml"),
+            "evening_peak" => include_str!("../scenarios/evening_peak.toml"),
+            "broker_outage" => include_str!("../scenarios/broker_outage.toml"),
+            "cable_fire" => include_str!("../scenarios/cable_fire.toml"),
+            "one_pile" => include_str!("../scenarios/one_pile.toml"),
+            _ => return None,
+        };
+        // The test below keeps the built-in texts valid.
+        Scenario::parse(name, text).ok()
+    }
+
+    /// Four piles of three makes and a day of visits that repeats.
     #[must_use]
     pub fn sunny_day() -> Scenario {
-        let text = include_str!("../scenarios/sunny_day.toml");
-        // The test below keeps the built-in text valid; an empty site is what is left otherwise.
-        Scenario::parse("sunny_day", text).unwrap_or(Scenario {
+        Scenario::named("sunny_day").unwrap_or_else(Scenario::empty)
+    }
+
+    /// One pile, for tests of one thing.
+    #[must_use]
+    pub fn one_pile() -> Scenario {
+        Scenario::named("one_pile").unwrap_or_else(Scenario::empty)
+    }
+
+    fn empty() -> Scenario {
+        Scenario {
             name: "empty".to_owned(),
             start_hour: 10.5,
-            piles: 1,
             bays: 1,
             building_w: 0.0,
             pv_peak_w: 0.0,
             visits: Vec::new(),
-        })
+            piles: Vec::new(),
+            events: Vec::new(),
+            repeat_h: None,
+        }
+    }
+
+    /// A built-in scenario or a file, whichever `name` is.
+    ///
+    /// # Errors
+    /// When it is neither, or the file is not valid.
+    pub fn find(name: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::named(name).map_or_else(|| Scenario::load(std::path::Path::new(name)), Ok)
     }
 
     /// Reads a scenario file.
@@ -123,8 +220,26 @@ impl Scenario {
         let invalid = |why: String| ScenarioError::Invalid(name.to_owned(), why);
         let scenario: Scenario =
             toml::from_str(text).map_err(|error| invalid(error.to_string()))?;
-        if scenario.piles == 0 || scenario.piles > scenario.bays || scenario.bays > 4 {
-            return Err(invalid("needs 1 to 4 bays and at most as many piles".to_owned()));
+        let piles = scenario.piles.len();
+        if piles == 0 || piles > scenario.bays || scenario.bays > 4 {
+            return Err(invalid("needs 1 to 4 bays, and 1 to as many piles".to_owned()));
+        }
+        for pile in &scenario.piles {
+            let mut phases = pile.rotation;
+            phases.sort_unstable();
+            if phases != [1, 2, 3] {
+                return Err(invalid("`rotation` names the phases 1, 2 and 3 once each".to_owned()));
+            }
+        }
+        if scenario.repeat_h.is_some_and(|hours| hours.is_nan() || hours <= 0.0) {
+            return Err(invalid("`repeat_h` must be over 0".to_owned()));
+        }
+        let bay = |i: usize| format!("bay{i}");
+        for event in &scenario.events {
+            let placed = (1..=scenario.bays).any(|i| bay(i) == event.bay);
+            if event.kind != EventKind::Broker && !placed {
+                return Err(invalid(format!("there is no bay `{}` for an event", event.bay)));
+            }
         }
         for visit in &scenario.visits {
             let sane = visit.capacity_kwh > 0.0
@@ -141,10 +256,32 @@ impl Scenario {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
-    fn the_built_in_scenario_is_valid() {
-        let scenario = super::Scenario::sunny_day();
-        assert_eq!(scenario.name, "sunny day");
-        assert!(!scenario.visits.is_empty());
+    fn the_built_in_scenarios_are_valid() {
+        for name in Scenario::NAMES.into_iter().chain(["one_pile"]) {
+            let text = Scenario::named(name);
+            let scenario = text.unwrap_or_else(|| panic!("{name} is not valid"));
+            assert!(!scenario.visits.is_empty() && !scenario.piles.is_empty(), "{name}");
+        }
+        assert!(Scenario::find("no_such_scenario").is_err());
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let head = "name = \"x\"\nstart_hour = 1\nbays = 1\nbuilding_w = 1\npv_peak_w = 1\n";
+        let pile = "[[pile]]\nmake = \"keba\"\n";
+        for (text, word) in [
+            ("pile = []\n", "piles"),
+            ("[[pile]]\nmake = \"keba\"\nrotation = [1, 1, 3]\n", "rotation"),
+            (
+                &format!("{pile}[[event]]\nat_s = 1\nkind = \"fire\"\nvalue = 1\nbay = \"b\"\n"),
+                "no bay",
+            ),
+        ] {
+            let error = Scenario::parse("x", &format!("{head}{text}")).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

@@ -15,10 +15,11 @@ use crate::faults::Faults;
 use crate::modbus_server::{self, Device, Line};
 use crate::physics::{Truth, World};
 use crate::registers::Map;
-use crate::scenario::Scenario;
+use crate::scenario::{Make, PileSpec, Scenario};
 
-/// How often the world moves, of wall time.
+/// How often the world moves, of its own time; but not more often than [`LEAST_TICK`] of wall time.
 const TICK: Duration = Duration::from_millis(100);
+const LEAST_TICK: Duration = Duration::from_millis(5);
 
 /// How a site is started.
 #[derive(Clone, Debug)]
@@ -38,12 +39,27 @@ pub struct Options {
 pub struct Addresses {
     /// The grid meter, SDM630, unit 1.
     pub meter: SocketAddr,
-    /// The piles, Alfen NG9xx, unit 1, by id.
-    pub piles: Vec<(String, SocketAddr)>,
+    /// The piles.
+    pub piles: Vec<PileAt>,
     /// The hybrid inverter, SunSpec, unit 1.
     pub hybrid: SocketAddr,
-    /// Camera, truth and switches over HTTP.
+    /// Cameras, truth and switches over HTTP.
     pub http: SocketAddr,
+}
+
+/// One pile on the wire.
+#[derive(Clone, Debug)]
+pub struct PileAt {
+    /// Its id.
+    pub id: String,
+    /// Whose register map it has.
+    pub make: Make,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Unit id.
+    pub unit: u8,
+    /// Grid phase (1 to 3) behind each of its own phases.
+    pub rotation: [usize; 3],
 }
 
 type Image = Vec<(u16, Vec<u16>)>;
@@ -182,10 +198,13 @@ impl Drop for Site {
 /// # Errors
 /// When a port is taken.
 pub async fn start(options: Options) -> io::Result<Site> {
+    let specs = options.scenario.piles.clone();
     let world = World::new(options.scenario, options.seed);
     let ids: Vec<String> = world.piles.iter().map(|pile| pile.id.clone()).collect();
+    let piles: Vec<(String, PileSpec)> = ids.into_iter().zip(specs).collect();
     let mut maps = vec![("grid".to_owned(), Map::Sdm630), ("hybrid".to_owned(), Map::Hybrid)];
-    maps.extend(ids.iter().enumerate().map(|(i, id)| (id.clone(), Map::Alfen(i))));
+    let map = |(i, (id, spec)): (usize, &(String, PileSpec))| (id.clone(), Map::Pile(i, spec.make));
+    maps.extend(piles.iter().enumerate().map(map));
     let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
     let shared = Arc::new(Shared {
         world: Mutex::new(world),
@@ -202,16 +221,17 @@ pub async fn start(options: Options) -> io::Result<Site> {
     };
     let mut tasks = Vec::new();
     let meter = plug_in(place(), "grid", &shared, &mut tasks).await?;
-    let mut piles = Vec::new();
-    for id in ids {
+    let mut plugged = Vec::new();
+    for (i, (id, PileSpec { make, rotation })) in piles.into_iter().enumerate() {
         let address = plug_in(place(), &id, &shared, &mut tasks).await?;
-        piles.push((id, address));
+        let unit = Map::Pile(i, make).unit();
+        plugged.push(PileAt { id, make, address, unit, rotation });
     }
     let hybrid = plug_in(place(), "hybrid", &shared, &mut tasks).await?;
     let (http, serving) = camera_server::serve(place(), Arc::clone(&shared)).await?;
     tasks.push(serving);
     tasks.push(tokio::spawn(step(Arc::clone(&shared), options.speed)));
-    Ok(Site { addresses: Addresses { meter, piles, hybrid, http }, shared, tasks })
+    Ok(Site { addresses: Addresses { meter, piles: plugged, hybrid, http }, shared, tasks })
 }
 
 /// Puts a device on the wire.
@@ -226,7 +246,7 @@ async fn plug_in(
     let device = Device {
         name: name.to_owned(),
         map: wire.map.clone(),
-        unit: 1,
+        unit: wire.map.unit(),
         shared: Arc::clone(shared),
     };
     let line = shared.line(name).ok_or_else(unknown)?;
@@ -238,7 +258,8 @@ async fn plug_in(
 /// Moves the world along with the wall clock; after a long pause it does not race to catch up.
 #[allow(clippy::disallowed_methods)] // the simulators have no gateway clock
 async fn step(shared: Arc<Shared>, speed: f64) {
-    let mut ticks = tokio::time::interval(TICK);
+    let every = TICK.div_f64(speed.max(1.0)).max(LEAST_TICK);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut last = tokio::time::Instant::now();
     loop {

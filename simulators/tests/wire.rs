@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(3000);
 
 fn running() -> (Runtime, Site) {
     let runtime = Runtime::new().unwrap();
-    let options = site::Options { scenario: Scenario::sunny_day(), seed: 7, speed: 1.0, port: 0 };
+    let options = site::Options { scenario: Scenario::one_pile(), seed: 7, speed: 1.0, port: 0 };
     let site = runtime.block_on(site::start(options)).unwrap();
     (runtime, site)
 }
@@ -71,7 +71,7 @@ fn devices_answer_as_their_maps_say() {
     assert_eq!(read(&mut meter, READ_INPUT, 0x50, 2), (0x84, vec![2]));
     assert_eq!(read(&mut meter, READ_HOLDING, 0, 2), (0x83, vec![2]));
     assert_eq!(ask(&mut meter, 2, &[4, 0, 0, 0, 2]).unwrap(), (0x84, vec![0x0B]));
-    let mut pile = connect(at.piles[0].1);
+    let mut pile = connect(at.piles[0].address);
     assert_eq!(set_current(&mut pile, 13.5), (16, vec![0x04, 0xBA, 0, 2]));
     assert_eq!(float(&read(&mut pile, READ_HOLDING, 1210, 2)), 13.5);
     assert_eq!(ask(&mut pile, 1, &[6, 0x04, 0xBA, 0, 10]).unwrap(), (0x86, vec![1]));
@@ -147,7 +147,7 @@ fn faults_show_on_the_wire() {
 #[test]
 fn a_reboot_cuts_and_forgets() {
     let (_runtime, site) = running();
-    let address = site.addresses().piles[0].1;
+    let address = site.addresses().piles[0].address;
     let mut pile = connect(address);
     set_current(&mut pile, 20.0);
     let reboot = Faults { reboot: true, ..Faults::default() };

@@ -194,15 +194,21 @@ pub struct Demo {
     /// Port of the page; 0 takes any free one.
     #[arg(long, default_value_t = 8080)]
     pub port: u16,
-    /// How fast site time runs, 0.1 to 5.
-    #[arg(long, default_value_t = 1.0)]
+    /// How fast site time runs, 0.1 to 60; above 5 the eyes keep to wall time.
+    #[arg(long, default_value_t = 1.0, value_parser = pace)]
     pub speed: f64,
     /// The same seed gives the same site.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// A scenario file instead of the sunny day.
-    #[arg(long)]
-    pub scenario: Option<PathBuf>,
+    /// sunny_day, evening_peak, broker_outage, cable_fire, or a scenario file.
+    #[arg(long, default_value = "sunny_day")]
+    pub scenario: String,
+}
+
+/// A speed of the demo.
+fn pace(text: &str) -> Result<f64, String> {
+    let speed = text.parse::<f64>().ok().filter(|speed| (0.1..=60.0).contains(speed));
+    speed.ok_or_else(|| "0.1 to 60".to_owned())
 }
 
 /// The language before the arguments are parsed: `--lang`, else LC_ALL, LC_MESSAGES or LANG.

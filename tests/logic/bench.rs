@@ -100,7 +100,7 @@ pub fn site() -> Site {
 
 impl Bench {
     pub fn new(seed: u64) -> Bench {
-        Bench::of(site(), Scenario::sunny_day(), seed)
+        Bench::of(site(), Scenario::one_pile(), seed)
     }
 
     /// A site and what happens on it; one pile, as in [`site`].

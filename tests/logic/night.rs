@@ -24,7 +24,7 @@ fn night(seed: u64, planned: bool) -> Bench {
         start_hour: 20.44,
         building_w: 1500.0,
         visits: vec![visit],
-        ..Scenario::sunny_day()
+        ..Scenario::one_pile()
     };
     Bench::of(site, scenario, seed)
 }

@@ -13,7 +13,7 @@ use crate::gateway::{Demo, PATIENCE, get, kill, now, post, until};
 const READY_IN: Duration = Duration::from_secs(5);
 const STOPS_IN: Duration = Duration::from_secs(10);
 
-fn pymodbus(address: &str, script: &str) -> Value {
+pub fn pymodbus(address: &str, script: &str) -> Value {
     let (host, port) = address.rsplit_once(':').expect("host:port");
     let python = format!("{}/.venv/bin/python", env!("CARGO_MANIFEST_DIR"));
     let start = format!(

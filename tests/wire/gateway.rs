@@ -22,6 +22,8 @@ pub struct Demo {
     /// `host:port` of meter, pile and hybrid.
     pub meter: String,
     pub pile: String,
+    /// `host:port` of every pile.
+    pub piles: Vec<String>,
     /// When it was started.
     #[allow(clippy::disallowed_methods)]
     pub started: Instant,
@@ -59,9 +61,15 @@ pub fn post(url: &str, body: &str) {
 
 impl Demo {
     pub fn start() -> Demo {
+        Demo::with(&[])
+    }
+
+    /// With further arguments of `wattgate demo`.
+    pub fn with(arguments: &[&str]) -> Demo {
         let started = now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_wattgate"))
             .args(["demo", "--port", "0", "--lang", "en"])
+            .args(arguments)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -96,10 +104,13 @@ impl Demo {
         };
         Demo {
             page: format!("http://{}", find("page", "http://")),
-            world: format!("http://{}", find("the world", "http://")),
+            world: format!("http://{}", find("cameras", "http://")),
             broker: find("broker", "MQTT 5").trim().to_owned() + &after(&told, "broker"),
             meter: find("grid meter", "tcp://"),
             pile: find("pile", "tcp://"),
+            piles: (told.iter().filter(|line| line.trim_start().starts_with("pile")))
+                .filter_map(|line| Some(line.split_once("tcp://")?.1.trim().to_owned()))
+                .collect(),
             process,
             started,
             code,

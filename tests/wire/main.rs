@@ -12,3 +12,4 @@ mod demo;
 mod gateway;
 mod look;
 mod page;
+mod scenarios;

@@ -3,6 +3,8 @@
 //! What a stranger gets wrong: the car, not the pile, decides how much is drawn. It follows a changed
 //! limit after a delay, ramps, and tapers when it is nearly full.
 
+use crate::scenario::{Make, PileSpec};
+
 /// State of the control pilot (IEC 61851).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlugState {
@@ -53,10 +55,12 @@ impl Car {
 const RAMP_A_PER_S: f64 = 8.0;
 /// Safe current as it leaves the factory, A.
 const FACTORY_SAFE_A: f64 = 6.0;
+/// Time to the fall-back as it leaves the factory, s.
+const FACTORY_VALIDITY_S: f64 = 60.0;
 /// Below this current there is no charging.
 const LEAST_A: f64 = 6.0;
 
-/// One pile with an expiring setpoint.
+/// One pile that falls back when it is not fed.
 #[derive(Clone, Debug)]
 pub struct Pile {
     /// Its id.
@@ -69,10 +73,13 @@ pub struct Pile {
     pub safe_a: f64,
     /// Rated current, A.
     pub max_a: f64,
-    /// How long a setpoint lives, s.
+    /// Time without a sign of life after which it falls back, s; 0 means never.
     pub validity_s: f64,
-    /// Time the setpoint still lives, s.
+    /// Time until it falls back, s.
     pub left_s: f64,
+    /// Grid phase (0 to 2) behind each of its own phases.
+    pub rotation: [usize; 3],
+    make: Make,
     /// Current drawn on each active phase, A.
     pub current_a: f64,
     /// Energy delivered since ever, Wh.
@@ -87,9 +94,11 @@ pub struct Pile {
 impl Pile {
     /// An idle pile at its safe current.
     #[must_use]
-    pub fn new(id: &str) -> Pile {
-        Pile {
+    pub fn new(id: &str, spec: &PileSpec) -> Pile {
+        let mut pile = Pile {
             id: id.to_owned(),
+            rotation: spec.rotation.map(|phase| phase.saturating_sub(1).min(2)),
+            make: spec.make,
             car: None,
             setpoint_a: FACTORY_SAFE_A,
             safe_a: FACTORY_SAFE_A,
@@ -101,27 +110,41 @@ impl Pile {
             ignores_setpoint: false,
             heard_a: 0.0,
             since_change_s: 0.0,
-        }
+        };
+        pile.reboot();
+        pile
     }
 
     /// The limit in force: setpoint or, once it has expired, the safe current.
     #[must_use]
     pub fn limit_a(&self) -> f64 {
-        let told = if self.left_s > 0.0 { self.setpoint_a } else { self.safe_a };
+        let fed = self.left_s > 0.0 || self.validity_s == 0.0;
+        let told = if fed { self.setpoint_a } else { self.safe_a };
         if self.ignores_setpoint { self.max_a } else { told.min(self.max_a) }
+    }
+
+    /// A sign of life, of the kind that this make counts.
+    pub fn feed(&mut self) {
+        self.left_s = self.validity_s;
     }
 
     /// Writes a setpoint, which lives for `validity_s`.
     pub fn write_setpoint(&mut self, amps: f64) {
         self.setpoint_a = amps.clamp(0.0, self.max_a);
-        self.left_s = self.validity_s;
+        self.feed();
     }
 
-    /// Power-cycled: forgets the setpoint and the safe current that was written.
+    /// Power-cycled: forgets the setpoint and the failsafe that was written. A KEBA then allows its rated
+    /// current and has no failsafe at all until one is written.
     pub fn reboot(&mut self) {
         self.safe_a = FACTORY_SAFE_A;
         self.setpoint_a = self.safe_a;
+        self.validity_s = FACTORY_VALIDITY_S;
         self.left_s = 0.0;
+        if self.make == Make::Keba {
+            self.setpoint_a = self.max_a;
+            self.validity_s = 0.0;
+        }
     }
 
     /// Control pilot state.
@@ -134,15 +157,32 @@ impl Pile {
         }
     }
 
-    /// Current on each of the three phases, A.
+    /// Current on each phase of the grid, A.
+    #[must_use]
+    pub fn grid_currents(&self) -> [f64; 3] {
+        let mut grid = [0.0; 3];
+        for (own, amps) in self.currents().into_iter().enumerate() {
+            grid[self.rotation[own]] = amps;
+        }
+        grid
+    }
+
+    /// The grid's voltages as its own phases see them, V.
+    #[must_use]
+    pub fn own_volts(&self, grid: [f64; 3]) -> [f64; 3] {
+        self.rotation.map(|phase| grid[phase])
+    }
+
+    /// Current on each of its own phases, A.
     #[must_use]
     pub fn currents(&self) -> [f64; 3] {
         let phases = self.car.as_ref().map_or(0, |car| car.phases);
         std::array::from_fn(|i| if i < phases { self.current_a } else { 0.0 })
     }
 
-    /// Moves on by `dt` seconds at the given voltages.
-    pub fn step(&mut self, dt: f64, volts: [f64; 3]) {
+    /// Moves on by `dt` seconds at the given voltages of the grid.
+    pub fn step(&mut self, dt: f64, grid: [f64; 3]) {
+        let volts = self.own_volts(grid);
         self.left_s = (self.left_s - dt).max(0.0);
         let limit = self.limit_a();
         let Some(car) = &mut self.car else {
@@ -176,7 +216,8 @@ mod tests {
     use super::*;
 
     fn pile() -> Pile {
-        let mut pile = Pile::new("p");
+        let spec = PileSpec { make: Make::Alfen, rotation: [1, 2, 3] };
+        let mut pile = Pile::new("p", &spec);
         pile.car =
             Some(Car { capacity_wh: 60e3, energy_wh: 20e3, max_a: 32.0, phases: 3, delay_s: 2.0 });
         pile

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::charger::{Car, Pile, PlugState};
 use super::hybrid::Hybrid;
-use crate::scenario::{Scenario, Visit};
+use crate::scenario::{Event, EventKind, Scenario, Visit};
 
 /// One bay with its visitors.
 #[derive(Clone, Debug)]
@@ -62,7 +62,14 @@ pub struct World {
     /// Exported energy, Wh.
     pub export_wh: f64,
     overrides: Overrides,
+    /// Share of the sun that comes through.
     clouds: f64,
+    /// The share that the sky is moving to, and until when, s.
+    cloud: (f64, f64),
+    /// Whether the broker can be reached.
+    pub broker_up: bool,
+    /// Events of the scenario that have happened.
+    played: usize,
 }
 
 /// What is true at this moment, for tests and people.
@@ -108,7 +115,7 @@ pub struct PileTruth {
     pub id: String,
     /// Power, W.
     pub power_w: f64,
-    /// Current of each phase, A.
+    /// Current of each of its own phases, A.
     pub current_a: [f64; 3],
     /// Limit in force, A.
     pub limit_a: f64,
@@ -128,14 +135,16 @@ impl World {
     pub fn new(scenario: Scenario, seed: u64) -> World {
         let bay = |i: usize| Bay {
             id: format!("bay{}", i + 1),
-            pile: (i < scenario.piles).then(|| format!("pile{}", i + 1)),
+            pile: (i < scenario.piles.len()).then(|| format!("pile{}", i + 1)),
             occupied: false,
             look: i as u64,
             fire: 0.0,
             smoke: 0.0,
         };
+        let number = |(i, spec)| Pile::new(&format!("pile{}", i + 1), spec);
+        let piles = scenario.piles.iter().enumerate().map(number);
         let mut world = World {
-            piles: (1..=scenario.piles).map(|i| Pile::new(&format!("pile{i}"))).collect(),
+            piles: piles.collect(),
             bays: (0..scenario.bays).map(bay).collect(),
             scenario,
             rng: fastrand::Rng::with_seed(seed),
@@ -150,6 +159,9 @@ impl World {
             export_wh: 1_234_000.0,
             overrides: Overrides::default(),
             clouds: 0.9,
+            cloud: (0.9, 30.0),
+            broker_up: true,
+            played: 0,
         };
         world.step(0.001);
         world
@@ -165,6 +177,7 @@ impl World {
 
     fn small_step(&mut self, dt: f64) {
         self.elapsed_s += dt;
+        self.play();
         self.visits();
         self.load(dt);
         let pv = self.sun();
@@ -186,6 +199,22 @@ impl World {
         let sag = |i: usize| 0.02 * self.grid_phase_a(i);
         self.volts = [231.0 - sag(0), 230.4 - sag(1), 229.8 - sag(2)];
         self.hertz = 50.0 + 0.01 * (self.elapsed_s / 37.0).sin();
+    }
+
+    /// Events of the scenario, in their order.
+    fn play(&mut self) {
+        while let Some(event) = self.scenario.events.get(self.played) {
+            if event.at_s > self.elapsed_s {
+                return;
+            }
+            let Event { kind, bay, value, .. } = event.clone();
+            self.played += 1;
+            match kind {
+                EventKind::Broker => self.broker_up = value > 0.0,
+                EventKind::Fire => _ = self.set_fire(&bay, value),
+                EventKind::Smoke => _ = self.set_smoke(&bay, value),
+            }
+        }
     }
 
     /// Cars come and go as the scenario, or a person, says.
@@ -217,7 +246,8 @@ impl World {
 
     /// Who stands in a bay now.
     fn visit(&self, bay: &str) -> Option<Visit> {
-        let now = self.elapsed_s;
+        let again = self.scenario.repeat_h.map_or(f64::INFINITY, |hours| hours * 3600.0);
+        let now = if again.is_finite() { self.elapsed_s % again } else { self.elapsed_s };
         let here =
             |visit: &&Visit| visit.bay == bay && now >= visit.arrives_s && now < visit.leaves_s;
         let planned = self.scenario.visits.iter().find(here).cloned();
@@ -228,15 +258,26 @@ impl World {
         }
     }
 
-    /// Building load: unbalanced, slowly wandering.
+    /// Building load: unbalanced, following the hour of the day, slowly wandering; and the sky, which
+    /// fields of clouds cross within seconds.
     fn load(&mut self, dt: f64) {
         let t = self.elapsed_s;
         let share = [0.45, 0.33, 0.22];
         let wander = (t / 190.0).sin() * 0.12 + (t / 47.0).sin() * 0.05;
-        let total = self.overrides.building_w.unwrap_or(self.scenario.building_w * (1.0 + wander));
+        let total = self
+            .overrides
+            .building_w
+            .unwrap_or(self.scenario.building_w * use_of_hour(self.hour_of_day()) * (1.0 + wander));
         self.building_w = share.map(|share| total * share);
-        let target = if self.rng.f64() < 0.5 { 0.95 } else { 0.55 };
-        self.clouds += (target - self.clouds) * (dt / 60.0).min(1.0);
+        if t >= self.cloud.1 {
+            let clear = self.rng.f64() < 0.6;
+            let through =
+                if clear { 0.85 + 0.13 * self.rng.f64() } else { 0.22 + 0.4 * self.rng.f64() };
+            let lasts =
+                if clear { 60.0 + 540.0 * self.rng.f64() } else { 20.0 + 160.0 * self.rng.f64() };
+            self.cloud = (through, t + lasts);
+        }
+        self.clouds += (self.cloud.0 - self.clouds) * (dt / 8.0).min(1.0);
     }
 
     /// PV power: a sun between 6 and 18 o'clock, behind slow clouds.
@@ -258,7 +299,7 @@ impl World {
     pub fn grid_phases_w(&self) -> [f64; 3] {
         let ac = self.hybrid.ac_w() / 3.0;
         std::array::from_fn(|i| {
-            let cars: f64 = self.piles.iter().map(|p| p.currents()[i] * self.volts[i]).sum();
+            let cars: f64 = self.piles.iter().map(|p| p.grid_currents()[i] * self.volts[i]).sum();
             self.building_w[i] + cars - ac
         })
     }
@@ -278,7 +319,7 @@ impl World {
     pub fn truth(&self) -> Truth {
         let pile = |pile: &Pile| PileTruth {
             id: pile.id.clone(),
-            power_w: pile.currents().iter().zip(self.volts).map(|(a, v)| a * v).sum(),
+            power_w: pile.grid_currents().iter().zip(self.volts).map(|(a, v)| a * v).sum(),
             current_a: pile.currents(),
             limit_a: pile.limit_a(),
             state: match pile.state() {
@@ -347,6 +388,23 @@ impl World {
     }
 }
 
+/// Share of the late morning's building load at an hour of the day: little at night, most in the evening.
+fn use_of_hour(hour: f64) -> f64 {
+    const CURVE: [(f64, f64); 8] = [
+        (0.0, 0.5),
+        (5.0, 0.45),
+        (8.0, 1.1),
+        (10.5, 1.0),
+        (13.0, 1.2),
+        (16.0, 1.0),
+        (19.5, 1.8),
+        (24.0, 0.5),
+    ];
+    let after = CURVE.iter().position(|(at, _)| *at > hour).unwrap_or(CURVE.len() - 1).max(1);
+    let ((h0, v0), (h1, v1)) = (CURVE[after - 1], CURVE[after]);
+    v0 + (v1 - v0) * ((hour - h0) / (h1 - h0)).clamp(0.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +424,8 @@ mod tests {
             let balance = truth.building_w + cars - truth.pv_w - truth.battery_w;
             assert!((truth.grid_w - balance).abs() < 1e-6);
             for phase in 0..3 {
-                let car = world.piles[0].currents()[phase] * world.volts[phase];
+                let amps: f64 = world.piles.iter().map(|pile| pile.grid_currents()[phase]).sum();
+                let car = amps * world.volts[phase];
                 let balance = world.building_w[phase] + car - world.hybrid.ac_w() / 3.0;
                 let metered = truth.grid_a[phase] * world.volts[phase];
                 assert!((metered - balance).abs() < 1e-6, "phase {phase}");

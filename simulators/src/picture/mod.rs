@@ -51,13 +51,26 @@ pub struct HazardBox {
     pub area: [f64; 4],
 }
 
+/// Light of the lamps at night.
+const LAMPS: f64 = 0.2;
+
 /// Colour, 0..255.
 pub type Rgb = [f64; 3];
 
 impl Scene {
-    /// What the camera of the running site sees now.
+    /// What the first camera of the running site sees now.
     #[must_use]
     pub fn of(world: &World) -> Scene {
+        Scene::seen(world, View::default())
+    }
+
+    /// What the second camera sees now, from the pole at the other end.
+    #[must_use]
+    pub fn of_second(world: &World) -> Scene {
+        Scene::seen(world, View::second())
+    }
+
+    fn seen(world: &World, view: View) -> Scene {
         let slot = |bay: &crate::physics::Bay| Slot {
             id: bay.id.clone(),
             car: bay.occupied.then_some(bay.look),
@@ -67,9 +80,10 @@ impl Scene {
         let hour = world.hour_of_day();
         let light = (((hour - 6.0) / 12.0 * std::f64::consts::PI).sin() * 1.6).clamp(0.0, 1.0);
         Scene {
-            view: View::default(),
+            view,
             slots: world.bays.iter().map(slot).collect(),
-            light: if (6.0..18.0).contains(&hour) { light.max(0.1) } else { 0.05 },
+            // Lamps keep it from getting quite dark.
+            light: if (6.0..18.0).contains(&hour) { light.max(LAMPS) } else { LAMPS },
             time_s: world.elapsed_s,
             seed: 7,
         }

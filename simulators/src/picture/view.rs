@@ -46,6 +46,19 @@ impl Default for View {
 }
 
 impl View {
+    /// Of the second camera: higher, from the other side.
+    pub(super) fn second() -> View {
+        View {
+            up_m: 7.2,
+            away_m: 5.6,
+            aside_m: -1.1,
+            pitch: 0.74,
+            focal: 0.8,
+            shear_m: 0.3,
+            ..View::default()
+        }
+    }
+
     /// Shares of the frame of a point in metres.
     fn project(&self, [x, y, z]: [f64; 3]) -> [f64; 2] {
         let (down, ahead) = (self.up_m - z, y + self.away_m);

@@ -1,11 +1,14 @@
 //! Register maps of real devices over the physics, written by hand: this crate shares no decoder with
 //! the gateway, so that neither hides the other's mistakes.
 
+mod abb;
 mod alfen;
+mod keba;
 mod sdm630;
 mod sunspec_hybrid;
 
 use crate::physics::{Pile, World};
+use crate::scenario::Make;
 
 /// Why a request is answered with an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +26,8 @@ pub enum Refusal {
 pub enum Map {
     /// The grid meter.
     Sdm630,
-    /// The pile with this index.
-    Alfen(usize),
+    /// The pile with this index, with the registers of its make.
+    Pile(usize, Make),
     /// The hybrid inverter.
     Hybrid,
 }
@@ -40,7 +43,14 @@ impl Map {
     ) -> Vec<(u16, Vec<u16>)> {
         match (self, input) {
             (Map::Sdm630, true) => sdm630::image(world, noise),
-            (Map::Alfen(i), false) => alfen::image(world, *i, noise),
+            (Map::Pile(i, make), false) => world.piles.get(*i).map_or_else(Vec::new, |pile| {
+                let measured = Measured::of(pile, world.volts, noise);
+                match make {
+                    Make::Alfen => alfen::image(pile, &measured),
+                    Make::Keba => keba::image(pile, &measured),
+                    Make::Abb => abb::image(pile, &measured),
+                }
+            }),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
             _ => Vec::new(),
         }
@@ -50,7 +60,7 @@ impl Map {
     pub fn reboot(&self, world: &mut World) {
         match self {
             Map::Sdm630 => {}
-            Map::Alfen(i) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
+            Map::Pile(i, _) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
             Map::Hybrid => world.hybrid.reboot(),
         }
     }
@@ -59,21 +69,46 @@ impl Map {
     pub fn set_deaf(&self, world: &mut World, deaf: bool) {
         match self {
             Map::Sdm630 => {}
-            Map::Alfen(i) => {
+            Map::Pile(i, _) => {
                 world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_setpoint = deaf);
             }
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
         }
     }
 
-    /// Writes registers.
+    /// Hears of any request: for some devices that is a sign of life.
+    pub fn hear(&self, world: &mut World) {
+        if let Map::Pile(i, Make::Abb) = self {
+            world.piles.get_mut(*i).into_iter().for_each(Pile::feed);
+        }
+    }
+
+    /// Unit id that the device listens to.
+    #[must_use]
+    pub fn unit(&self) -> u8 {
+        if matches!(self, Map::Pile(_, Make::Keba)) { 255 } else { 1 }
+    }
+
+    /// Writes registers with function 6 or 16.
     ///
     /// # Errors
     /// The refusal that the device would answer with.
-    pub fn write(&self, world: &mut World, first: u16, words: &[u16]) -> Result<(), Refusal> {
+    pub fn write(
+        &self,
+        world: &mut World,
+        function: u8,
+        (first, words): (u16, &[u16]),
+    ) -> Result<(), Refusal> {
         match self {
             Map::Sdm630 => Err(Refusal::Function),
-            Map::Alfen(i) => alfen::write(world, *i, first, words),
+            Map::Pile(i, make) => {
+                let pile = world.piles.get_mut(*i).ok_or(Refusal::Address)?;
+                match make {
+                    Make::Alfen => alfen::write(pile, function, (first, words)),
+                    Make::Keba => keba::write(pile, function, (first, words)),
+                    Make::Abb => abb::write(pile, function, (first, words)),
+                }
+            }
             Map::Hybrid => sunspec_hybrid::write(world, first, words),
         }
     }
@@ -89,6 +124,24 @@ pub fn cut(image: &[(u16, Vec<u16>)], first: u16, count: u16) -> Result<Vec<u16>
         words.get(offset..offset + usize::from(count)).map(<[u16]>::to_vec)
     });
     inside.filter(|_| (1..=125).contains(&count)).ok_or(Refusal::Address)
+}
+
+/// What a pile measures on its own phases, with noise.
+struct Measured {
+    volts: [f64; 3],
+    amps: [f64; 3],
+}
+
+impl Measured {
+    fn of(pile: &Pile, grid: [f64; 3], noise: &mut dyn FnMut() -> f64) -> Measured {
+        let volts = pile.own_volts(grid).map(|volts| volts + 0.05 * noise());
+        let read = |amps: f64| if amps > 0.0 { (amps + 0.01 * noise()).max(0.0) } else { 0.0 };
+        Measured { volts, amps: pile.currents().map(read) }
+    }
+
+    fn power_w(&self) -> f64 {
+        self.volts.iter().zip(self.amps).map(|(volts, amps)| volts * amps).sum()
+    }
 }
 
 /// A growing table of registers.

@@ -4,17 +4,21 @@
 //! What a stranger gets wrong: the gateway in here is the same program on the same code as on a real
 //! site. Only what it talks to is simulated.
 
+mod site;
+
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use simulators::scenario::{Scenario, ScenarioError};
-use simulators::site::{self, Addresses};
-use simulators::{broker, picture};
+use simulators::site::{self as hardware, Addresses, PileAt};
+use simulators::{broker, gate, picture};
 use tokio::process::{Child, Command};
 
+use self::site::{Outline, maker};
 use super::shutdown;
 use crate::texts::{Lang, fill};
 
@@ -32,8 +36,8 @@ pub struct DemoOptions {
     pub speed: f64,
     /// The same seed gives the same site.
     pub seed: u64,
-    /// A scenario file instead of the sunny day.
-    pub scenario: Option<PathBuf>,
+    /// A built-in scenario or a file.
+    pub scenario: String,
     /// Language of the lines.
     pub lang: Lang,
 }
@@ -71,22 +75,27 @@ pub fn run(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoError> 
 }
 
 async fn host(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoError> {
-    let scenario = match &options.scenario {
-        Some(path) => Scenario::load(path)?,
-        None => Scenario::sunny_day(),
-    };
-    let speed = options.speed.clamp(0.1, 5.0);
-    let start = site::Options { scenario, seed: options.seed, speed, port: 0 };
-    let site = site::start(start).await.map_err(failed("simulated devices"))?;
+    let scenario = Scenario::find(&options.scenario)?;
+    let speed = options.speed;
+    let start = hardware::Options { scenario, seed: options.seed, speed, port: 0 };
+    let site = hardware::start(start).await.map_err(failed("simulated devices"))?;
     let broker = broker::start(0).map_err(failed("embedded broker"))?;
+    let gate = gate::open(broker, Arc::clone(site.shared())).await;
+    let (broker, _gate) = gate.map_err(failed("embedded broker"))?;
     let page = free_port(options.port).map_err(failed(format!("page port {}", options.port)))?;
     let folder = Folder::new().map_err(failed("temporary folder"))?;
     let file = folder.0.join("site.toml");
-    let polygons = site.shared().with(|world| {
-        let scene = picture::Scene::of(world);
-        (0..scene.slots.len()).map(|i| scene.polygon(i)).collect::<Vec<_>>()
+    let outlines = site.shared().with(|world| {
+        let scenes = [picture::Scene::of(world), picture::Scene::of_second(world)];
+        // The left half of the row belongs to the first camera, the right half to the second.
+        let count = world.bays.len();
+        let outline = |i: usize| {
+            let camera = usize::from(i >= count.div_ceil(2));
+            (camera + 1, scenes[camera].polygon(i))
+        };
+        (0..count).map(outline).collect::<Vec<Outline>>()
     });
-    let text = site_file(site.addresses(), &polygons, (broker, page));
+    let text = site::file(site.addresses(), &outlines, (broker, page));
     std::fs::write(&file, text).map_err(failed("site file"))?;
     tell(options.lang, out, site.addresses(), (&file, broker, page)).map_err(failed("output"))?;
     supervise(&file, speed).await
@@ -103,15 +112,25 @@ fn tell(
         |key: &str, value: String| writeln!(out, "{}", fill(lang, key, &[("at", value)]));
     line("cli.demo.simulated", String::new())?;
     line("cli.demo.meter", addresses.meter.to_string())?;
-    for (id, address) in &addresses.piles {
-        line("cli.demo.pile", format!("{address} ({id})"))?;
-    }
+    let mut pile = |at: &PileAt| {
+        let values = [("make", maker(at.make).1.to_owned()), ("at", at.address.to_string())];
+        writeln!(out, "{}", fill(lang, "cli.demo.pile", &values))
+    };
+    addresses.piles.iter().try_for_each(&mut pile)?;
+    let mut line =
+        |key: &str, value: String| writeln!(out, "{}", fill(lang, key, &[("at", value)]));
     line("cli.demo.hybrid", addresses.hybrid.to_string())?;
-    line("cli.demo.camera", format!("http://{}/camera/cam1.jpg", addresses.http))?;
     line("cli.demo.truth", format!("http://{}", addresses.http))?;
     line("cli.demo.broker", format!("127.0.0.1:{broker}"))?;
-    line("cli.demo.file", file.display().to_string())?;
-    line("cli.demo.page", format!("http://127.0.0.1:{page}/"))?;
+    writeln!(
+        out,
+        "{}",
+        fill(
+            lang,
+            "cli.demo.page",
+            &[("at", format!("http://127.0.0.1:{page}/")), ("file", file.display().to_string())]
+        )
+    )?;
     out.flush()
 }
 
@@ -188,85 +207,4 @@ impl Drop for Folder {
             tracing::warn!(folder = %self.0.display(), %error, "temporary folder left behind");
         }
     }
-}
-
-fn site_file(at: &Addresses, polygons: &[[[f64; 2]; 4]], (broker, page): (u16, u16)) -> String {
-    let mut text = format!(
-        r#"# Written by `wattgate demo`: everything here is simulated.
-[site]
-id = "demo"
-name = "Demo site"
-mode = "auto"
-
-[grid]
-meter = "grid"
-limit_a = 35
-breaker_a = 40
-max_base_load_a = 25
-
-[[device]]
-id = "grid"
-profile = "eastron-sdm630"
-address = "tcp://{meter}"
-
-[[device]]
-id = "hybrid"
-name = "Battery and PV"
-profile = "sunspec-hybrid"
-address = "tcp://{hybrid}"
-max_charge_w = 10000
-max_discharge_w = 10000
-min_soc_pct = 10
-capacity_wh = 20000
-
-[tariff]
-currency = "CNY"
-timezone = "Asia/Shanghai"
-import_per_kwh = 0.72
-export_per_kwh = 0.35
-
-[[tariff.band]]
-from = "22:00"
-to = "08:00"
-import_per_kwh = 0.31
-
-[[tariff.band]]
-from = "16:00"
-to = "21:00"
-import_per_kwh = 1.18
-
-[[camera]]
-id = "cam1"
-name = "Bays"
-snapshot = "http://{http}/camera/cam1.jpg"
-
-[mqtt]
-host = "127.0.0.1"
-port = {broker}
-allow_plaintext = true
-
-[web]
-listen = "127.0.0.1:{page}"
-
-[paths]
-state = "state"
-"#,
-        meter = at.meter,
-        hybrid = at.hybrid,
-        http = at.http,
-    );
-    for (id, address) in &at.piles {
-        text += &format!(
-            "\n[[device]]\nid = \"{id}\"\nprofile = \"alfen-ng9\"\naddress = \"tcp://{address}\"\nmax_a = 32\nfailsafe_a = 6\nneed_kwh = 40\nstay_h = 4\n"
-        );
-    }
-    for (i, polygon) in polygons.iter().enumerate() {
-        let number = i + 1;
-        let charger =
-            at.piles.get(i).map_or(String::new(), |(id, _)| format!("charger = \"{id}\"\n"));
-        text += &format!(
-            "\n[[bay]]\nid = \"bay{number}\"\nname = \"Bay {number}\"\n{charger}camera = \"cam1\"\npolygon = {polygon:?}\n"
-        );
-    }
-    text
 }
