@@ -4,7 +4,7 @@
 //! ```text
 //!   start ─▶ connected ─▶ hears scenes, beats, stills ──┐
 //!     ▲                        │ socket ends, or no beat for 1.5 s
-//!     └── pause 0.2 s … 30 s ◀─┴── killed and reaped; "vision lost" ─▶ controller
+//!     └── pause 0.2 s … 2 s  ◀─┴── killed and reaped; "vision lost" ─▶ controller
 //! ```
 
 use std::io;
@@ -30,8 +30,9 @@ const SILENCE: Duration = Duration::from_millis(1500);
 const CONNECTS_IN: Duration = Duration::from_secs(5);
 /// Time for loading the nets, before the first beat.
 const FIRST_BEAT_IN: Duration = Duration::from_secs(10);
+/// Pauses before a restart: the eyes are to be back within 2 s (decisions).
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
-const PAUSE_MOST: Duration = Duration::from_secs(30);
+const PAUSE_MOST: Duration = Duration::from_secs(2);
 /// A child that lived this long has earned a quick restart.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
 /// How often waiting looks whether it should stop.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::texts::{Lang, fill, text};
+use crate::texts::{Lang, fill, table, text};
 
 /// Whether a file can be used all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Report {
                 Severity::Error => text(lang, "config.error"),
                 Severity::Warning => text(lang, "config.warning"),
             };
-            let message = fill(lang, fault.code, &fault.values);
+            let message = fill(lang, fault.code, &spoken(lang, &fault.values));
             let file = self.file.display();
             let code = fault.code;
             match self.place(fault) {
@@ -94,4 +94,14 @@ impl Report {
         }
         out
     }
+}
+
+/// The values, with the names of kinds (`wanted`, `what`) in the reader's language.
+fn spoken(lang: Lang, values: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
+    let say = |(key, value): &(&'static str, String)| {
+        let kind = matches!(*key, "wanted" | "what").then(|| format!("config.kind.{value}"));
+        let word = kind.and_then(|kind| table(lang).get(&kind));
+        (*key, word.unwrap_or(value).clone())
+    };
+    values.iter().map(say).collect()
 }

@@ -91,6 +91,57 @@ async fn what_was_recorded_while_the_broker_was_away_arrives_in_order_and_once()
     assert!(watcher.told.try_recv().is_err(), "nothing came twice");
 }
 
+/// The broker hands a message on before it acknowledges it, so whatever it acknowledged was seen by who
+/// listened without a window; what was in flight comes again.
+#[tokio::test]
+async fn brk5_a_broker_killed_again_and_again_loses_nothing() {
+    const ROUND: u64 = 300;
+    let (seed, mut rng) = crate::kills::seeded();
+    let rounds = crate::kills::count() as u64;
+    let home = tempfile::tempdir().unwrap();
+    let (port, door) = (free_port(), free_port());
+    let lines = "allow_anonymous true\nmax_inflight_messages 0";
+    let mut gateway = Gateway::start(config(door), quick());
+    let mut seen = std::collections::BTreeMap::new();
+    for round in 0..=rounds {
+        let broker = Broker::start(home.path(), port, lines);
+        let mut watcher = Watcher::of(port, "wattgate/v1/depot/history/#", None).await;
+        let relay = Relay::open(door, port).await;
+        let last = round == rounds;
+        if !last {
+            gateway.linked("the link", |link| link.connected).await;
+            let more = (round * ROUND..(round + 1) * ROUND).map(|n| record(n, 200)).collect();
+            assert!(gateway.journal.append(more));
+            // Killed after so many of them were seen.
+            for _ in 0..rng.u64(0..ROUND) {
+                let told = watcher.next().await;
+                *seen.entry(told.json()["n"].as_u64().unwrap()).or_insert(0) += 1;
+            }
+        } else {
+            gateway.outbox(0).await;
+        }
+        drop(broker);
+        // The socket's rest, up to its end.
+        within("the watcher's end", &mut watcher.task).await.unwrap();
+        while let Ok(told) = watcher.told.try_recv() {
+            *seen.entry(told.json()["n"].as_u64().unwrap()).or_insert(0) += 1;
+        }
+        if !last {
+            gateway.linked("the loss", |link| !link.connected).await;
+        }
+        relay.close().await;
+    }
+    let lost: Vec<u64> = (0..rounds * ROUND).filter(|n| !seen.contains_key(n)).collect();
+    let twice = seen.values().filter(|times| **times > 1).count();
+    println!(
+        "{rounds} kills (seed {seed}): {} records, {} lost, {twice} twice",
+        rounds * ROUND,
+        lost.len()
+    );
+    assert_eq!(lost, Vec::<u64>::new(), "seed {seed}");
+    gateway.end().await;
+}
+
 #[tokio::test]
 async fn telemetry_goes_to_history_while_nothing_stands_and_goodbye_says_offline() {
     let home = tempfile::tempdir().unwrap();

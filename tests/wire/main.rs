@@ -10,6 +10,7 @@ mod broker;
 mod browser;
 mod demo;
 mod gateway;
+mod kills;
 mod look;
 mod page;
 mod scenarios;

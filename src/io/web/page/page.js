@@ -130,7 +130,7 @@ function draw() {
   $('mode').textContent = writing;
   $('mode').className = 'chip ' + (o.writing ? 'good' : 'warn');
   $('simulated').hidden = !d.simulated;
-  $('clock').textContent = new Date(d.now).toLocaleTimeString(lang === 'zh' ? 'zh-CN' : 'en-GB') + (d.speed === 1 ? '' : ` ×${d.speed}`);
+  $('clock').textContent = new Date(d.now).toLocaleTimeString(lang === 'zh' ? 'zh-CN' : 'en-GB') + (d.speed === 1 ? '' : ` ×${d.speed}`) + (d.speed > 5 ? ` ${t('page.accelerated')}` : '');
   strip(o, d); flow(o); bays(o); fire(o); devices(o); alarms(o); plan(o, d.now);
 }
 
