@@ -94,9 +94,11 @@ fn main() {
     stop.store(true, Ordering::Relaxed);
     burners.into_iter().for_each(|burner| burner.join().expect("a burner"));
     let base = percentile(&quiet, 0.99);
-    for (name, all) in
-        [("quiet", &quiet), ("eyes killed every 5 s", &killed), ("twice as many busy threads as cores", &starved)]
-    {
+    for (name, all) in [
+        ("quiet", &quiet),
+        ("eyes killed every 5 s", &killed),
+        ("twice as many busy threads as cores", &starved),
+    ] {
         let p99 = percentile(all, 0.99);
         println!(
             "control period, {name}: p50 {:.4} s, p99 {p99:.4} s, {:.3} of quiet, most {:.4} s, {} periods",

@@ -105,7 +105,7 @@ async fn brk5_a_broker_killed_again_and_again_loses_nothing() {
     let mut seen = std::collections::BTreeMap::new();
     for round in 0..=rounds {
         let broker = Broker::start(home.path(), port, lines);
-        let mut watcher = Watcher::of(port, "wattgate/v1/depot/history/#", None).await;
+        let mut watcher = Watcher::silent(port, "wattgate/v1/depot/history/#").await;
         let relay = Relay::open(door, port).await;
         let last = round == rounds;
         if !last {

@@ -320,7 +320,8 @@ impl Device {
             let span = (recipe.address, words.as_slice());
             bus.write(unit, recipe.function, span, self.pace).await?;
             if changed && recipe.settle_ms > 0 {
-                tokio::time::sleep(Duration::from_millis(recipe.settle_ms)).await;
+                // The device's own time, not the link's: it runs with the site.
+                clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
             }
             if let Some(held) = self.read_back(bus, "setpoint_a").await?
                 && (held - amps).abs() <= recipe.step_a / 2.0

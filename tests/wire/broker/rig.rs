@@ -123,6 +123,16 @@ impl Drop for Watcher {
 impl Watcher {
     /// Subscribed when this returns.
     pub(super) async fn of(port: u16, filter: &str, login: Option<(&str, &str)>) -> Watcher {
+        Watcher::with(port, filter, login, QoS::AtLeastOnce).await
+    }
+
+    /// Says nothing after its subscription: a broker that is killed with bytes unread resets the
+    /// connection, and what was on the way to the watcher would be thrown away with it.
+    pub(super) async fn silent(port: u16, filter: &str) -> Watcher {
+        Watcher::with(port, filter, None, QoS::AtMostOnce).await
+    }
+
+    async fn with(port: u16, filter: &str, login: Option<(&str, &str)>, qos: QoS) -> Watcher {
         let mut options =
             MqttOptions::new(format!("watcher-{}", fastrand::u32(..)), "127.0.0.1", port);
         options.set_max_packet_size(1 << 20, 1 << 20).set_keep_alive(Duration::from_secs(30));
@@ -130,7 +140,7 @@ impl Watcher {
             options.set_credentials(name, password);
         }
         let (client, mut events) = AsyncClient::new(options, 10);
-        client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+        client.subscribe(filter, qos).await.unwrap();
         within("subscription", async {
             while !matches!(events.poll().await.unwrap(), Event::Incoming(Incoming::SubAck(_))) {}
         })
