@@ -148,13 +148,18 @@ impl Watcher {
         let (sender, told) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             let _client = client;
-            while let Ok(event) = events.poll().await {
+            let tell = |event| {
                 if let Event::Incoming(Incoming::Publish(p)) = event {
                     let told =
                         Told { topic: p.topic, payload: p.payload.to_vec(), retain: p.retain };
                     let _ = sender.send(told);
                 }
+            };
+            while let Ok(event) = events.poll().await {
+                tell(event);
             }
+            // What was read together with the end of the connection.
+            events.state.events.drain(..).for_each(tell);
         });
         Watcher { told, passed: Vec::new(), task }
     }
