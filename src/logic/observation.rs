@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::safety::alarms::Signature;
-use super::site::{Id, Reading};
+use super::site::{Id, Reading, Target};
 use super::vision::Scene;
 use crate::units::Moment;
 
@@ -93,6 +93,15 @@ pub enum Observation {
         alarm: String,
         /// Who.
         signature: Signature,
+        /// When.
+        at: Moment,
+    },
+    /// Somebody says what the car at a charger needs from now on.
+    Asked {
+        /// The charger.
+        charger: Id,
+        /// Energy and departure.
+        target: Target,
         /// When.
         at: Moment,
     },

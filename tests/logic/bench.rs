@@ -3,20 +3,21 @@
 
 use std::time::Duration;
 
-use simulators::physics::{PlugState, StorageControl, World};
+use simulators::physics::{Pile, PlugState, StorageControl, World};
 use simulators::scenario::Scenario;
 use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, GridLimits, Id,
-    MeterReading, Mode, OnBlind, PvReading, Reading, Site, Vehicle, Zone,
+    MeterReading, Mode, OnBlind, PvReading, Reading, Site, Target, Vehicle, Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 use crate::checkers::Checkers;
 
+/// Limit of the site with one pile.
 const LIMIT_A: f64 = 35.0;
 
 /// Who does not answer.
@@ -40,9 +41,12 @@ pub struct Bench {
     frame: u64,
     last: Option<Decision>,
     started_wh: f64,
+    /// Drivers say what they need and when they leave.
+    pub drivers_tell: bool,
+    told: Vec<Option<f64>>,
 }
 
-fn id(text: &str) -> Id {
+pub fn id(text: &str) -> Id {
     Id::try_from(text).unwrap()
 }
 
@@ -105,7 +109,9 @@ impl Bench {
 
     /// A site and what happens on it; one pile, as in [`site`].
     pub fn of(site: Site, scenario: Scenario, seed: u64) -> Bench {
-        let utc = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        // Local time of the site (Asia/Shanghai where it has a tariff) as the scenario has it.
+        let hour = (scenario.start_hour * 3600.0) as i64;
+        let utc = chrono::DateTime::from_timestamp(1_779_984_000 - 8 * 3600 + hour, 0).unwrap();
         let now = Moment { uptime: Duration::from_secs(1000), utc };
         let world = World::new(scenario, seed);
         Bench {
@@ -121,7 +127,13 @@ impl Bench {
             seed,
             frame: 0,
             last: None,
+            drivers_tell: false,
+            told: Vec::new(),
         }
+    }
+
+    pub fn site(&self) -> &Site {
+        self.controller.site()
     }
 
     pub fn pile(&self) -> Id {
@@ -144,6 +156,24 @@ impl Bench {
         self.now.uptime.as_secs() - 1000
     }
 
+    /// One line on what every charger does, for a person who looks for a cause.
+    pub fn trace(&self) {
+        let Some(last) = &self.last else { return };
+        let cars: Vec<String> = self
+            .world
+            .piles
+            .iter()
+            .map(|pile| {
+                let (setpoint, why) = last.permitted.charger(&id(&pile.id)).unwrap();
+                let soc = pile.car.as_ref().map_or(0.0, |car| car.soc());
+                let (told, takes) = (setpoint.amps().get(), pile.current_a);
+                format!("{soc:.2} {told:4.1}/{takes:4.1} {}", why.code())
+            })
+            .collect();
+        let grid = self.world.truth().grid_a.map(|a| a.round());
+        println!("{:6} {grid:?} {}", self.seconds(), cars.join(" | "));
+    }
+
     pub fn longest_over_s(&self) -> f64 {
         self.checkers.longest_over_s()
     }
@@ -162,7 +192,8 @@ impl Bench {
     pub fn second(&mut self) -> Decision {
         for _ in 0..4 {
             self.world.step(0.25);
-            self.checkers.currents(self.world.truth().grid_a, LIMIT_A, 0.25, self.seed);
+            let limit = self.site().limits.limit.on(Phase::L1).get();
+            self.checkers.currents(self.world.truth().grid_a, limit, 0.25, self.seed);
         }
         self.now = self.now.after(Duration::from_secs(1));
         self.observe();
@@ -171,8 +202,10 @@ impl Bench {
         let meter_fresh = age < Duration::from_secs(5);
         self.checkers.decision(self.controller.site(), &decision, meter_fresh, self.seed);
         if decision.writing {
-            let amps = decision.permitted.charger(&self.pile()).unwrap().0.amps().get();
-            self.world.piles[0].write_setpoint(amps);
+            for pile in &mut self.world.piles {
+                let (setpoint, _) = decision.permitted.charger(&id(&pile.id)).unwrap();
+                pile.write_setpoint(setpoint.amps().get());
+            }
             let watts = decision.permitted.battery(&id("hybrid")).unwrap().0.get();
             let largest = self.world.hybrid.max_w;
             self.world.hybrid.control = StorageControl::pinned(watts, largest, 30);
@@ -188,9 +221,16 @@ impl Bench {
             let reading = Reading::Meter(self.meter());
             self.controller.observe(Observation::Answered { device: id("grid"), at, reading });
         }
-        if !self.silenced.charger {
-            let reading = Reading::Charger(self.charger());
-            self.controller.observe(Observation::Answered { device: id("pile1"), at, reading });
+        for i in 0..self.world.piles.len() {
+            if self.silenced.charger && i == 0 {
+                continue;
+            }
+            let pile = &self.world.piles[i];
+            let (device, reading) = (id(&pile.id), Reading::Charger(self.charger(pile)));
+            self.controller.observe(Observation::Answered { device, at, reading });
+        }
+        if self.drivers_tell {
+            self.drivers();
         }
         let hybrid = &self.world.hybrid;
         let reading = Reading::Hybrid {
@@ -233,8 +273,27 @@ impl Bench {
         }
     }
 
-    fn charger(&self) -> ChargerReading {
-        let pile = &self.world.piles[0];
+    /// Whoever has just plugged in says what the car lacks and when it leaves.
+    fn drivers(&mut self) {
+        self.told.resize(self.world.piles.len(), None);
+        for i in 0..self.world.piles.len() {
+            let pile = &self.world.piles[i];
+            let leaves = self.world.leaves_s(&pile.id);
+            if std::mem::replace(&mut self.told[i], leaves) == leaves {
+                continue;
+            }
+            let (Some(leaves), Some(car)) = (leaves, &pile.car) else { continue };
+            let stays = (leaves - self.world.elapsed_s) as i64;
+            let target = Target {
+                need: WattHours(car.capacity_wh - car.energy_wh),
+                leaves: self.now.utc + chrono::Duration::seconds(stays),
+            };
+            let charger = id(&pile.id);
+            self.controller.observe(Observation::Asked { charger, target, at: self.now });
+        }
+    }
+
+    fn charger(&self, pile: &Pile) -> ChargerReading {
         let currents = pile.currents();
         let power: f64 = currents.iter().zip(self.world.volts).map(|(a, v)| a * v).sum();
         ChargerReading {

@@ -1,8 +1,10 @@
 //! What must hold in every closed-loop run, whatever the story: each second's decision and what the
 //! world did with it pass through here.
 
+use std::collections::BTreeMap;
+
 use wattgate::logic::decision::Decision;
-use wattgate::logic::site::{ChargerSetpoint, Site};
+use wattgate::logic::site::{ChargerSetpoint, Id, Site};
 
 /// Longest time that a phase may be over its limit (design: 12.5 s with a slow car).
 pub const OVER_AT_MOST_S: f64 = 12.5;
@@ -12,7 +14,7 @@ pub const OVER_AT_MOST_S: f64 = 12.5;
 pub struct Checkers {
     over_s: f64,
     longest_over_s: f64,
-    last: Option<(f64, bool)>,
+    last: BTreeMap<Id, (f64, bool)>,
 }
 
 impl Checkers {
@@ -24,13 +26,13 @@ impl Checkers {
             assert!(amps <= charger.max, "seed {seed}: {amps} over the maximum");
             let legal = *setpoint == ChargerSetpoint::Pause || amps >= charger.min;
             assert!(legal, "seed {seed}: {amps} is between zero and the minimum");
-            if let Some((before, was_writing)) = self.last
+            if let Some(&(before, was_writing)) = self.last.get(&charger.id)
                 && was_writing
                 && !meter_fresh
             {
                 assert!(amps.get() <= before + 1e-9, "seed {seed}: raised on stale data");
             }
-            self.last = Some((amps.get(), decision.writing));
+            self.last.insert(charger.id.clone(), (amps.get(), decision.writing));
         }
         for battery in &site.batteries {
             let (power, _) = decision.permitted.battery(&battery.id).unwrap();

@@ -1,6 +1,6 @@
 //! The controller against the physics in virtual time: no sockets, no waiting, every run from a seed.
 //! `bench` closes the loop, `checkers` watches every run, the tests here are the stories;
-//! `plan` judges the day plan.
+//! `day` is a whole one with its plan, `plan` judges the plan alone.
 //!
 //! What a stranger gets wrong: observations go in as the field bus would deliver them, a second old at
 //! most, and setpoints reach the world only when the decision says that it writes.
@@ -9,6 +9,7 @@
 
 mod bench;
 mod checkers;
+mod day;
 mod night;
 mod plan;
 

@@ -258,6 +258,18 @@ impl World {
         }
     }
 
+    /// When the car at a pile leaves, s after the start; nothing where none is, or where it has not been said.
+    #[must_use]
+    pub fn leaves_s(&self, pile: &str) -> Option<f64> {
+        let bay = self.bays.iter().find(|bay| bay.pile.as_deref() == Some(pile))?;
+        let visit = self.visit(&bay.id).filter(|visit| visit.leaves_s.is_finite())?;
+        let round = self.scenario.repeat_h.map_or(0.0, |hours| {
+            let again = hours * 3600.0;
+            (self.elapsed_s / again).floor() * again
+        });
+        Some(round + visit.leaves_s)
+    }
+
     /// Building load: unbalanced, following the hour of the day, slowly wandering; and the sky, which
     /// fields of clouds cross within seconds.
     fn load(&mut self, dt: f64) {

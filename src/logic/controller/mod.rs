@@ -9,6 +9,7 @@ mod conditions;
 mod overview;
 mod planned;
 mod planning;
+mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,8 +114,10 @@ impl Controller {
                 self.silences.remove(&device);
                 let urgent = self.charger_fault_begins(&device, &reading);
                 self.adopt_held(&device, &reading);
-                if let Reading::Charger(charger) = &reading {
-                    self.planning.see(&device, at, charger);
+                if let Reading::Charger(reading) = &reading
+                    && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
+                {
+                    self.planning.visits.see(charger, at, reading);
                 }
                 self.snapshot.store(device, at, reading);
                 urgent
@@ -149,6 +152,10 @@ impl Controller {
                     self.troubles.remove(&trouble);
                 }
                 false
+            }
+            Observation::Asked { charger, target, at } => {
+                self.planning.visits.ask(&charger, target, at);
+                true
             }
             // Both urgent: a person waits for the answer.
             Observation::Acknowledged { alarm, signature, .. } => {
@@ -270,6 +277,7 @@ impl Controller {
             let share = &shares[place];
             let may_raise = meter_fresh && device_fresh && self.armed;
             let bound = share.bound.clone().or_else(|| self.planned_why(charger, now));
+            let bound = bound.or_else(|| self.vehicle_why(charger, share.setpoint));
             let why = self.why(charger, plugged, meter_fresh, bound);
             let idle = matches!(plugged, Some(Vehicle::Absent | Vehicle::Fault));
             told.push((i, share.setpoint, may_raise, why, (lost[place], idle)));
@@ -331,7 +339,8 @@ impl Controller {
         if self.device_lost(&charger.id, now) {
             let last = self.ramps.get(&charger.id).and_then(Ramp::last);
             let last = last.map_or(Amps::ZERO, ChargerSetpoint::amps);
-            return Claim { charger, most: Amps::ZERO, reserved: charger.failsafe.max(last) };
+            let reserved = charger.failsafe.max(last);
+            return Claim { charger, most: Amps::ZERO, reserved, first: false };
         }
         let vehicle = self.charger(&charger.id, now).usable().map(|r| r.vehicle);
         let most = match vehicle {
@@ -339,8 +348,10 @@ impl Controller {
             _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
             _ => charger.max,
         };
-        let most = self.planned_most(charger, now).map_or(most, |planned| planned.min(most));
-        Claim { charger, most, reserved: Amps::ZERO }
+        let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
+        let planned = self.planned_most(charger, now);
+        let most = most.min(worth).min(planned.unwrap_or(charger.max));
+        Claim { charger, most, reserved: Amps::ZERO, first: planned.is_some() }
     }
 
     fn device_lost(&self, id: &Id, now: Moment) -> bool {

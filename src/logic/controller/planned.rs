@@ -1,8 +1,8 @@
 //! Where the plan meets the second: what it is fed with, and what it leaves a charger of its maximum.
 
 use super::Controller;
-use crate::logic::site::{Charger, Id, Reading, Reason};
-use crate::units::{Amps, Moment, Watts};
+use crate::logic::site::{Charger, ChargerReading, ChargerSetpoint, Id, Reading, Reason};
+use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
 impl Controller {
     /// Feeds the forecast and keeps the plan up to date.
@@ -24,16 +24,25 @@ impl Controller {
         let all_pv: Option<Vec<Watts>> = site.pvs.iter().map(pv).collect();
         let given: Option<Vec<Watts>> =
             site.batteries.iter().map(|b| battery(&b.id).map(|(power, _)| power)).collect();
-        let drawn: Option<Vec<Watts>> = site
+        let drawn: Option<Vec<PerPhase<Watts>>> = site
             .chargers
             .iter()
-            .map(|c| self.charger(&c.id, now).usable().map(|reading| reading.power))
+            .map(|c| {
+                let known = self.charger(&c.id, now);
+                known.usable().map(|reading| on_grid(c, reading, site.limits.nominal_voltage))
+            })
             .collect();
-        let grid = self.meter(now).usable().map(|meter| meter.power);
+        let grid = self.meter(now).usable().map(|meter| meter.phase_power);
         if let (Some(pv), Some(given), Some(drawn), Some(grid)) = (all_pv, given, drawn, grid) {
             let sum = |parts: Vec<Watts>| parts.into_iter().sum::<Watts>();
             let pv = sum(pv);
-            self.planning.sample(now, pv, grid + pv + sum(given) - sum(drawn));
+            // Inverters of this size feed three phases alike.
+            let fed = (pv + sum(given)) * (1.0 / 3.0);
+            let load = PerPhase::from_fn(|phase| {
+                let cars: Watts = drawn.iter().map(|car| car.on(phase)).sum();
+                grid.on(phase) + fed - cars
+            });
+            self.planning.sample(now, pv, load);
         }
         self.planning.renew(&self.site, now, soc);
     }
@@ -42,9 +51,16 @@ impl Controller {
     /// half the minimum current is none: there is nothing between zero and the minimum.
     pub(super) fn planned_most(&self, charger: &Charger, now: Moment) -> Option<Amps> {
         let share = self.planning.share(&charger.id, now)?;
-        let volts = self.site.limits.nominal_voltage.get() * self.planning.phases(charger) as f64;
+        let volts = self.site.limits.nominal_voltage.get() * self.planning.visits.phases(charger) as f64;
         let amps = Amps(share.get() / volts);
         Some(if amps < charger.min * 0.5 { Amps::ZERO } else { amps.max(charger.min) })
+    }
+
+    /// Whether a share is all that the car has shown to want.
+    pub(super) fn vehicle_why(&self, charger: &Charger, share: ChargerSetpoint) -> Option<Reason> {
+        let worth = self.planning.visits.worth_granting(charger)?;
+        (worth < charger.max && share.amps() + charger.step >= worth)
+            .then_some(Reason::VehicleMaximum)
     }
 
     pub(super) fn planned_why(&self, charger: &Charger, now: Moment) -> Option<Reason> {
@@ -56,4 +72,13 @@ impl Controller {
             (planned < charger.max).then_some(Reason::Plan)
         }
     }
+}
+
+/// What a charger draws on each phase of the grid.
+fn on_grid(charger: &Charger, reading: &ChargerReading, nominal: Volts) -> PerPhase<Watts> {
+    let mut drawn = PerPhase::default();
+    for (own, phase) in charger.phases.iter().enumerate() {
+        drawn.set(*phase, Watts(reading.current.0[own].get() * nominal.get()));
+    }
+    drawn
 }

@@ -2,8 +2,8 @@
 //! It is made anew every quarter hour, when a car comes or goes, and it binds nobody: allocation and
 //! interlock keep their word whatever it says, and a plan that is old is not looked at.
 //!
-//! What a stranger gets wrong: a car without an expected stay is not planned; it gets its fair share at
-//! once. So does a car whose need is met or whose time is over.
+//! What a stranger gets wrong: a car without an expected stay is not planned; it gets its share of what
+//! planned cars leave, at once. So does a car whose need is met or whose time is over.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +11,18 @@ use std::time::Duration;
 use chrono::{DateTime, Timelike, Utc};
 
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
-use crate::logic::energy::plan::{self, Budget, Demand, Problem, Session, Store};
+use super::MARGIN;
+use super::visits::{Visits, Wanted};
+use crate::logic::energy::plan::{
+    self, Budget, Demand, Group, Member, Problem, Session, Store,
+};
 use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory};
-use crate::logic::site::{Charger, ChargerReading, Id, Site, Tariff, Vehicle};
-use crate::units::{Amps, Moment, Phase, Soc, WattHours, Watts};
+use crate::logic::site::{Charger, Id, Site, Tariff};
+use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// Slots of a plan: 24 h.
 const STEPS: usize = 24 * 60 / SLOT_MINUTES;
+const SLOT_HOURS: f64 = SLOT_MINUTES as f64 / 60.0;
 const STEP_S: i64 = SLOT_MINUTES as i64 * 60;
 /// Shortest time between two plans.
 const AT_MOST_EVERY: Duration = Duration::from_secs(10);
@@ -25,19 +30,8 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const OLD_AFTER: i64 = 2 * STEP_S;
 /// Losses of the battery in each direction, where nobody has measured better.
 const EFFICIENCY: f64 = 0.95;
-/// A car that draws less than this on its second phase charges on one.
-const ONE_PHASE: Amps = Amps(1.0);
-/// Less than this is not worth planning for.
-const LEAST_NEED: WattHours = WattHours(100.0);
-
-/// One car at its plug.
-#[derive(Clone, Copy, Debug)]
-struct Visit {
-    since: Moment,
-    counter_at_start: Option<WattHours>,
-    delivered: WattHours,
-    one_phase: bool,
-}
+/// How fast the share of each phase in the other load is forgotten: time constant, s.
+const SHARE_FADES_S: f64 = 300.0;
 
 /// What a plan was made for and what it says.
 #[derive(Clone, Debug)]
@@ -56,43 +50,39 @@ struct DayPlan {
 pub(super) struct Planning {
     memory: SlotMemory,
     sampled: Option<Moment>,
-    visits: BTreeMap<Id, Visit>,
+    pub visits: Visits,
+    /// Other load on each phase, W; nothing before it was measured.
+    by_phase: Option<[f64; 3]>,
     plan: Option<DayPlan>,
     made: Option<Moment>,
-    /// A car came or went.
+    /// A car came or went, or something else that a plan depends on.
     changed: bool,
 }
 
 impl Planning {
-    /// Takes in what a charger says of its car.
-    pub fn see(&mut self, charger: &Id, at: Moment, reading: &ChargerReading) {
-        if !matches!(reading.vehicle, Vehicle::Connected | Vehicle::Charging) {
-            self.changed |= self.visits.remove(charger).is_some();
+    /// Takes in PV and uncontrolled load, at most once a second.
+    pub fn sample(&mut self, now: Moment, pv: Watts, load: PerPhase<Watts>) {
+        let Some(since) = self.sampled.map(|at| at.age_at(now)) else {
+            self.sampled = Some(now);
             return;
-        }
-        let visit = self.visits.entry(charger.clone()).or_insert_with(|| {
-            self.changed = true;
-            let one_phase = false;
-            let delivered = WattHours(0.0);
-            Visit { since: at, counter_at_start: reading.energy, delivered, one_phase }
-        });
-        if let (Some(now), Some(start)) = (reading.energy, visit.counter_at_start) {
-            visit.delivered = WattHours((now.get() - start.get()).max(0.0));
-        }
-        let [first, second, _] = reading.current.0;
-        if first >= Amps(5.0) {
-            let one_phase = second < ONE_PHASE;
-            self.changed |= one_phase != visit.one_phase;
-            visit.one_phase = one_phase;
+        };
+        if since >= Duration::from_secs(1) {
+            self.sampled = Some(now);
+            self.memory.take_in(now.utc, pv, load.0.into_iter().sum());
+            let weight = (since.as_secs_f64() / SHARE_FADES_S).min(1.0);
+            let load = load.0.map(|watts| watts.get().max(0.0));
+            let known = self.by_phase.get_or_insert(load);
+            for (known, now) in known.iter_mut().zip(load) {
+                *known += (now - *known) * weight;
+            }
         }
     }
 
-    /// Takes in PV and uncontrolled load, at most once a second.
-    pub fn sample(&mut self, now: Moment, pv: Watts, load: Watts) {
-        if self.sampled.is_none_or(|at| at.age_at(now) >= Duration::from_secs(1)) {
-            self.sampled = Some(now);
-            self.memory.take_in(now.utc, pv, load);
-        }
+    /// Share of each phase in the other load.
+    fn base_share(&self) -> [f64; 3] {
+        let watts = self.by_phase.unwrap_or_default();
+        let sum: f64 = watts.iter().sum();
+        if sum < 1.0 { [1.0 / 3.0; 3] } else { watts.map(|phase| phase / sum) }
     }
 
     /// Makes the plan anew when a slot has begun or something has changed.
@@ -100,6 +90,7 @@ impl Planning {
         let Some(tariff) = &site.tariff else {
             return;
         };
+        self.changed |= self.visits.take_changed(now);
         let young = self.made.is_some_and(|made| made.age_at(now) < AT_MOST_EVERY);
         let start = slot_start(now.utc);
         let same_slot = self.plan.as_ref().is_some_and(|plan| plan.start == start);
@@ -107,26 +98,28 @@ impl Planning {
             return;
         }
         (self.made, self.changed) = (Some(now), false);
-        self.plan = Some(self.make(site, tariff, (now.utc, start), soc));
+        self.plan = Some(self.make(site, tariff, (now, start), soc));
     }
 
     fn make(
         &self,
         site: &Site,
         tariff: &Tariff,
-        (now, start): (DateTime<Utc>, DateTime<Utc>),
+        (moment, start): (Moment, DateTime<Utc>),
         soc: Option<Soc>,
     ) -> DayPlan {
+        let now = moment.utc;
         let forecast = self.memory.forecast(now, STEPS, noon(now, tariff));
-        let cars = self.cars(site, tariff, now);
+        let cars = self.cars(site, tariff, moment);
         let at = |step: usize| start + chrono::Duration::seconds(STEP_S * step as i64);
         let store = store(site, soc);
         let volts = site.limits.nominal_voltage.get();
-        let phase_kw = Phase::ALL.map(|p| site.limits.limit.on(p).get() * volts / 1000.0);
+        // What allocation will grant: the limit less its margin, and no more to all cars together.
+        let phase_kw = Phase::ALL.map(|p| (site.limits.limit.on(p) - MARGIN).get() * volts / 1000.0);
         let all_kw: f64 = phase_kw.iter().sum();
         let problem = Problem {
             steps: STEPS,
-            step_hours: SLOT_MINUTES as f64 / 60.0,
+            step_hours: SLOT_HOURS,
             pv_kw: forecast.pv.iter().map(|w| w.get() / 1000.0).collect(),
             pv_curtailable: false,
             base_kw: forecast.load.iter().map(|w| w.get().max(0.0) / 1000.0).collect(),
@@ -136,11 +129,14 @@ impl Planning {
             import_limit_kw: vec![all_kw; STEPS],
             export_limit_kw: vec![all_kw; STEPS],
             phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
-            base_share: [1.0 / 3.0; 3],
+            base_share: self.base_share(),
             store: store.as_ref().map(|(_, store)| *store),
             sessions: cars.iter().map(|car| car.session(start, volts)).collect(),
             jobs: Vec::new(),
-            groups: Vec::new(),
+            groups: vec![Group {
+                limit_kw: all_kw,
+                members: (0..cars.len()).map(Member::Session).collect(),
+            }],
         };
         let solved = plan::solve(&problem, Budget::default());
         let chargers: BTreeMap<Id, Vec<f64>> =
@@ -155,13 +151,11 @@ impl Planning {
     }
 
     /// Cars that are expected to leave, and what they still need.
-    fn cars<'s>(&self, site: &'s Site, tariff: &Tariff, now: DateTime<Utc>) -> Vec<Car<'s>> {
+    fn cars<'s>(&self, site: &'s Site, tariff: &Tariff, now: Moment) -> Vec<Car<'s>> {
+        let volts = site.limits.nominal_voltage.get();
         let car = |charger: &'s Charger| {
-            let (stay, visit) = (charger.stay?, self.visits.get(&charger.id)?);
-            let leaves = stay.ends(visit.since.utc, tariff.zone);
-            let need = WattHours(stay.need.get() - visit.delivered.get());
-            let open = leaves > now && need >= LEAST_NEED;
-            open.then_some(Car { charger, leaves, need, one_phase: visit.one_phase })
+            let wanted = self.visits.wanted(charger, volts, tariff.zone, now)?;
+            Some(Car { charger, wanted })
         };
         site.chargers.iter().filter_map(car).collect()
     }
@@ -171,12 +165,6 @@ impl Planning {
         let (plan, slot) = self.running(now)?;
         let visit_planned = plan.chargers.get(charger)?.get(slot)?;
         Some(Watts(visit_planned * 1000.0))
-    }
-
-    /// On how many phases a charger's car charges.
-    pub fn phases(&self, charger: &Charger) -> usize {
-        let one = self.visits.get(&charger.id).is_some_and(|visit| visit.one_phase);
-        if one { 1 } else { charger.phases.len().max(1) }
     }
 
     /// What the battery and the grid connection are meant to do in the running slot.
@@ -205,26 +193,28 @@ impl Planning {
 /// A car that is planned.
 struct Car<'s> {
     charger: &'s Charger,
-    leaves: DateTime<Utc>,
-    need: WattHours,
-    one_phase: bool,
+    wanted: Wanted,
 }
 
 impl Car<'_> {
     fn session(&self, start: DateTime<Utc>, volts: f64) -> Session {
         let mut phases = [false; 3];
-        let used = if self.one_phase { 1 } else { self.charger.phases.len() };
+        let used = if self.wanted.one_phase { 1 } else { self.charger.phases.len() };
         for phase in self.charger.phases.iter().take(used) {
             phases[*phase as usize] = true;
         }
         let kw = |amps: Amps| amps.get() * volts * used as f64 / 1000.0;
+        let min_kw = kw(self.charger.min);
+        // The running slot counts whole, so that a car that leaves within it is in the plan.
+        let departure = ((self.wanted.done_by - start).num_seconds() / STEP_S).max(1);
         Session {
             arrival: 0,
-            departure: (self.leaves - start).num_seconds() / STEP_S,
-            need_kwh: self.need.get() / 1000.0,
+            departure,
+            // Less than a slot at the minimum cannot be planned; the car stops by itself.
+            need_kwh: (self.wanted.need.get() / 1000.0).max(min_kw * SLOT_HOURS * 1.001),
             efficiency: 1.0,
-            min_kw: kw(self.charger.min),
-            max_kw: kw(self.charger.max),
+            min_kw,
+            max_kw: kw(self.wanted.most).max(min_kw),
             phases,
             taper: None,
         }
@@ -308,7 +298,7 @@ fn view(told: &Told<'_>, (chargers, battery, grid): Powers<'_>) -> PlanView {
             grid_w: watts(grid[step]),
             soc_pct: soc.map(|soc| (soc * 10.0).round() / 10.0),
         });
-        let hours = SLOT_MINUTES as f64 / 60.0;
+        let hours = SLOT_HOURS;
         let moved = if power > 0.0 { -power / EFFICIENCY } else { -power * EFFICIENCY };
         soc = soc.zip(capacity).map(|(soc, kwh)| soc + moved * hours / kwh * 100.0);
     }
@@ -345,7 +335,7 @@ fn lane(car: &Car<'_>, chargers: &BTreeMap<Id, Vec<f64>>) -> PlanLane {
         id: car.charger.id.clone(),
         name: car.charger.name.clone(),
         kind: "charger".to_owned(),
-        target: Some(PlanTarget { energy_wh: car.need.get().round(), by: car.leaves }),
+        target: Some(PlanTarget { energy_wh: car.wanted.need.get().round(), by: car.wanted.leaves }),
         power_w: powers.into_iter().flatten().map(|kw| (kw * 1000.0).round()).collect(),
     }
 }

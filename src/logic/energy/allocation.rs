@@ -1,6 +1,6 @@
 //! This second's headroom, shared per phase: minimum currents are admitted first, in order, then
 //! everybody admitted rises together until a phase is full or a charger has all it wants (max-min
-//! fairness by progressive filling).
+//! fairness by progressive filling): first those that are promised their share, then the others.
 //!
 //! What a stranger gets wrong: `available` is what all chargers together may draw, not what is left
 //! beside what they draw now. So whatever was granted and is not drawn yet stays reserved.
@@ -15,6 +15,8 @@ pub struct Claim<'a> {
     pub charger: &'a Charger,
     /// The most it may get now; zero if it needs nothing. Not below its minimum otherwise.
     pub most: Amps,
+    /// It has been promised `most` by the plan: it rises before those that were promised nothing.
+    pub first: bool,
     /// Taken from the headroom whatever happens: a device that does not answer is assumed to draw it.
     pub reserved: Amps,
 }
@@ -50,7 +52,9 @@ pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
             level.push(None);
         }
     }
-    fill(&mut left, claims, &mut level, &mut bound);
+    for first in [true, false] {
+        fill(&mut left, claims, first, (&mut level, &mut bound));
+    }
     let share = |((claim, level), bound): ((&Claim<'_>, Option<Amps>), Option<Reason>)| Share {
         setpoint: level.map_or(ChargerSetpoint::Pause, |amps| {
             ChargerSetpoint::Current(round_down(amps, claim.charger))
@@ -60,14 +64,16 @@ pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
     claims.iter().zip(level).zip(bound).map(share).collect()
 }
 
-/// Raises all admitted chargers together, freezing each when its phase is full or it has enough.
+/// Raises all admitted chargers of one rank together, freezing each when its phase is full or it has
+/// enough.
 fn fill(
     left: &mut PerPhase<Amps>,
     claims: &[Claim<'_>],
-    level: &mut [Option<Amps>],
-    bound: &mut [Option<Reason>],
+    first: bool,
+    (level, bound): (&mut [Option<Amps>], &mut [Option<Reason>]),
 ) {
-    let mut rising: Vec<usize> = (0..claims.len()).filter(|&i| level[i].is_some()).collect();
+    let rises = |&i: &usize| level[i].is_some() && claims[i].first == first;
+    let mut rising: Vec<usize> = (0..claims.len()).filter(rises).collect();
     // Each round freezes at least one charger, so there are at most as many rounds as chargers.
     for _ in 0..claims.len() {
         if rising.is_empty() {
@@ -142,7 +148,7 @@ mod tests {
     fn amps(available: [f64; 3], chargers: &[(&Charger, f64)]) -> Vec<f64> {
         let claims: Vec<Claim<'_>> = chargers
             .iter()
-            .map(|&(charger, most)| Claim { charger, most: Amps(most), reserved: Amps::ZERO })
+            .map(|&(charger, most)| Claim { charger, most: Amps(most), reserved: Amps::ZERO, first: false })
             .collect();
         let shares = allocate(PerPhase(available.map(Amps)), &claims);
         shares.iter().map(|share| share.setpoint.amps().get()).collect()
@@ -172,11 +178,25 @@ mod tests {
     fn what_a_silent_device_may_draw_is_reserved() {
         let a = charger(&Phase::ALL);
         let claims = [
-            Claim { charger: &a, most: Amps(32.0), reserved: Amps(16.0) },
-            Claim { charger: &a, most: Amps(32.0), reserved: Amps::ZERO },
+            Claim { charger: &a, most: Amps(32.0), reserved: Amps(16.0), first: false },
+            Claim { charger: &a, most: Amps(32.0), reserved: Amps::ZERO, first: false },
         ];
         let shares = allocate(PerPhase::all(Amps(30.0)), &claims);
         assert_eq!(shares[1].setpoint, ChargerSetpoint::Current(Amps(14.0)));
+    }
+
+    #[test]
+    fn a_promise_comes_before_a_guest_but_a_guest_keeps_its_minimum() {
+        let a = charger(&Phase::ALL);
+        let claim = |most, first| Claim { charger: &a, most: Amps(most), reserved: Amps::ZERO, first };
+        let claims = [claim(32.0, false), claim(20.0, true)];
+        let told = |amps: f64| {
+            let shares = allocate(PerPhase::all(Amps(amps)), &claims);
+            shares.iter().map(|share| share.setpoint.amps().get()).collect::<Vec<f64>>()
+        };
+        assert_eq!(told(40.0), [20.0, 20.0]);
+        assert_eq!(told(30.0), [10.0, 20.0]);
+        assert_eq!(told(20.0), [6.0, 14.0]);
     }
 
     #[test]
@@ -198,6 +218,7 @@ mod tests {
                     charger,
                     most: Amps(rng.f64() * 40.0).min(charger.max),
                     reserved: Amps::ZERO,
+                    first: rng.bool(),
                 })
                 .collect();
             let mut left = available;

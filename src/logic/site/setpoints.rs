@@ -38,6 +38,8 @@ impl ChargerSetpoint {
 pub enum Reason {
     /// The device's own maximum.
     DeviceMaximum,
+    /// A little more than the car takes by itself.
+    VehicleMaximum,
     /// Nobody is plugged in.
     NoVehicle,
     /// The grid limit of a phase is reached.
@@ -97,6 +99,7 @@ impl Reason {
     pub fn code(&self) -> &'static str {
         match self {
             Reason::DeviceMaximum => "device_maximum",
+            Reason::VehicleMaximum => "vehicle_maximum",
             Reason::NoVehicle => "no_vehicle",
             Reason::GridLimit { .. } => "grid_limit",
             Reason::BelowMinimum { .. } => "below_minimum",

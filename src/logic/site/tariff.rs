@@ -80,6 +80,15 @@ pub struct Stay {
     pub leaves: Leaves,
 }
 
+/// What somebody asked for a car that is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Energy that it shall still get.
+    pub need: WattHours,
+    /// When it leaves.
+    pub leaves: DateTime<Utc>,
+}
+
 impl Stay {
     /// When a car plugged in at `since` is expected to leave.
     #[must_use]

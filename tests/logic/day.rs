@@ -1,0 +1,71 @@
+//! A day of the demo's site: four piles, one and three phases, a limit that does not reach for all at
+//! once. Whoever can be full when leaving is.
+
+use simulators::scenario::{PileSpec, Scenario, Visit};
+use wattgate::logic::site::{Band, Charger, Site, Tariff};
+use wattgate::units::{Amps, PerPhase, Phase, WattHours};
+
+use crate::bench::{Bench, id, site};
+
+/// The demo's site, as its file has it.
+fn four_piles(scenario: &Scenario) -> Site {
+    let mut four = site();
+    four.limits.limit = PerPhase::all(Amps(50.0));
+    four.limits.breaker = Amps(63.0);
+    let charger = |(i, spec): (usize, &PileSpec)| Charger {
+        id: id(&format!("pile{}", i + 1)),
+        phases: spec.rotation.map(|phase| Phase::ALL[phase - 1]).to_vec(),
+        ..four.chargers[0].clone()
+    };
+    four.chargers = scenario.piles.iter().enumerate().map(charger).collect();
+    four.zones[0].chargers = four.chargers.iter().map(|c| c.id.clone()).collect();
+    four.batteries[0].capacity = Some(WattHours(20_000.0));
+    four.tariff = Some(Tariff {
+        currency: "CNY".into(),
+        zone: chrono_tz::Asia::Shanghai,
+        import: 0.72,
+        export: 0.35,
+        bands: vec![
+            Band { from: 22 * 60, to: 8 * 60, import: 0.31 },
+            Band { from: 16 * 60, to: 21 * 60, import: 1.18 },
+        ],
+    });
+    four
+}
+
+/// Whether a car can be full with four fifths of what it could draw all the time.
+fn feasible(visit: &Visit) -> bool {
+    let kw = 0.23 * visit.phases as f64 * visit.max_a;
+    let hours = (visit.leaves_s - visit.arrives_s) / 3600.0;
+    (1.0 - visit.soc) * visit.capacity_kwh <= 0.8 * kw * hours
+}
+
+#[test]
+fn whoever_can_be_full_when_leaving_is() {
+    for seed in 0..3 {
+        let scenario = Scenario::sunny_day();
+        let mut bench = Bench::of(four_piles(&scenario), scenario.clone(), seed);
+        bench.drivers_tell = true;
+        let mut short = Vec::new();
+        for second in 1..=80_000_u32 {
+            for visit in &scenario.visits {
+                if (visit.leaves_s - f64::from(second)).abs() < 0.5 {
+                    let pile = visit.bay.replace("bay", "pile");
+                    let pile = bench.world.piles.iter().find(|p| p.id == pile).unwrap();
+                    let soc = pile.car.as_ref().unwrap().soc();
+                    let line = format!("{} {:.0}: {soc:.3}", visit.bay, visit.arrives_s);
+                    println!("seed {seed}: {line}, feasible {}", feasible(visit));
+                    if feasible(visit) && soc < 0.98 {
+                        short.push(line);
+                    }
+                }
+            }
+            bench.second();
+            if std::env::var("WATTGATE_TRACE").is_ok() && second % 300 == 0 {
+                bench.trace();
+            }
+        }
+        println!("seed {seed}: longest over the limit {} s", bench.longest_over_s());
+        assert_eq!(short, Vec::<String>::new(), "seed {seed}");
+    }
+}
