@@ -340,7 +340,8 @@ impl Controller {
             let last = self.ramps.get(&charger.id).and_then(Ramp::last);
             let last = last.map_or(Amps::ZERO, ChargerSetpoint::amps);
             let reserved = charger.failsafe.max(last);
-            return Claim { charger, most: Amps::ZERO, reserved, first: false };
+            let phases = &charger.phases;
+            return Claim { charger, phases, most: Amps::ZERO, reserved, first: false };
         }
         let vehicle = self.charger(&charger.id, now).usable().map(|r| r.vehicle);
         let most = match vehicle {
@@ -351,7 +352,8 @@ impl Controller {
         let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
         let planned = self.planned_most(charger, now);
         let most = most.min(worth).min(planned.unwrap_or(charger.max));
-        Claim { charger, most, reserved: Amps::ZERO, first: planned.is_some() }
+        let phases = &charger.phases[..self.planning.visits.phases(charger)];
+        Claim { charger, phases, most, reserved: Amps::ZERO, first: planned.is_some() }
     }
 
     fn device_lost(&self, id: &Id, now: Moment) -> bool {

@@ -30,6 +30,8 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const OLD_AFTER: i64 = 2 * STEP_S;
 /// Losses of the battery in each direction, where nobody has measured better.
 const EFFICIENCY: f64 = 0.95;
+/// A plan that leaves less than this open serves everybody, kWh.
+const SHORT_KWH: f64 = 0.2;
 /// How fast the share of each phase in the other load is forgotten: time constant, s.
 const SHARE_FADES_S: f64 = 300.0;
 
@@ -117,7 +119,7 @@ impl Planning {
         // What allocation will grant: the limit less its margin, and no more to all cars together.
         let phase_kw = Phase::ALL.map(|p| (site.limits.limit.on(p) - MARGIN).get() * volts / 1000.0);
         let all_kw: f64 = phase_kw.iter().sum();
-        let problem = Problem {
+        let mut problem = Problem {
             steps: STEPS,
             step_hours: SLOT_HOURS,
             pv_kw: forecast.pv.iter().map(|w| w.get() / 1000.0).collect(),
@@ -131,14 +133,20 @@ impl Planning {
             phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
             base_share: self.base_share(),
             store: store.as_ref().map(|(_, store)| *store),
-            sessions: cars.iter().map(|car| car.session(start, volts)).collect(),
+            sessions: cars.iter().map(|car| car.session(car.wanted.done_by, start, volts)).collect(),
             jobs: Vec::new(),
             groups: vec![Group {
                 limit_kw: all_kw,
                 members: (0..cars.len()).map(Member::Session).collect(),
             }],
         };
-        let solved = plan::solve(&problem, Budget::default());
+        let mut solved = plan::solve(&problem, Budget::default());
+        if short_of(&problem, &solved) > SHORT_KWH {
+            // Not all can be done early: then each has until it leaves.
+            problem.sessions =
+                cars.iter().map(|car| car.session(car.wanted.leaves, start, volts)).collect();
+            solved = plan::solve(&problem, Budget::default());
+        }
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
@@ -197,7 +205,7 @@ struct Car<'s> {
 }
 
 impl Car<'_> {
-    fn session(&self, start: DateTime<Utc>, volts: f64) -> Session {
+    fn session(&self, by: DateTime<Utc>, start: DateTime<Utc>, volts: f64) -> Session {
         let mut phases = [false; 3];
         let used = if self.wanted.one_phase { 1 } else { self.charger.phases.len() };
         for phase in self.charger.phases.iter().take(used) {
@@ -206,7 +214,7 @@ impl Car<'_> {
         let kw = |amps: Amps| amps.get() * volts * used as f64 / 1000.0;
         let min_kw = kw(self.charger.min);
         // The running slot counts whole, so that a car that leaves within it is in the plan.
-        let departure = ((self.wanted.done_by - start).num_seconds() / STEP_S).max(1);
+        let departure = ((by - start).num_seconds() / STEP_S).max(1);
         Session {
             arrival: 0,
             departure,
@@ -253,6 +261,13 @@ fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
         no_discharge_to_grid: true,
     };
     Some((battery.id.clone(), store))
+}
+
+/// Energy that no car gets, kWh.
+fn short_of(problem: &Problem, solved: &plan::Plan) -> f64 {
+    let given = |kw: &Vec<f64>| kw.iter().sum::<f64>() * problem.step_hours;
+    let of = |(car, kw): (&Session, &Vec<f64>)| (car.need_kwh - given(kw)).max(0.0);
+    problem.sessions.iter().zip(&solved.session_kw).map(of).sum()
 }
 
 /// Import of each step, kW.

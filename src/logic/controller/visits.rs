@@ -188,7 +188,7 @@ impl Visits {
     /// On how many phases a charger's car charges.
     pub fn phases(&self, charger: &Charger) -> usize {
         let one = self.visits.get(&charger.id).is_some_and(|visit| visit.one_phase);
-        if one { 1 } else { charger.phases.len().max(1) }
+        if one { charger.phases.len().min(1) } else { charger.phases.len() }
     }
 
     /// What a charger's car still wants; nothing where that is not known, met, or its time is over.

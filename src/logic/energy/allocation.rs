@@ -13,6 +13,8 @@ use crate::units::{Amps, PerPhase, Phase};
 pub struct Claim<'a> {
     /// The charger.
     pub charger: &'a Charger,
+    /// The phases that its car uses: the charger's, or fewer.
+    pub phases: &'a [Phase],
     /// The most it may get now; zero if it needs nothing. Not below its minimum otherwise.
     pub most: Amps,
     /// It has been promised `most` by the plan: it rises before those that were promised nothing.
@@ -37,15 +39,15 @@ pub struct Share {
 pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
     let mut left = available;
     for claim in claims {
-        take(&mut left, claim.charger, claim.reserved);
+        take(&mut left, claim.phases, claim.reserved);
     }
     let mut level: Vec<Option<Amps>> = Vec::with_capacity(claims.len());
     let mut bound: Vec<Option<Reason>> = vec![None; claims.len()];
     for (claim, bound) in claims.iter().zip(&mut bound) {
         let asks = claim.most >= claim.charger.min && claim.reserved == Amps::ZERO;
-        let full = fullest(&left, claim.charger);
+        let full = fullest(&left, claim.phases);
         if asks && full.1 >= claim.charger.min {
-            take(&mut left, claim.charger, claim.charger.min);
+            take(&mut left, claim.phases, claim.charger.min);
             level.push(Some(claim.charger.min));
         } else {
             *bound = asks.then_some(Reason::BelowMinimum { phase: full.0 });
@@ -80,18 +82,18 @@ fn fill(
             return;
         }
         let users = |phase: Phase| {
-            rising.iter().filter(|&&i| claims[i].charger.phases.contains(&phase)).count()
+            rising.iter().filter(|&&i| claims[i].phases.contains(&phase)).count()
         };
         let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
         let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
         let wish = |&i: &usize| level[i].map_or(Amps::ZERO, |amps| claims[i].most - amps);
         let step = phase_step.chain(rising.iter().map(wish)).fold(Amps(f64::MAX), Amps::min);
         for &i in &rising {
-            take(left, claims[i].charger, step);
+            take(left, claims[i].phases, step);
             level[i] = level[i].map(|amps| amps + step);
         }
         rising.retain(|&i| {
-            let (phase, amps) = fullest(left, claims[i].charger);
+            let (phase, amps) = fullest(left, claims[i].phases);
             let enough = level[i].is_none_or(|level| level + EPSILON >= claims[i].most);
             if !enough && amps <= EPSILON {
                 bound[i] = Some(Reason::GridLimit { phase });
@@ -104,16 +106,16 @@ fn fill(
 /// Far below the resolution of any charger; absorbs rounding of the sums.
 const EPSILON: Amps = Amps(1e-9);
 
-fn take(left: &mut PerPhase<Amps>, charger: &Charger, amps: Amps) {
-    for &phase in &charger.phases {
+fn take(left: &mut PerPhase<Amps>, phases: &[Phase], amps: Amps) {
+    for &phase in phases {
         left.set(phase, left.on(phase) - amps);
     }
 }
 
-/// The phase of the charger with the least left, and how much that is.
-fn fullest(left: &PerPhase<Amps>, charger: &Charger) -> (Phase, Amps) {
+/// The phase with the least left, and how much that is.
+fn fullest(left: &PerPhase<Amps>, phases: &[Phase]) -> (Phase, Amps) {
     let mut least = (Phase::L1, Amps(f64::MAX));
-    for &phase in &charger.phases {
+    for &phase in phases {
         if left.on(phase) < least.1 {
             least = (phase, left.on(phase));
         }
@@ -145,10 +147,15 @@ mod tests {
         }
     }
 
+    fn claim(charger: &Charger, most: f64) -> Claim<'_> {
+        let phases = &charger.phases;
+        Claim { charger, phases, most: Amps(most), reserved: Amps::ZERO, first: false }
+    }
+
     fn amps(available: [f64; 3], chargers: &[(&Charger, f64)]) -> Vec<f64> {
         let claims: Vec<Claim<'_>> = chargers
             .iter()
-            .map(|&(charger, most)| Claim { charger, most: Amps(most), reserved: Amps::ZERO, first: false })
+            .map(|&(charger, most)| claim(charger, most))
             .collect();
         let shares = allocate(PerPhase(available.map(Amps)), &claims);
         shares.iter().map(|share| share.setpoint.amps().get()).collect()
@@ -178,8 +185,8 @@ mod tests {
     fn what_a_silent_device_may_draw_is_reserved() {
         let a = charger(&Phase::ALL);
         let claims = [
-            Claim { charger: &a, most: Amps(32.0), reserved: Amps(16.0), first: false },
-            Claim { charger: &a, most: Amps(32.0), reserved: Amps::ZERO, first: false },
+            Claim { reserved: Amps(16.0), ..claim(&a, 32.0) },
+            claim(&a, 32.0),
         ];
         let shares = allocate(PerPhase::all(Amps(30.0)), &claims);
         assert_eq!(shares[1].setpoint, ChargerSetpoint::Current(Amps(14.0)));
@@ -188,8 +195,7 @@ mod tests {
     #[test]
     fn a_promise_comes_before_a_guest_but_a_guest_keeps_its_minimum() {
         let a = charger(&Phase::ALL);
-        let claim = |most, first| Claim { charger: &a, most: Amps(most), reserved: Amps::ZERO, first };
-        let claims = [claim(32.0, false), claim(20.0, true)];
+        let claims = [claim(&a, 32.0), Claim { first: true, ..claim(&a, 20.0) }];
         let told = |amps: f64| {
             let shares = allocate(PerPhase::all(Amps(amps)), &claims);
             shares.iter().map(|share| share.setpoint.amps().get()).collect::<Vec<f64>>()
@@ -197,6 +203,16 @@ mod tests {
         assert_eq!(told(40.0), [20.0, 20.0]);
         assert_eq!(told(30.0), [10.0, 20.0]);
         assert_eq!(told(20.0), [6.0, 14.0]);
+    }
+
+    #[test]
+    fn a_car_on_one_phase_takes_nothing_from_the_others() {
+        let a = charger(&Phase::ALL);
+        let l2 = charger(&[Phase::L2]);
+        let claims = [Claim { phases: &[Phase::L1], ..claim(&a, 32.0) }, claim(&l2, 32.0)];
+        let shares = allocate(PerPhase([Amps(20.0), Amps(25.0), Amps(0.0)]), &claims);
+        let told: Vec<f64> = shares.iter().map(|s| s.setpoint.amps().get()).collect();
+        assert_eq!(told, [20.0, 25.0]);
     }
 
     #[test]
@@ -215,10 +231,8 @@ mod tests {
             let claims: Vec<Claim<'_>> = chargers
                 .iter()
                 .map(|charger| Claim {
-                    charger,
-                    most: Amps(rng.f64() * 40.0).min(charger.max),
-                    reserved: Amps::ZERO,
                     first: rng.bool(),
+                    ..claim(charger, (rng.f64() * 40.0).min(charger.max.get()))
                 })
                 .collect();
             let mut left = available;
@@ -226,7 +240,7 @@ mod tests {
                 let amps = share.setpoint.amps();
                 assert!(amps <= claim.most.max(Amps::ZERO) + EPSILON);
                 assert!(amps == Amps::ZERO || amps >= claim.charger.min);
-                take(&mut left, claim.charger, amps);
+                take(&mut left, claim.phases, amps);
             }
             for (phase, amps) in left.iter() {
                 let over = amps < Amps(-1e-6) && available.on(phase) >= Amps::ZERO;
