@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::physics::{Car, Pile};
+
 /// One visit of a car to a bay.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +58,24 @@ impl Visit {
             max_a: max_a(),
             look: 6,
         }
+    }
+}
+
+impl Visit {
+    /// Hours in which the car would get from its state of charge to `soc`, alone at a pile that lets it
+    /// take what it likes.
+    #[must_use]
+    pub fn hours_alone(&self, soc: f64) -> f64 {
+        let mut pile = Pile::new("alone", &PileSpec { make: Make::Alfen, rotation: straight() });
+        pile.car = Some(Car::of(self));
+        let step_s = 10.0;
+        let mut seconds = 0.0;
+        while pile.car.as_ref().is_some_and(|car| car.soc() < soc) && seconds < 1e6 {
+            pile.write_setpoint(pile.max_a);
+            pile.step(step_s, [230.0; 3]);
+            seconds += step_s;
+        }
+        seconds / 3600.0
     }
 }
 

@@ -111,7 +111,7 @@ impl Bench {
     pub fn of(site: Site, scenario: Scenario, seed: u64) -> Bench {
         // Local time of the site (Asia/Shanghai where it has a tariff) as the scenario has it.
         let hour = (scenario.start_hour * 3600.0) as i64;
-        let utc = chrono::DateTime::from_timestamp(1_779_984_000 - 8 * 3600 + hour, 0).unwrap();
+        let utc = chrono::DateTime::from_timestamp(1_779_926_400 - 8 * 3600 + hour, 0).unwrap();
         let now = Moment { uptime: Duration::from_secs(1000), utc };
         let world = World::new(scenario, seed);
         Bench {

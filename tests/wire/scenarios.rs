@@ -144,15 +144,13 @@ impl Guestbook {
     }
 }
 
-/// Whether the visit's car can be full with four fifths of what it could draw all the time.
+/// Whether the car could be full alone in four fifths of its stay.
 fn feasible(stay: &Stay) -> bool {
     let scenario = Scenario::sunny_day();
     let same =
         |visit: &&Visit| visit.bay == stay.bay && (visit.arrives_s - stay.came_s).abs() < 120.0;
     let visit = scenario.visits.iter().find(same).expect("a visit of the scenario");
-    let kw = 0.23 * visit.phases as f64 * visit.max_a;
-    let hours = (stay.gone_s - stay.came_s) / 3600.0;
-    (1.0 - stay.first) * visit.capacity_kwh <= 0.8 * kw * hours
+    visit.hours_alone(0.98) <= 0.8 * (stay.gone_s - stay.came_s) / 3600.0
 }
 
 #[test]

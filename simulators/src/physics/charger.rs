@@ -3,7 +3,7 @@
 //! What a stranger gets wrong: the car, not the pile, decides how much is drawn. It follows a changed
 //! limit after a delay, ramps, and tapers when it is nearly full.
 
-use crate::scenario::{Make, PileSpec};
+use crate::scenario::{Make, PileSpec, Visit};
 
 /// State of the control pilot (IEC 61851).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,19 @@ pub struct Car {
 }
 
 impl Car {
+    /// The car of a visit, as it arrives.
+    #[must_use]
+    pub fn of(visit: &Visit) -> Car {
+        let capacity_wh = visit.capacity_kwh * 1000.0;
+        Car {
+            capacity_wh,
+            energy_wh: capacity_wh * visit.soc,
+            max_a: visit.max_a,
+            phases: visit.phases,
+            delay_s: 2.0,
+        }
+    }
+
     /// 0 to 1.
     #[must_use]
     pub fn soc(&self) -> f64 {

@@ -227,13 +227,7 @@ impl World {
                 None if !bay.occupied => continue,
                 Some(visit) => {
                     bay.look = visit.look;
-                    Some(Car {
-                        capacity_wh: visit.capacity_kwh * 1000.0,
-                        energy_wh: visit.capacity_kwh * 1000.0 * visit.soc,
-                        max_a: visit.max_a,
-                        phases: visit.phases,
-                        delay_s: 2.0,
-                    })
+                    Some(Car::of(visit))
                 }
                 None => None,
             };

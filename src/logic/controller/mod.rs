@@ -341,7 +341,7 @@ impl Controller {
             let last = last.map_or(Amps::ZERO, ChargerSetpoint::amps);
             let reserved = charger.failsafe.max(last);
             let phases = &charger.phases;
-            return Claim { charger, phases, most: Amps::ZERO, reserved, first: false };
+            return Claim { charger, phases, most: Amps::ZERO, reserved, promised: Amps::ZERO };
         }
         let vehicle = self.charger(&charger.id, now).usable().map(|r| r.vehicle);
         let most = match vehicle {
@@ -350,10 +350,11 @@ impl Controller {
             _ => charger.max,
         };
         let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
-        let planned = self.planned_most(charger, now);
-        let most = most.min(worth).min(planned.unwrap_or(charger.max));
+        let planned = self.planned(charger, now);
+        let most = most.min(worth).min(planned.map_or(charger.max, |planned| planned.most));
+        let promised = planned.map_or(Amps::ZERO, |planned| planned.promised);
         let phases = &charger.phases[..self.planning.visits.phases(charger)];
-        Claim { charger, phases, most, reserved: Amps::ZERO, first: planned.is_some() }
+        Claim { charger, phases, most, reserved: Amps::ZERO, promised }
     }
 
     fn device_lost(&self, id: &Id, now: Moment) -> bool {

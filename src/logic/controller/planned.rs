@@ -47,13 +47,16 @@ impl Controller {
         self.planning.renew(&self.site, now, soc);
     }
 
-    /// The most that the plan has for a charger now; nothing where it is not planned. A share below
-    /// half the minimum current is none: there is nothing between zero and the minimum.
-    pub(super) fn planned_most(&self, charger: &Charger, now: Moment) -> Option<Amps> {
+    /// What the plan has for a charger now; nothing where it is not planned. A share below half the
+    /// minimum current is none: there is nothing between zero and the minimum.
+    pub(super) fn planned(&self, charger: &Charger, now: Moment) -> Option<Planned> {
         let share = self.planning.share(&charger.id, now)?;
-        let volts = self.site.limits.nominal_voltage.get() * self.planning.visits.phases(charger) as f64;
-        let amps = Amps(share.get() / volts);
-        Some(if amps < charger.min * 0.5 { Amps::ZERO } else { amps.max(charger.min) })
+        let phases = self.planning.visits.phases(charger).max(1);
+        let amps = Amps(share.get() / self.site.limits.nominal_voltage.get() / phases as f64);
+        let none = amps < charger.min * 0.5;
+        let promised = if none { Amps::ZERO } else { amps.max(charger.min) };
+        let soon = self.planning.as_good_now(&charger.id, now);
+        Some(Planned { promised, most: if soon { charger.max } else { promised } })
     }
 
     /// Whether a share is all that the car has shown to want.
@@ -64,14 +67,23 @@ impl Controller {
     }
 
     pub(super) fn planned_why(&self, charger: &Charger, now: Moment) -> Option<Reason> {
-        let planned = self.planned_most(charger, now)?;
-        let waits = planned < charger.min;
+        let planned = self.planned(charger, now)?;
+        let waits = planned.most < charger.min;
         if waits {
             Some(Reason::PlanWaits)
         } else {
-            (planned < charger.max).then_some(Reason::Plan)
+            (planned.most < charger.max).then_some(Reason::Plan)
         }
     }
+}
+
+/// What the plan has for a charger.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    /// Comes before what nobody was promised.
+    pub promised: Amps,
+    /// What it may take beyond, where waiting would bring nothing.
+    pub most: Amps,
 }
 
 /// What a charger draws on each phase of the grid.

@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Timelike, Utc};
 
-use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
 use super::MARGIN;
 use super::visits::{Visits, Wanted};
-use crate::logic::energy::plan::{
-    self, Budget, Demand, Group, Member, Problem, Session, Store,
-};
+use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
+use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Store};
 use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory};
 use crate::logic::site::{Charger, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
@@ -44,6 +42,8 @@ struct DayPlan {
     /// Battery, discharge positive, kW; nothing where no battery is planned.
     battery: Option<(Id, Vec<f64>)>,
     grid: Vec<f64>,
+    /// What a little more energy costs in each slot, per kWh.
+    marginal: Vec<f64>,
     view: PlanView,
 }
 
@@ -117,7 +117,8 @@ impl Planning {
         let store = store(site, soc);
         let volts = site.limits.nominal_voltage.get();
         // What allocation will grant: the limit less its margin, and no more to all cars together.
-        let phase_kw = Phase::ALL.map(|p| (site.limits.limit.on(p) - MARGIN).get() * volts / 1000.0);
+        let phase_kw =
+            Phase::ALL.map(|p| (site.limits.limit.on(p) - MARGIN).get() * volts / 1000.0);
         let all_kw: f64 = phase_kw.iter().sum();
         let mut problem = Problem {
             steps: STEPS,
@@ -133,7 +134,10 @@ impl Planning {
             phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
             base_share: self.base_share(),
             store: store.as_ref().map(|(_, store)| *store),
-            sessions: cars.iter().map(|car| car.session(car.wanted.done_by, start, volts)).collect(),
+            sessions: cars
+                .iter()
+                .map(|car| car.session(car.wanted.done_by, start, volts))
+                .collect(),
             jobs: Vec::new(),
             groups: vec![Group {
                 limit_kw: all_kw,
@@ -151,11 +155,16 @@ impl Planning {
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
         let grid = grid(&problem, &solved);
+        let costs = |(t, kw): (usize, &f64)| {
+            let exports = *kw < 0.0;
+            if exports { problem.export_price[t] } else { problem.import_price[t] }
+        };
+        let marginal = grid.iter().enumerate().map(costs).collect();
         let view =
             view(&Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc }, {
                 (&chargers, battery.as_ref(), &grid)
             });
-        DayPlan { made: now, start, chargers, battery, grid, view }
+        DayPlan { made: now, start, chargers, battery, grid, marginal, view }
     }
 
     /// Cars that are expected to leave, and what they still need.
@@ -173,6 +182,17 @@ impl Planning {
         let (plan, slot) = self.running(now)?;
         let visit_planned = plan.chargers.get(charger)?.get(slot)?;
         Some(Watts(visit_planned * 1000.0))
+    }
+
+    /// Whether energy costs no more now than in some later slot in which the plan lets this charger
+    /// charge: what is taken now need not be hoped for then.
+    pub fn as_good_now(&self, charger: &Id, now: Moment) -> bool {
+        let Some((plan, slot)) = self.running(now) else { return false };
+        let (Some(kw), Some(price)) = (plan.chargers.get(charger), plan.marginal.get(slot)) else {
+            return false;
+        };
+        let later = kw.iter().zip(&plan.marginal).skip(slot);
+        later.filter(|(kw, _)| **kw > 0.0).any(|(_, later)| *later >= *price)
     }
 
     /// What the battery and the grid connection are meant to do in the running slot.
@@ -350,7 +370,10 @@ fn lane(car: &Car<'_>, chargers: &BTreeMap<Id, Vec<f64>>) -> PlanLane {
         id: car.charger.id.clone(),
         name: car.charger.name.clone(),
         kind: "charger".to_owned(),
-        target: Some(PlanTarget { energy_wh: car.wanted.need.get().round(), by: car.wanted.leaves }),
+        target: Some(PlanTarget {
+            energy_wh: car.wanted.need.get().round(),
+            by: car.wanted.leaves,
+        }),
         power_w: powers.into_iter().flatten().map(|kw| (kw * 1000.0).round()).collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! This second's headroom, shared per phase: minimum currents are admitted first, in order, then
 //! everybody admitted rises together until a phase is full or a charger has all it wants (max-min
-//! fairness by progressive filling): first those that are promised their share, then the others.
+//! fairness by progressive filling): first up to what was promised, then up to what is asked.
 //!
 //! What a stranger gets wrong: `available` is what all chargers together may draw, not what is left
 //! beside what they draw now. So whatever was granted and is not drawn yet stays reserved.
@@ -17,8 +17,8 @@ pub struct Claim<'a> {
     pub phases: &'a [Phase],
     /// The most it may get now; zero if it needs nothing. Not below its minimum otherwise.
     pub most: Amps,
-    /// It has been promised `most` by the plan: it rises before those that were promised nothing.
-    pub first: bool,
+    /// What the plan has promised it: it rises to this before anybody gets what was not promised.
+    pub promised: Amps,
     /// Taken from the headroom whatever happens: a device that does not answer is assumed to draw it.
     pub reserved: Amps,
 }
@@ -54,9 +54,9 @@ pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
             level.push(None);
         }
     }
-    for first in [true, false] {
-        fill(&mut left, claims, first, (&mut level, &mut bound));
-    }
+    let promised = |claim: &Claim<'_>| claim.promised.min(claim.most);
+    fill(&mut left, claims, promised, (&mut level, &mut bound));
+    fill(&mut left, claims, |claim| claim.most, (&mut level, &mut bound));
     let share = |((claim, level), bound): ((&Claim<'_>, Option<Amps>), Option<Reason>)| Share {
         setpoint: level.map_or(ChargerSetpoint::Pause, |amps| {
             ChargerSetpoint::Current(round_down(amps, claim.charger))
@@ -66,27 +66,25 @@ pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
     claims.iter().zip(level).zip(bound).map(share).collect()
 }
 
-/// Raises all admitted chargers of one rank together, freezing each when its phase is full or it has
-/// enough.
+/// Raises all admitted chargers together, freezing each when its phase is full or it has `enough`.
 fn fill(
     left: &mut PerPhase<Amps>,
     claims: &[Claim<'_>],
-    first: bool,
+    enough: impl Fn(&Claim<'_>) -> Amps,
     (level, bound): (&mut [Option<Amps>], &mut [Option<Reason>]),
 ) {
-    let rises = |&i: &usize| level[i].is_some() && claims[i].first == first;
+    let rises = |&i: &usize| level[i].is_some_and(|amps| amps + EPSILON < enough(&claims[i]));
     let mut rising: Vec<usize> = (0..claims.len()).filter(rises).collect();
     // Each round freezes at least one charger, so there are at most as many rounds as chargers.
     for _ in 0..claims.len() {
         if rising.is_empty() {
             return;
         }
-        let users = |phase: Phase| {
-            rising.iter().filter(|&&i| claims[i].phases.contains(&phase)).count()
-        };
+        let users =
+            |phase: Phase| rising.iter().filter(|&&i| claims[i].phases.contains(&phase)).count();
         let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
         let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
-        let wish = |&i: &usize| level[i].map_or(Amps::ZERO, |amps| claims[i].most - amps);
+        let wish = |&i: &usize| level[i].map_or(Amps::ZERO, |amps| enough(&claims[i]) - amps);
         let step = phase_step.chain(rising.iter().map(wish)).fold(Amps(f64::MAX), Amps::min);
         for &i in &rising {
             take(left, claims[i].phases, step);
@@ -94,11 +92,11 @@ fn fill(
         }
         rising.retain(|&i| {
             let (phase, amps) = fullest(left, claims[i].phases);
-            let enough = level[i].is_none_or(|level| level + EPSILON >= claims[i].most);
-            if !enough && amps <= EPSILON {
+            let has = level[i].is_none_or(|level| level + EPSILON >= enough(&claims[i]));
+            if !has && amps <= EPSILON {
                 bound[i] = Some(Reason::GridLimit { phase });
             }
-            !enough && amps > EPSILON
+            !has && amps > EPSILON
         });
     }
 }
@@ -149,14 +147,12 @@ mod tests {
 
     fn claim(charger: &Charger, most: f64) -> Claim<'_> {
         let phases = &charger.phases;
-        Claim { charger, phases, most: Amps(most), reserved: Amps::ZERO, first: false }
+        Claim { charger, phases, most: Amps(most), reserved: Amps::ZERO, promised: Amps::ZERO }
     }
 
     fn amps(available: [f64; 3], chargers: &[(&Charger, f64)]) -> Vec<f64> {
-        let claims: Vec<Claim<'_>> = chargers
-            .iter()
-            .map(|&(charger, most)| claim(charger, most))
-            .collect();
+        let claims: Vec<Claim<'_>> =
+            chargers.iter().map(|&(charger, most)| claim(charger, most)).collect();
         let shares = allocate(PerPhase(available.map(Amps)), &claims);
         shares.iter().map(|share| share.setpoint.amps().get()).collect()
     }
@@ -184,10 +180,7 @@ mod tests {
     #[test]
     fn what_a_silent_device_may_draw_is_reserved() {
         let a = charger(&Phase::ALL);
-        let claims = [
-            Claim { reserved: Amps(16.0), ..claim(&a, 32.0) },
-            claim(&a, 32.0),
-        ];
+        let claims = [Claim { reserved: Amps(16.0), ..claim(&a, 32.0) }, claim(&a, 32.0)];
         let shares = allocate(PerPhase::all(Amps(30.0)), &claims);
         assert_eq!(shares[1].setpoint, ChargerSetpoint::Current(Amps(14.0)));
     }
@@ -195,11 +188,12 @@ mod tests {
     #[test]
     fn a_promise_comes_before_a_guest_but_a_guest_keeps_its_minimum() {
         let a = charger(&Phase::ALL);
-        let claims = [claim(&a, 32.0), Claim { first: true, ..claim(&a, 20.0) }];
+        let claims = [claim(&a, 32.0), Claim { promised: Amps(20.0), ..claim(&a, 24.0) }];
         let told = |amps: f64| {
             let shares = allocate(PerPhase::all(Amps(amps)), &claims);
             shares.iter().map(|share| share.setpoint.amps().get()).collect::<Vec<f64>>()
         };
+        assert_eq!(told(60.0), [32.0, 24.0]);
         assert_eq!(told(40.0), [20.0, 20.0]);
         assert_eq!(told(30.0), [10.0, 20.0]);
         assert_eq!(told(20.0), [6.0, 14.0]);
@@ -231,7 +225,7 @@ mod tests {
             let claims: Vec<Claim<'_>> = chargers
                 .iter()
                 .map(|charger| Claim {
-                    first: rng.bool(),
+                    promised: Amps(rng.f64() * 20.0),
                     ..claim(charger, (rng.f64() * 40.0).min(charger.max.get()))
                 })
                 .collect();
