@@ -148,7 +148,7 @@ impl Supervisor {
             .arg(&self.place.state)
             .arg("--socket")
             .arg(socket)
-            .args(["--speed", &speed])
+            .args(["--speed", &speed, "--site-time", &self.clock.now().utc.to_rfc3339()])
             .stdin(Stdio::null())
             .spawn()
     }

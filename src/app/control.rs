@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
 use super::child;
@@ -47,6 +48,8 @@ pub struct RunOptions {
     pub config: PathBuf,
     /// How fast site time runs; 1 but for simulated sites.
     pub speed: f64,
+    /// Site time at the start, where a simulated site has its own.
+    pub site_time: Option<DateTime<Utc>>,
     /// State folder instead of the configured one.
     pub state: Option<PathBuf>,
     /// Stop when standard input ends (the demo's child).
@@ -128,7 +131,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
         tracing::warn!(%cause, "the last good copy of the site file could not be kept");
     });
-    let clock = Clock::scaled(options.speed);
+    let clock = Clock::simulated(options.speed, options.site_time);
     let fell_back = loaded.fell_back.is_some();
     let gateway = Gateway::start(config, clock, (options, fell_back))?;
     let reason = wait_for_stop(options.stop_with_stdin)?;

@@ -155,11 +155,12 @@ async fn serve_page(
     tracing::info!(address = %web.listen, "page and API");
     let stills = uplink.stills;
     let still = move |id: &Id| stills.get(id).map(|still| (still.jpeg, still.at));
-    let (observations, clock) = (uplink.observations, uplink.clock);
+    let (observations, clock) = (uplink.observations.clone(), uplink.clock);
     let acknowledge = move |alarm: String, signature: Signature| {
         let at = clock.now();
         observations.try_send(Observation::Acknowledged { alarm, signature, at }).is_ok()
     };
+    let targets = targets(uplink.observations.clone(), clock);
     let state = WebState {
         overview: uplink.overview,
         link,
@@ -169,9 +170,18 @@ async fn serve_page(
         speed: uplink.clock.speed(),
         simulated: uplink.simulated,
         acknowledge: Arc::new(acknowledge),
+        targets,
         lock: Arc::new(Lock::new(uplink.code)),
     };
     web::serve(listener, state, uplink.stopped).await.map_err(|error| error.to_string())
+}
+
+/// The way of a target to the controller.
+fn targets(observations: SyncSender<Observation>, clock: Clock) -> mqtt::Targets {
+    Arc::new(move |charger, target| {
+        let at = clock.now();
+        observations.try_send(Observation::Asked { charger, target, at }).is_ok()
+    })
 }
 
 async fn publish(
@@ -187,6 +197,7 @@ async fn publish(
         overview: uplink.overview,
         link,
         clock: uplink.clock,
+        targets: targets(uplink.observations, uplink.clock),
     };
     mqtt::run(lanes, uplink.stopped).await;
     Ok(())

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::texts::{Lang, table};
@@ -94,6 +95,8 @@ pub enum Command {
         socket: PathBuf,
         #[arg(long, default_value_t = 1.0)]
         speed: f64,
+        #[arg(long)]
+        site_time: Option<DateTime<Utc>>,
     },
     /// Alarms of the gateway that runs on this machine.
     Alarm {
@@ -180,6 +183,9 @@ pub struct Run {
     /// How fast site time runs; only for simulated sites.
     #[arg(long, default_value_t = 1.0, hide = true)]
     pub speed: f64,
+    /// Site time at the start; only for simulated sites.
+    #[arg(long, hide = true)]
+    pub site_time: Option<DateTime<Utc>>,
     /// Stops when standard input ends.
     #[arg(long, hide = true)]
     pub stop_with_stdin: bool,

@@ -60,7 +60,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034"]),
     ("cli.check.tariff", &["WG0025", "WG0026", "WG0027"]),
-    ("cli.check.links", &["WG0040", "WG0041", "WG0042", "WG0043"]),
+    ("cli.check.links", &["WG0040", "WG0041", "WG0042", "WG0043", "WG0046"]),
 ];
 
 fn as_text(config: Option<&Config>, report: &Report, lang: Lang) -> String {

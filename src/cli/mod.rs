@@ -94,8 +94,8 @@ fn perform(command: Command, lang: Lang) -> u8 {
             look(&options)
         }
         Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
-        Command::Vision { config, state, socket, speed } => {
-            let options = app::vision::ChildOptions { config, state, socket, speed };
+        Command::Vision { config, state, socket, speed, site_time } => {
+            let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))
         }
         Command::Alarm { action } => alarm::run(action, lang),
@@ -125,6 +125,7 @@ fn gateway(run: arguments::Run, lang: Lang) -> u8 {
     let options = control::RunOptions {
         config: run.config,
         speed: run.speed,
+        site_time: run.site_time,
         state: run.state,
         stop_with_stdin: run.stop_with_stdin,
         simulated: run.simulated,

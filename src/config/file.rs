@@ -117,6 +117,7 @@ pub struct MqttTable {
     pub allow_plaintext: bool,
     pub ca_file: Option<String>,
     pub outbox_cap_mib: Option<f64>,
+    pub commands: Vec<(String, Option<usize>)>,
 }
 
 /// A whole site file.
@@ -402,6 +403,7 @@ fn mqtt(item: &Item, faults: &mut Faults) -> Option<MqttTable> {
         allow_plaintext: walk.flag("allow_plaintext", faults).unwrap_or(false),
         ca_file: walk.text("ca_file", faults),
         outbox_cap_mib: walk.whole("outbox_cap_mib", 1.0..=1_000_000.0, faults),
+        commands: walk.texts("commands", faults),
     };
     walk.finish(faults);
     Some(table)

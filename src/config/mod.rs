@@ -108,6 +108,28 @@ pub struct MqttConfig {
     pub ca_file: Option<PathBuf>,
     /// Cap of the outbox in MiB.
     pub outbox_cap_mib: u64,
+    /// What may be asked over MQTT.
+    pub commands: Vec<Command>,
+}
+
+/// What may be asked over MQTT, each only where the site file says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `charger/<id>/cmd/target`: energy and departure of the car that is there.
+    Target,
+}
+
+impl Command {
+    /// All of them.
+    pub const ALL: [Command; 1] = [Command::Target];
+
+    /// Its name in the site file and in the topic.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Command::Target => "target",
+        }
+    }
 }
 
 /// Page and API.

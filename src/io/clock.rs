@@ -21,26 +21,30 @@ pub struct Clock {
     speed: f64,
     boot: Duration,
     utc: DateTime<Utc>,
+    own_time: bool,
 }
 
 impl Clock {
     /// Real time.
     #[must_use]
     pub fn real() -> Clock {
-        Clock::scaled(1.0)
+        Clock::simulated(1.0, None)
     }
 
-    /// Site time that runs `speed` times as fast from now on; `speed` is bounded to 0.1..=1000.
+    /// Site time that runs `speed` times as fast from now on (bounded to 0.1..=1000), from `utc` where
+    /// the simulated site has a time of its own.
     #[must_use]
-    pub fn scaled(speed: f64) -> Clock {
+    pub fn simulated(speed: f64, utc: Option<DateTime<Utc>>) -> Clock {
         let speed = if speed.is_finite() { speed.clamp(0.1, 1000.0) } else { 1.0 };
-        Clock { speed, boot: boot_time(), utc: wall() }
+        let now = wall();
+        let utc = utc.unwrap_or(now);
+        Clock { speed, boot: boot_time(), utc, own_time: utc != now }
     }
 
     /// Both clocks now.
     #[must_use]
     pub fn now(&self) -> Moment {
-        if self.speed == 1.0 {
+        if self.speed == 1.0 && !self.own_time {
             return Moment { uptime: boot_time(), utc: wall() };
         }
         let passed = boot_time().saturating_sub(self.boot).mul_f64(self.speed);

@@ -157,6 +157,7 @@ impl Bench {
     }
 
     /// One line on what every charger does, for a person who looks for a cause.
+    #[allow(clippy::print_stdout)]
     pub fn trace(&self) {
         let Some(last) = &self.last else { return };
         let cars: Vec<String> = self

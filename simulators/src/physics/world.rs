@@ -294,6 +294,12 @@ impl World {
         self.overrides.pv_w.unwrap_or(if (6.0..=18.0).contains(&hour) { bright } else { 0.0 })
     }
 
+    /// Hour of the day at the start.
+    #[must_use]
+    pub fn start_hour(&self) -> f64 {
+        self.scenario.start_hour
+    }
+
     /// Hour of the day, 0 to 24.
     #[must_use]
     pub fn hour_of_day(&self) -> f64 {

@@ -4,6 +4,7 @@
 //! What a stranger gets wrong: the gateway in here is the same program on the same code as on a real
 //! site. Only what it talks to is simulated.
 
+mod drivers;
 mod site;
 
 use std::io::{self, Write};
@@ -13,13 +14,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use simulators::scenario::{Scenario, ScenarioError};
-use simulators::site::{self as hardware, Addresses, PileAt};
+use simulators::site::{self as hardware, Addresses, PileAt, Shared};
 use simulators::{broker, gate, picture};
 use tokio::process::{Child, Command};
 
 use self::site::{Outline, maker};
 use super::shutdown;
+use crate::io::clock::Clock;
 use crate::texts::{Lang, fill};
 
 /// Longest time for the gateway to stop before it is killed.
@@ -76,6 +79,7 @@ pub fn run(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoError> 
 
 async fn host(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoError> {
     let scenario = Scenario::find(&options.scenario)?;
+    let midnight = midnight();
     let speed = options.speed;
     let start = hardware::Options { scenario, seed: options.seed, speed, port: 0 };
     let site = hardware::start(start).await.map_err(failed("simulated devices"))?;
@@ -98,7 +102,26 @@ async fn host(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoErro
     let text = site::file(site.addresses(), &outlines, (broker, page));
     std::fs::write(&file, text).map_err(failed("site file"))?;
     tell(options.lang, out, site.addresses(), (&file, broker, page)).map_err(failed("output"))?;
-    supervise(&file, speed).await
+    let drivers = tokio::spawn(drivers::talk(Arc::clone(site.shared()), broker));
+    let world = Arc::clone(site.shared());
+    let site_time = move || midnight + site_hours(&world);
+    let done = supervise(&file, speed, site_time).await;
+    drivers.abort();
+    done
+}
+
+/// How far the simulated day has come since its midnight.
+fn site_hours(world: &Shared) -> chrono::Duration {
+    let ms = world.with(|world| (world.start_hour() * 3600.0 + world.elapsed_s) * 1000.0);
+    chrono::Duration::milliseconds(ms as i64)
+}
+
+/// Midnight of today where the simulated site is.
+fn midnight() -> DateTime<Utc> {
+    const UTC_OFFSET_S: i64 = 8 * 3600; // Asia/Shanghai, as in site.toml
+    let now = Clock::real().now().utc.timestamp();
+    let day = (now + UTC_OFFSET_S).div_euclid(86_400) * 86_400;
+    DateTime::from_timestamp(day - UTC_OFFSET_S, 0).unwrap_or_default()
 }
 
 /// Ten lines that say what runs where.
@@ -135,10 +158,14 @@ fn tell(
 }
 
 /// Keeps the gateway running until ctrl-C, then stops it in order.
-async fn supervise(file: &Path, speed: f64) -> Result<(), DemoError> {
+async fn supervise(
+    file: &Path,
+    speed: f64,
+    site_time: impl Fn() -> DateTime<Utc>,
+) -> Result<(), DemoError> {
     let mut stop = Box::pin(shutdown::requested(false));
     loop {
-        let mut gateway = start_gateway(file, speed).map_err(failed("gateway"))?;
+        let mut gateway = start_gateway(file, speed, site_time()).map_err(failed("gateway"))?;
         // Waiting for a child closes its standard input, which would stop it: keep it here.
         let stdin = gateway.stdin.take();
         let ended = tokio::select! {
@@ -165,9 +192,10 @@ async fn supervise(file: &Path, speed: f64) -> Result<(), DemoError> {
     }
 }
 
-fn start_gateway(file: &Path, speed: f64) -> io::Result<Child> {
+fn start_gateway(file: &Path, speed: f64, site_time: DateTime<Utc>) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(["run", "--stop-with-stdin", "--simulated", "--speed", &speed.to_string()])
+        .args(["--site-time", &site_time.to_rfc3339()])
         .arg("--config")
         .arg(file)
         .stdin(Stdio::piped())

@@ -31,7 +31,7 @@ pub fn file(at: &Addresses, outlines: &[Outline], (broker, page): (u16, u16)) ->
         let phases = rotation.map(|phase| format!("L{phase}"));
         let profile = maker(*make).0;
         text += &format!(
-            "\n[[device]]\nid = \"{id}\"\nprofile = \"{profile}\"\naddress = \"tcp://{address}\"\nunit = {unit}\nmax_a = 32\nfailsafe_a = 6\nphases = {phases:?}\nneed_kwh = 50\nstay_h = 2\n"
+            "\n[[device]]\nid = \"{id}\"\nprofile = \"{profile}\"\naddress = \"tcp://{address}\"\nunit = {unit}\nmax_a = 32\nfailsafe_a = 6\nphases = {phases:?}\n"
         );
     }
     for (i, (camera, polygon)) in outlines.iter().enumerate() {

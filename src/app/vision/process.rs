@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::eyes::{BayPlace, Eyes, Sight, Watch};
 use crate::app::messages::{self, FromChild, ToChild};
 use crate::config::{self, CameraSource};
@@ -41,6 +43,8 @@ pub struct ChildOptions {
     pub socket: PathBuf,
     /// How fast site time runs.
     pub speed: f64,
+    /// Site time at the start, where a simulated site has its own.
+    pub site_time: Option<DateTime<Utc>>,
 }
 
 /// Why the child cannot see.
@@ -93,7 +97,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let config = loaded.config;
     let failed = |cause| VisionError::Socket { path: options.socket.clone(), cause };
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
-    let clock = Clock::scaled(options.speed);
+    let clock = Clock::simulated(options.speed, options.site_time);
     let eyes = Eyes::open(&config.models)?;
     let inbox =
         Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });

@@ -13,7 +13,7 @@ use super::file::{At, MqttTable, SiteFile};
 use super::load::DEFAULT_STATE;
 use super::report::{Fault, Severity};
 use super::walk::{Faults, error, nearest};
-use super::{Config, MqttConfig, Profile, WebConfig};
+use super::{Command, Config, MqttConfig, Profile, WebConfig};
 use crate::logic::site::{GridLimits, Id, Mode, Site};
 use crate::units::{Amps, PerPhase, Volts};
 
@@ -122,6 +122,7 @@ fn broker(
     } else if table.allow_plaintext && !address.is_ok_and(|ip| ip.is_loopback()) {
         faults.push(warning("WG0041", host.at, vec![("host", host.value.clone())]));
     }
+    let commands = commands(table, faults);
     let path = |file: &Option<String>| file.as_ref().map(|file| folder.join(file));
     let default_port = if table.allow_plaintext { 1883.0 } else { 8883.0 };
     Some(MqttConfig {
@@ -136,7 +137,23 @@ fn broker(
         allow_plaintext: table.allow_plaintext,
         ca_file: path(&table.ca_file),
         outbox_cap_mib: table.outbox_cap_mib.unwrap_or(256.0) as u64,
+        commands,
     })
+}
+
+fn commands(table: &MqttTable, faults: &mut Faults) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for (name, at) in &table.commands {
+        match Command::ALL.into_iter().find(|known| known.name() == name) {
+            Some(known) => commands.push(known),
+            None => {
+                let mut fault = error("WG0046", *at, vec![("command", name.clone())]);
+                fault.nearest = nearest(name, Command::ALL.into_iter().map(Command::name));
+                faults.push(fault);
+            }
+        }
+    }
+    commands
 }
 
 /// Loopback, private and link-local addresses: where clear text can be tolerated.

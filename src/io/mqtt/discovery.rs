@@ -103,6 +103,7 @@ impl Row<'_> {
             topic: format!("homeassistant/{}/{node}/{object}/config", self.platform),
             payload: Value::Object(body).to_string().into_bytes(),
             retain: true,
+            ..Message::default()
         }
     }
 }

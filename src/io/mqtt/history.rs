@@ -125,6 +125,7 @@ pub(super) fn message(site: &Id, stored: &Stored, since: DateTime<Utc>) -> Messa
         topic: topics::absolute(site, &relative),
         payload: with_id(&stored.id(), &record.payload),
         retain: false,
+        ..Message::default()
     }
 }
 

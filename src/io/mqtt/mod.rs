@@ -9,9 +9,10 @@
 //!                            └── wire (MQTT 5, or 3.1.1) ── bridge (TCP, TLS) ── broker
 //! ```
 //! What a stranger gets wrong: nothing here is allowed to matter for control. It reads the overview
-//! and tells it; commands do not come in here.
+//! and tells it; what comes in (`commands`) are wishes, to which the controller owes nothing.
 
 mod bridge;
+mod commands;
 mod discovery;
 mod history;
 mod link;
@@ -22,6 +23,8 @@ mod tls;
 mod topics;
 mod window;
 mod wire;
+
+pub use commands::Targets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +52,8 @@ pub struct Uplink {
     pub link: watch::Sender<LinkView>,
     /// Site time.
     pub clock: Clock,
+    /// The way of a target to the controller.
+    pub targets: Targets,
 }
 
 /// Bounds that tests shorten. All in wall time.

@@ -14,11 +14,12 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use super::bridge::{self, Bridge};
+use super::commands::{self, Commands};
 use super::history::{self, History};
 use super::live::Live;
 use super::topics::{self, State};
 use super::window::Window;
-use super::wire::{self, Client, Event, Message, Version, Wire};
+use super::wire::{self, Client, Event, Message, Received, Version, Wire};
 use super::{Limits, MqttError, Uplink, discovery};
 use crate::io::clock::Clock;
 use crate::logic::decision::Overview;
@@ -65,6 +66,7 @@ struct Session<'a> {
     /// What meta and discovery were told, by topic.
     told: BTreeMap<String, Vec<u8>>,
     live: Live,
+    commands: Commands,
     /// Topics of the alarms told last; nothing before the first overview.
     alarms: Option<BTreeSet<String>>,
     history: History,
@@ -107,6 +109,7 @@ pub(super) async fn run(
         opening: VecDeque::new(),
         told: BTreeMap::new(),
         live: Live::default(),
+        commands: Commands::default(),
         alarms: None,
         history: History::new(options.journal.clone(), limits.history_per_s, now),
         connected: None,
@@ -130,12 +133,13 @@ pub(super) fn status(options: &Uplink, online: bool) -> Message {
         topic: topics::absolute(&options.site, "status"),
         payload: topics::with_ts(options.clock.now().utc, body),
         retain: true,
+        ..Message::default()
     }
 }
 
 /// Takes a retained message back.
 fn cleared(topic: String) -> Message {
-    Message { topic, payload: Vec::new(), retain: true }
+    Message { topic, retain: true, ..Message::default() }
 }
 
 impl Session<'_> {
@@ -188,16 +192,16 @@ impl Session<'_> {
             Event::Sent(pkid) => self.window.sent(pkid),
             Event::Answered { pkid, refused } => self.answered(pkid, refused),
             Event::Pinged => self.pinged = true,
-            Event::Message { topic, payload } => {
-                if topic == discovery::BIRTH && payload == b"online" {
+            Event::Message(received) => {
+                if received.topic == discovery::BIRTH && received.payload == b"online" {
                     self.told.retain(|topic, _| !topic.starts_with("homeassistant/"));
                     self.live = Live::default();
                     let newest = self.options.overview.borrow().clone();
                     if let Some(newest) = newest {
                         self.offer(&newest);
                     }
-                } else {
-                    self.forget_alarm(&topic, &payload);
+                } else if !self.command(&received) {
+                    self.forget_alarm(&received.topic, &received.payload);
                 }
             }
             Event::Heard | Event::Other => {}
@@ -212,6 +216,9 @@ impl Session<'_> {
         self.client.subscribe(discovery::BIRTH);
         let alarms = format!("{}+/state", topics::ALARMS);
         self.client.subscribe(&topics::absolute(&self.options.site, &alarms));
+        for command in commands::topics(&self.options.config.commands) {
+            self.client.subscribe(&topics::absolute(&self.options.site, &command));
+        }
         self.opening.push_front(status(self.options, true));
         self.flowing.send_replace(true);
         self.options.link.send_modify(|link| {
@@ -219,6 +226,23 @@ impl Session<'_> {
             link.since = Some(now);
         });
         tracing::info!(broker = %self.options.config.host, "MQTT session stands");
+    }
+
+    /// Whether a message was a command; it is answered.
+    fn command(&mut self, received: &Received) -> bool {
+        let Some(relative) = commands::relative(&self.options.site, &received.topic) else {
+            return false;
+        };
+        let times = (self.wall.now().uptime, self.options.clock.now().utc);
+        let overview = self.options.overview.borrow().clone();
+        let world = (overview.as_deref(), &self.options.targets);
+        let Some(answer) = self.commands.answer(received, relative, times, world) else {
+            return false;
+        };
+        if self.opening.len() < OPENING {
+            self.opening.push_back(answer);
+        }
+        true
     }
 
     /// A retained alarm that is not ours any more (it was cleared while we were away) is taken back.
@@ -256,6 +280,7 @@ impl Session<'_> {
             topic: topics::absolute(&self.options.site, &topic),
             payload: meta.to_string().into_bytes(),
             retain: true,
+            ..Message::default()
         });
         for message in metas.chain(discovery::configurations(overview)) {
             if self.told.get(&message.topic) != Some(&message.payload)
@@ -287,7 +312,7 @@ impl Session<'_> {
             } else if let Some(state) = self.live.next(now) {
                 let topic = topics::absolute(&self.options.site, &state.topic);
                 let payload = state.payload();
-                (Token::Live(state), Message { topic, payload, retain: true })
+                (Token::Live(state), Message { topic, payload, retain: true, ..Message::default() })
             } else if let Some(stored) = self.history.next(now) {
                 (Token::Record(stored.seq), history::message(&self.options.site, &stored, since))
             } else {

@@ -31,11 +31,25 @@ pub(super) enum Version {
 }
 
 /// What to publish.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Message {
     pub topic: String,
     pub payload: Vec<u8>,
     pub retain: bool,
+    /// Correlation data of the question that this answers (MQTT 5).
+    pub correlation: Option<Vec<u8>>,
+}
+
+/// What came in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Received {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    /// It was kept by the broker, for nobody knows how long.
+    pub retained: bool,
+    /// Where the answer is wanted, and the mark it shall bear (MQTT 5).
+    pub answer_to: Option<String>,
+    pub correlation: Option<Vec<u8>>,
 }
 
 /// Sends; cheap to use at any time.
@@ -62,7 +76,7 @@ pub(super) enum Event {
     /// A ping went out.
     Pinged,
     /// A message came in.
-    Message { topic: String, payload: Vec<u8> },
+    Message(Received),
     /// Something else came in.
     Heard,
     /// Something else went out.
@@ -137,11 +151,22 @@ fn login(config: &MqttConfig) -> Result<Option<(String, String)>, MqttError> {
 impl Client {
     /// Hands a message over; `false` if the client has no room or is gone.
     pub fn publish(&self, message: Message) -> bool {
-        let Message { topic, payload, retain } = message;
+        let Message { topic, payload, retain, correlation } = message;
         match self {
             Client::V5(client) => {
                 let qos = v5::mqttbytes::QoS::AtLeastOnce;
-                client.try_publish(topic, qos, retain, payload).is_ok()
+                match correlation {
+                    None => client.try_publish(topic, qos, retain, payload).is_ok(),
+                    Some(data) => {
+                        let properties = packets5::PublishProperties {
+                            correlation_data: Some(data.into()),
+                            ..packets5::PublishProperties::default()
+                        };
+                        client
+                            .try_publish_with_properties(topic, qos, retain, payload, properties)
+                            .is_ok()
+                    }
+                }
             }
             Client::V311(client) => {
                 client.try_publish(topic, QoS::AtLeastOnce, retain, payload).is_ok()
@@ -200,10 +225,16 @@ fn event5(event: v5::Event) -> Event {
                 refused: (!taken).then(|| format!("{:?}", ack.reason)),
             }
         }
-        v5::Event::Incoming(Packet::Publish(message)) => Event::Message {
-            topic: String::from_utf8_lossy(&message.topic).into_owned(),
-            payload: message.payload.to_vec(),
-        },
+        v5::Event::Incoming(Packet::Publish(message)) => {
+            let properties = message.properties.unwrap_or_default();
+            Event::Message(Received {
+                topic: String::from_utf8_lossy(&message.topic).into_owned(),
+                payload: message.payload.to_vec(),
+                retained: message.retain,
+                answer_to: properties.response_topic,
+                correlation: properties.correlation_data.map(|data| data.to_vec()),
+            })
+        }
         v5::Event::Incoming(_) => Event::Heard,
     }
 }
@@ -218,7 +249,12 @@ fn event311(event: rumqttc::Event) -> Event {
             Event::Answered { pkid: ack.pkid, refused: None }
         }
         rumqttc::Event::Incoming(Incoming::Publish(message)) => {
-            Event::Message { topic: message.topic, payload: message.payload.to_vec() }
+            Event::Message(Received {
+                topic: message.topic,
+                payload: message.payload.to_vec(),
+                retained: message.retain,
+                ..Received::default()
+            })
         }
         rumqttc::Event::Incoming(_) => Event::Heard,
     }

@@ -15,7 +15,7 @@ use super::WebState;
 use super::lock::Entry;
 use crate::logic::decision::Quality;
 use crate::logic::safety::alarms::Signature;
-use crate::logic::site::Id;
+use crate::logic::site::{Id, TargetWords};
 use crate::texts::{Lang, table};
 
 /// Ready means that a decision is younger than this.
@@ -55,6 +55,53 @@ pub struct Acknowledging {
     note: Option<String>,
 }
 
+/// Whether whoever asks knows the code; else the answer.
+fn unlock(state: &WebState, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let code = headers.get(CODE).and_then(|code| code.to_str().ok()).unwrap_or_default();
+    match state.lock.try_open(code, state.clock.now().uptime) {
+        Entry::Open => Ok(()),
+        Entry::Wrong => {
+            let why = "the code printed at start is needed";
+            Err(Box::new(problem(StatusCode::FORBIDDEN, why)))
+        }
+        Entry::Waiting(left) => {
+            let detail = format!("too many wrong codes: try again in {} s", left.as_secs() + 1);
+            Err(Box::new(problem(StatusCode::TOO_MANY_REQUESTS, &detail)))
+        }
+    }
+}
+
+/// Somebody says what a charger's car needs and when it leaves: 204, or what is wrong.
+pub async fn target(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<TargetWords>, JsonRejection>,
+) -> Response {
+    if let Err(refused) = unlock(&state, &headers) {
+        return *refused;
+    }
+    let words = match body {
+        Ok(Json(words)) => words,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
+    };
+    let target = match words.target(state.clock.now().utc) {
+        Ok(target) => target,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    let known = state.overview.borrow().as_ref().is_some_and(|overview| {
+        overview.devices.iter().any(|d| d.kind == "charger" && d.id.as_str() == id)
+    });
+    let Some(charger) = Id::try_from(id).ok().filter(|_| known) else {
+        return problem(StatusCode::NOT_FOUND, "there is no such charger");
+    };
+    if (state.targets)(charger, target) {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        problem(StatusCode::SERVICE_UNAVAILABLE, "the controller is behind: try again")
+    }
+}
+
 /// A person knows of an alarm: 204, or what is wrong.
 pub async fn acknowledge(
     State(state): State<WebState>,
@@ -62,16 +109,8 @@ pub async fn acknowledge(
     headers: HeaderMap,
     body: Result<Json<Acknowledging>, JsonRejection>,
 ) -> Response {
-    let code = headers.get(CODE).and_then(|code| code.to_str().ok()).unwrap_or_default();
-    match state.lock.try_open(code, state.clock.now().uptime) {
-        Entry::Open => {}
-        Entry::Wrong => {
-            return problem(StatusCode::FORBIDDEN, "the code printed at start is needed");
-        }
-        Entry::Waiting(left) => {
-            let detail = format!("too many wrong codes: try again in {} s", left.as_secs() + 1);
-            return problem(StatusCode::TOO_MANY_REQUESTS, &detail);
-        }
+    if let Err(refused) = unlock(&state, &headers) {
+        return *refused;
     }
     let Json(Acknowledging { name, note }) = match body {
         Ok(body) => body,

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::io::clock::Clock;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
-use crate::logic::site::Id;
+use crate::logic::site::{Id, Target};
 use crate::units::Moment;
 
 pub use lock::Lock;
@@ -40,6 +40,9 @@ pub type Stills = Arc<dyn Fn(&Id) -> Option<(Arc<[u8]>, Moment)> + Send + Sync>;
 
 /// Hands an acknowledgement (alarm's id, who) to the controller; whether it was taken.
 pub type Acknowledge = Arc<dyn Fn(String, Signature) -> bool + Send + Sync>;
+
+/// Hands a target for a charger's car to the controller; whether it was taken.
+pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
 
 /// What the page shows.
 #[derive(Clone)]
@@ -60,6 +63,8 @@ pub struct WebState {
     pub simulated: bool,
     /// The way of an acknowledgement to the controller.
     pub acknowledge: Acknowledge,
+    /// The way of a target to the controller.
+    pub targets: Targets,
     /// Who may acknowledge.
     pub lock: Arc<Lock>,
 }
@@ -89,6 +94,7 @@ pub async fn serve(
         .route("/api/v1/stream", get(move |state| live::stream(state, stop)))
         .route("/api/v1/cameras/{id}/still.jpg", get(api::still))
         .route("/api/v1/alarms/{id}/acknowledge", post(api::acknowledge))
+        .route("/api/v1/chargers/{id}/target", post(api::target))
         .route("/api/v1/health", get(api::health))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))

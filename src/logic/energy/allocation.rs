@@ -66,7 +66,8 @@ pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
     claims.iter().zip(level).zip(bound).map(share).collect()
 }
 
-/// Raises all admitted chargers together, freezing each when its phase is full or it has `enough`.
+/// Raises the lowest of the admitted chargers together, freezing each when its phase is full or it has
+/// `enough`.
 fn fill(
     left: &mut PerPhase<Amps>,
     claims: &[Claim<'_>],
@@ -75,18 +76,27 @@ fn fill(
 ) {
     let rises = |&i: &usize| level[i].is_some_and(|amps| amps + EPSILON < enough(&claims[i]));
     let mut rising: Vec<usize> = (0..claims.len()).filter(rises).collect();
-    // Each round freezes at least one charger, so there are at most as many rounds as chargers.
-    for _ in 0..claims.len() {
-        if rising.is_empty() {
+    // Each round freezes a charger or lifts one to the level of the next.
+    for _ in 0..2 * claims.len() {
+        let at = |i: usize| level[i].unwrap_or(Amps::ZERO);
+        let low = rising.iter().map(|&i| at(i)).fold(Amps(f64::MAX), Amps::min);
+        let lowest: Vec<usize> =
+            rising.iter().copied().filter(|&i| at(i) <= low + EPSILON).collect();
+        if lowest.is_empty() {
             return;
         }
-        let users =
-            |phase: Phase| rising.iter().filter(|&&i| claims[i].phases.contains(&phase)).count();
+        let next = rising.iter().map(|&i| at(i)).filter(|level| *level > low + EPSILON);
+        let users = |phase: Phase| {
+            lowest.iter().filter(|&&i| claims[i].phases.contains(&phase)).count()
+        };
         let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
         let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
-        let wish = |&i: &usize| level[i].map_or(Amps::ZERO, |amps| enough(&claims[i]) - amps);
-        let step = phase_step.chain(rising.iter().map(wish)).fold(Amps(f64::MAX), Amps::min);
-        for &i in &rising {
+        let wishes = lowest.iter().map(|&i| enough(&claims[i]) - at(i));
+        let step = phase_step
+            .chain(wishes)
+            .chain(next.map(|level| level - low))
+            .fold(Amps(f64::MAX), Amps::min);
+        for &i in &lowest {
             take(left, claims[i].phases, step);
             level[i] = level[i].map(|amps| amps + step);
         }

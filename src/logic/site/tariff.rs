@@ -89,6 +89,44 @@ pub struct Target {
     pub leaves: DateTime<Utc>,
 }
 
+/// A target in the words of whoever asks: energy, and either how long the car stays or when it leaves.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetWords {
+    /// Energy that the car shall still get, kWh, 0 to 2000.
+    pub energy_kwh: f64,
+    /// Hours until it leaves, up to a week.
+    pub stay_h: Option<f64>,
+    /// When it leaves.
+    pub leaves: Option<DateTime<Utc>>,
+}
+
+impl TargetWords {
+    /// What is meant, at `now`.
+    ///
+    /// # Errors
+    /// What is wrong and what is expected.
+    pub fn target(&self, now: DateTime<Utc>) -> Result<Target, &'static str> {
+        const WEEK_H: f64 = 168.0;
+        if !(0.0..=2000.0).contains(&self.energy_kwh) {
+            return Err("`energy_kwh` is 0 to 2000");
+        }
+        let leaves = match (self.stay_h, self.leaves) {
+            (Some(hours), None) if (0.0..=WEEK_H).contains(&hours) => {
+                now + chrono::Duration::seconds((hours * 3600.0) as i64)
+            }
+            (None, Some(leaves)) => leaves,
+            (Some(_), None) => return Err("`stay_h` is 0 to 168"),
+            _ => return Err("either `stay_h` or `leaves` is needed"),
+        };
+        let ahead = (leaves - now).num_seconds();
+        if !(0..=(WEEK_H * 3600.0) as i64).contains(&ahead) {
+            return Err("`leaves` is within the next week");
+        }
+        Ok(Target { need: WattHours(self.energy_kwh * 1000.0), leaves })
+    }
+}
+
 impl Stay {
     /// When a car plugged in at `since` is expected to leave.
     #[must_use]
@@ -127,6 +165,30 @@ mod tests {
 
     fn utc(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_target_says_what_and_when_or_is_refused() {
+        let now = utc("2026-11-24T10:00:00Z");
+        let target = |text: &str| {
+            let words: TargetWords = serde_json::from_str(text).map_err(|_| "not understood")?;
+            words.target(now)
+        };
+        let by = |text| Target { need: WattHours(20_000.0), leaves: utc(text) };
+        let stay = target(r#"{"energy_kwh": 20, "stay_h": 2.5}"#);
+        assert_eq!(stay, Ok(by("2026-11-24T12:30:00Z")));
+        let leaves = target(r#"{"energy_kwh": 20, "leaves": "2026-11-24T19:00:00+08:00"}"#);
+        assert_eq!(leaves, Ok(by("2026-11-24T11:00:00Z")));
+        for wrong in [
+            r#"{"energy_kwh": 20}"#,
+            r#"{"energy_kwh": -1, "stay_h": 1}"#,
+            r#"{"energy_kwh": 20, "stay_h": 1, "leaves": "2026-11-24T19:00:00Z"}"#,
+            r#"{"energy_kwh": 20, "leaves": "2026-11-24T09:00:00Z"}"#,
+            r#"{"energy_kwh": 20, "stay_h": 1e9}"#,
+            r#"{"energy_kwh": 20, "stay": 1}"#,
+        ] {
+            assert!(target(wrong).is_err(), "{wrong}");
+        }
     }
 
     fn tariff() -> Tariff {

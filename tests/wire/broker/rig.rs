@@ -211,6 +211,7 @@ impl Gateway {
             overview: newest,
             link: link_sender,
             clock: Clock::real(),
+            targets: Arc::new(|_, _| true),
         };
         let task = tokio::spawn(mqtt::run_with(uplink, limits, stopped));
         Gateway { folder, journal, overview, link, stop, task }
@@ -247,6 +248,7 @@ pub(super) fn config(port: u16) -> MqttConfig {
         allow_plaintext: true,
         ca_file: None,
         outbox_cap_mib: 64,
+        commands: Vec::new(),
     }
 }
 
