@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
 use serde_json::{Value, json};
 use simulators::site::Shared;
 
@@ -44,7 +45,8 @@ pub async fn talk(world: Arc<Shared>, broker: u16) {
                     let _ = client.try_subscribe(replies, QoS::AtMostOnce);
                 }
                 Ok(Event::Incoming(Incoming::Publish(reply))) => {
-                    hear(&mut said, &reply.topic, &reply.payload);
+                    let topic = String::from_utf8_lossy(&reply.topic);
+                    hear(&mut said, &topic, &reply.payload);
                 }
                 Ok(_) => {}
                 Err(_) => tokio::time::sleep(RETRY).await,
