@@ -147,6 +147,8 @@ pub struct Scenario {
     pub building_w: f64,
     /// PV power at noon under a clear sky, W.
     pub pv_peak_w: f64,
+    /// Largest power of the compute node, W, up to 60 000; nothing: there is none.
+    pub node_w: Option<f64>,
     /// Who comes when.
     #[serde(default, rename = "visit")]
     pub visits: Vec<Visit>,
@@ -210,6 +212,7 @@ impl Scenario {
             bays: 1,
             building_w: 0.0,
             pv_peak_w: 0.0,
+            node_w: None,
             visits: Vec::new(),
             piles: Vec::new(),
             events: Vec::new(),
@@ -253,6 +256,9 @@ impl Scenario {
         }
         if scenario.repeat_h.is_some_and(|hours| hours.is_nan() || hours <= 0.0) {
             return Err(invalid("`repeat_h` must be over 0".to_owned()));
+        }
+        if scenario.node_w.is_some_and(|watts| !(1000.0..=60_000.0).contains(&watts)) {
+            return Err(invalid("`node_w` is 1000 to 60000".to_owned()));
         }
         let bay = |i: usize| format!("bay{i}");
         for event in &scenario.events {

@@ -43,6 +43,8 @@ pub struct Addresses {
     pub piles: Vec<PileAt>,
     /// The hybrid inverter, SunSpec, unit 1.
     pub hybrid: SocketAddr,
+    /// Compute node, if there is one.
+    pub node: Option<SocketAddr>,
     /// Cameras, truth and switches over HTTP.
     pub http: SocketAddr,
 }
@@ -204,6 +206,10 @@ pub async fn start(options: Options) -> io::Result<Site> {
     let piles: Vec<(String, PileSpec)> = ids.into_iter().zip(specs).collect();
     let mut maps = vec![("grid".to_owned(), Map::Sdm630), ("hybrid".to_owned(), Map::Hybrid)];
     let map = |(i, (id, spec)): (usize, &(String, PileSpec))| (id.clone(), Map::Pile(i, spec.make));
+    if world.node.is_some() {
+        maps.push(("node".to_owned(), Map::Node));
+    }
+    let has_node = world.node.is_some();
     maps.extend(piles.iter().enumerate().map(map));
     let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
     let shared = Arc::new(Shared {
@@ -228,10 +234,14 @@ pub async fn start(options: Options) -> io::Result<Site> {
         plugged.push(PileAt { id, make, address, unit, rotation });
     }
     let hybrid = plug_in(place(), "hybrid", &shared, &mut tasks).await?;
+    let node = match has_node {
+        true => Some(plug_in(place(), "node", &shared, &mut tasks).await?),
+        false => None,
+    };
     let (http, serving) = camera_server::serve(place(), Arc::clone(&shared)).await?;
     tasks.push(serving);
     tasks.push(tokio::spawn(step(Arc::clone(&shared), options.speed)));
-    Ok(Site { addresses: Addresses { meter, piles: plugged, hybrid, http }, shared, tasks })
+    Ok(Site { addresses: Addresses { meter, piles: plugged, hybrid, node, http }, shared, tasks })
 }
 
 /// Puts a device on the wire.

@@ -84,7 +84,7 @@ fn as_text(config: Option<&Config>, report: &Report, lang: Lang) -> String {
             Mode::Auto => "cli.check.auto",
         };
         lines.push(tick(true, lang, mode, &[]));
-    } else if errors(&["WG0020", "WG0024"]) > 0 {
+    } else if errors(&["WG0020", "WG0024", "WG0047"]) > 0 {
         lines.push(tick(false, lang, "cli.check.limits", &[]));
     }
     let mut text = lines.join("\n") + "\n";

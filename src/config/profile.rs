@@ -15,6 +15,8 @@ pub enum ProfileKind {
     Meter,
     /// A charging pile.
     Charger,
+    /// A compute node with a power cap.
+    Compute,
     /// A hybrid inverter with battery and PV, speaking SunSpec.
     SunspecHybrid,
 }
@@ -146,7 +148,8 @@ pub struct FailsafeRecipe {
     pub after_s: f64,
 }
 
-/// How a charger's current setpoint is written and kept alive. Read back by the point `setpoint_a`.
+/// How a charger's current setpoint is written and kept alive. Read back by the point `setpoint_a`. For a
+/// compute node everything in amperes is in watts, and the point is `setpoint_w`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetpointRecipe {
@@ -216,7 +219,7 @@ pub struct Profile {
     /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
     #[serde(default)]
     pub states: std::collections::BTreeMap<String, crate::logic::site::Vehicle>,
-    /// How the setpoint is written, for chargers.
+    /// How the setpoint is written, for chargers and compute nodes.
     pub setpoint: Option<SetpointRecipe>,
     /// How the failsafe is written, for chargers that take one.
     pub failsafe: Option<FailsafeRecipe>,

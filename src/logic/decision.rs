@@ -248,6 +248,9 @@ pub struct Overview {
     pub soc_pct: Option<f64>,
     /// Power of all chargers, W.
     pub chargers_w: Option<f64>,
+    /// All compute nodes, W.
+    #[serde(default)]
+    pub compute_w: Option<f64>,
     /// Everything else: grid + pv + battery - chargers, W.
     pub other_w: Option<f64>,
     /// Devices.

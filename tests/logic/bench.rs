@@ -9,8 +9,8 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, GridLimits, Id,
-    MeterReading, Mode, OnBlind, PvReading, Reading, Site, Target, Vehicle, Zone,
+    Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ComputeReading,
+    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Site, Target, Vehicle, Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -98,6 +98,7 @@ pub fn site() -> Site {
             on_blind: OnBlind::Derate,
         }],
         cameras: vec![Camera { id: id("cam1"), name: "cam1".into() }],
+        computes: Vec::new(),
         tariff: None,
     }
 }
@@ -207,6 +208,9 @@ impl Bench {
                 let (setpoint, _) = decision.permitted.charger(&id(&pile.id)).unwrap();
                 pile.write_setpoint(setpoint.amps().get());
             }
+            if let Some(node) = &mut self.world.node {
+                node.write_cap(decision.permitted.compute(&id("node")).unwrap().0.get());
+            }
             let watts = decision.permitted.battery(&id("hybrid")).unwrap().0.get();
             let largest = self.world.hybrid.max_w;
             self.world.hybrid.control = StorageControl::pinned(watts, largest, 30);
@@ -232,6 +236,14 @@ impl Bench {
         }
         if self.drivers_tell {
             self.drivers();
+        }
+        if let Some(node) = &self.world.node {
+            let reading = Reading::Compute(ComputeReading {
+                power: Watts(node.power_w),
+                cap: Watts(node.cap_w()),
+                energy: Some(WattHours(node.energy_wh)),
+            });
+            self.controller.observe(Observation::Answered { device: id("node"), at, reading });
         }
         let hybrid = &self.world.hybrid;
         let reading = Reading::Hybrid {

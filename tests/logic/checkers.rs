@@ -34,6 +34,10 @@ impl Checkers {
             }
             self.last.insert(charger.id.clone(), (amps.get(), decision.writing));
         }
+        for node in &site.computes {
+            let (cap, _) = decision.permitted.compute(&node.id).unwrap();
+            assert!((node.min..=node.max).contains(cap), "seed {seed}: a cap of {cap}");
+        }
         for battery in &site.batteries {
             let (power, _) = decision.permitted.battery(&battery.id).unwrap();
             assert!(power.get() <= battery.max_discharge.get() + 1e-9, "seed {seed}");

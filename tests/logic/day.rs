@@ -2,8 +2,8 @@
 //! once. Whoever can be full when leaving is.
 
 use simulators::scenario::{PileSpec, Scenario, Visit};
-use wattgate::logic::site::{Band, Charger, Site, Tariff};
-use wattgate::units::{Amps, PerPhase, Phase, WattHours};
+use wattgate::logic::site::{Band, Charger, ChargerSetpoint, Compute, Reason, Site, Tariff};
+use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{Bench, id, site};
 
@@ -23,6 +23,15 @@ fn four_piles(scenario: &Scenario) -> Site {
     four.chargers = scenario.piles.iter().enumerate().map(charger).collect();
     four.zones[0].chargers = four.chargers.iter().map(|c| c.id.clone()).collect();
     four.batteries[0].capacity = Some(WattHours(20_000.0));
+    four.computes = vec![Compute {
+        id: id("node"),
+        name: "node".into(),
+        phases: Phase::ALL.to_vec(),
+        min: Watts(800.0),
+        max: Watts(6000.0),
+        failsafe: Watts(2000.0),
+        step: Watts(1.0),
+    }];
     four.tariff = Some(Tariff {
         currency: "CNY".into(),
         zone: chrono_tz::Asia::Shanghai,
@@ -68,5 +77,42 @@ fn whoever_can_be_full_when_leaving_is() {
         }
         println!("seed {seed}: longest over the limit {} s", bench.longest_over_s());
         assert_eq!(short, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+#[test]
+fn compute_gives_way_before_a_charger_stops_and_works_when_there_is_room() {
+    for seed in 0..4 {
+        let scenario = Scenario::sunny_day();
+        let mut bench = Bench::of(four_piles(&scenario), scenario, seed);
+        let node = id("node");
+        // The building takes nearly all that there is: the cap falls to the idle power.
+        bench.run(900);
+        bench.world.set_pv(Some(0.0));
+        bench.world.set_building(Some(20_000.0));
+        bench.run(120);
+        let (mut throttled, mut stopped) = (0, 0);
+        for _ in 0..600 {
+            let decision = bench.second();
+            let (cap, reason) = decision.permitted.compute(&node).unwrap();
+            throttled += usize::from(*cap <= Watts(900.0));
+            let paused = |(setpoint, why): &(ChargerSetpoint, Reason)| {
+                *setpoint == ChargerSetpoint::Pause && matches!(why, Reason::BelowMinimum { .. })
+            };
+            let chargers = &decision.permitted.setpoints().chargers;
+            let short = chargers.values().filter(|told| paused(told)).count();
+            stopped += usize::from(short > 0 && *cap > Watts(900.0));
+            assert!(*cap < Watts(6000.0), "seed {seed}: {reason:?}");
+        }
+        assert!(throttled > 500, "seed {seed}: throttled for {throttled} s");
+        assert_eq!(stopped, 0, "seed {seed}: a charger stopped beside an untroubled node");
+        // Nobody charges and the building is quiet: the node gets all it can take.
+        for bay in ["bay1", "bay2", "bay3", "bay4"] {
+            assert!(bench.world.set_plugged(bay, Some(false)));
+        }
+        bench.world.set_building(Some(3_000.0));
+        bench.run(300);
+        let cap = bench.second().permitted.compute(&node).unwrap().0;
+        assert_eq!(cap, Watts(6000.0), "seed {seed}");
     }
 }

@@ -14,3 +14,4 @@ mod kills;
 mod look;
 mod page;
 mod scenarios;
+mod targets;

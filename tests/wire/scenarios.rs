@@ -42,6 +42,14 @@ fn every_make_of_pile_takes_its_setpoint_and_the_keba_its_failsafe() {
         let same = told.len() == 4 && told.iter().zip(&held).all(|(a, b)| (a - b).abs() < 0.11);
         same.then_some(())
     });
+    until("the node's cap as told", PATIENCE, || {
+        let document = demo.overview()?;
+        let devices = document["overview"]["devices"].as_array()?.clone();
+        let node = devices.into_iter().find(|device| device["kind"] == "compute")?;
+        let (told, truth) = (node["setpoint"]["power_w"].as_f64()?, demo.truth());
+        let (held, takes) = (truth["node_cap_w"].as_f64()?, truth["node_w"].as_f64()?);
+        ((told - held).abs() < 1.01 && takes <= held + 1.0 && told > 800.0).then_some(())
+    });
     assert_eq!((keba(&demo, 1600), keba(&demo, 1602)), (6000, 30));
     // fb11: power-cycled, it would allow its rated current for ever.
     post(&format!("{}/fault", demo.world), r#"{"device": "pile2", "reboot": true}"#);

@@ -6,8 +6,10 @@
 
 mod charger;
 mod hybrid;
+mod node;
 mod world;
 
 pub use charger::{Car, Pile, PlugState};
 pub use hybrid::{Hybrid, StorageControl};
+pub use node::{IDLE_W, Node};
 pub use world::{Bay, BayTruth, PileTruth, Truth, World};

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::charger::{Car, Pile, PlugState};
 use super::hybrid::Hybrid;
+use super::node::Node;
 use crate::scenario::{Event, EventKind, Scenario, Visit};
 
 /// One bay with its visitors.
@@ -45,6 +46,8 @@ pub struct World {
     pub piles: Vec<Pile>,
     /// The hybrid inverter.
     pub hybrid: Hybrid,
+    /// The compute node, if there is one.
+    pub node: Option<Node>,
     /// Bays.
     pub bays: Vec<Bay>,
     /// Voltage of each phase, V.
@@ -89,6 +92,10 @@ pub struct Truth {
     pub soc: f64,
     /// Building load, W.
     pub building_w: f64,
+    /// Compute node, W.
+    pub node_w: f64,
+    /// Its cap in force, W.
+    pub node_cap_w: Option<f64>,
     /// Piles.
     pub chargers: Vec<PileTruth>,
     /// Bays.
@@ -145,6 +152,7 @@ impl World {
         let piles = scenario.piles.iter().enumerate().map(number);
         let mut world = World {
             piles: piles.collect(),
+            node: scenario.node_w.map(Node::new),
             bays: (0..scenario.bays).map(bay).collect(),
             scenario,
             rng: fastrand::Rng::with_seed(seed),
@@ -185,6 +193,9 @@ impl World {
         let volts = self.volts;
         for pile in &mut self.piles {
             pile.step(dt, volts);
+        }
+        if let Some(node) = &mut self.node {
+            node.step(dt, self.elapsed_s);
         }
         let grid = self.grid_w();
         if grid > 0.0 {
@@ -312,8 +323,12 @@ impl World {
         let ac = self.hybrid.ac_w() / 3.0;
         std::array::from_fn(|i| {
             let cars: f64 = self.piles.iter().map(|p| p.grid_currents()[i] * self.volts[i]).sum();
-            self.building_w[i] + cars - ac
+            self.building_w[i] + cars + self.node_w() / 3.0 - ac
         })
+    }
+
+    fn node_w(&self) -> f64 {
+        self.node.as_ref().map_or(0.0, |node| node.power_w)
     }
 
     fn grid_phase_a(&self, i: usize) -> f64 {
@@ -358,6 +373,8 @@ impl World {
             battery_w: self.hybrid.battery_w,
             soc: self.hybrid.soc(),
             building_w: self.building_w.iter().sum(),
+            node_w: self.node_w(),
+            node_cap_w: self.node.as_ref().map(Node::cap_w),
             chargers: self.piles.iter().map(pile).collect(),
             bays: self.bays.iter().map(bay).collect(),
         }
@@ -433,12 +450,13 @@ mod tests {
             world.step(0.2);
             let truth = world.truth();
             let cars: f64 = truth.chargers.iter().map(|c| c.power_w).sum();
-            let balance = truth.building_w + cars - truth.pv_w - truth.battery_w;
+            let balance = truth.building_w + truth.node_w + cars - truth.pv_w - truth.battery_w;
             assert!((truth.grid_w - balance).abs() < 1e-6);
             for phase in 0..3 {
                 let amps: f64 = world.piles.iter().map(|pile| pile.grid_currents()[phase]).sum();
                 let car = amps * world.volts[phase];
-                let balance = world.building_w[phase] + car - world.hybrid.ac_w() / 3.0;
+                let balance =
+                    world.building_w[phase] + car + truth.node_w / 3.0 - world.hybrid.ac_w() / 3.0;
                 let metered = truth.grid_a[phase] * world.volts[phase];
                 assert!((metered - balance).abs() < 1e-6, "phase {phase}");
             }

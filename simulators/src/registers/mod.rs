@@ -4,10 +4,11 @@
 mod abb;
 mod alfen;
 mod keba;
+mod node;
 mod sdm630;
 mod sunspec_hybrid;
 
-use crate::physics::{Pile, World};
+use crate::physics::{Node, Pile, World};
 use crate::scenario::Make;
 
 /// Why a request is answered with an exception.
@@ -30,6 +31,8 @@ pub enum Map {
     Pile(usize, Make),
     /// The hybrid inverter.
     Hybrid,
+    /// The compute node.
+    Node,
 }
 
 impl Map {
@@ -52,6 +55,7 @@ impl Map {
                 }
             }),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
+            (Map::Node, false) => world.node.as_ref().map_or_else(Vec::new, node::image),
             _ => Vec::new(),
         }
     }
@@ -62,6 +66,7 @@ impl Map {
             Map::Sdm630 => {}
             Map::Pile(i, _) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
             Map::Hybrid => world.hybrid.reboot(),
+            Map::Node => world.node.iter_mut().for_each(Node::reboot),
         }
     }
 
@@ -73,6 +78,7 @@ impl Map {
                 world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_setpoint = deaf);
             }
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
+            Map::Node => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
         }
     }
 
@@ -110,6 +116,10 @@ impl Map {
                 }
             }
             Map::Hybrid => sunspec_hybrid::write(world, first, words),
+            Map::Node => {
+                let node = world.node.as_mut().ok_or(Refusal::Address)?;
+                node::write(node, function, (first, words))
+            }
         }
     }
 }

@@ -142,7 +142,8 @@ fn tell(
     addresses.piles.iter().try_for_each(&mut pile)?;
     let mut line =
         |key: &str, value: String| writeln!(out, "{}", fill(lang, key, &[("at", value)]));
-    line("cli.demo.hybrid", addresses.hybrid.to_string())?;
+    let node = addresses.node.map(|node| fill(lang, "cli.demo.node", &[("at", node.to_string())]));
+    line("cli.demo.hybrid", addresses.hybrid.to_string() + &node.unwrap_or_default())?;
     line("cli.demo.truth", format!("http://{}", addresses.http))?;
     line("cli.demo.broker", format!("127.0.0.1:{broker}"))?;
     writeln!(

@@ -34,6 +34,11 @@ pub fn file(at: &Addresses, outlines: &[Outline], (broker, page): (u16, u16)) ->
             "\n[[device]]\nid = \"{id}\"\nprofile = \"{profile}\"\naddress = \"tcp://{address}\"\nunit = {unit}\nmax_a = 32\nfailsafe_a = 6\nphases = {phases:?}\n"
         );
     }
+    if let Some(node) = at.node {
+        text += &format!(
+            "\n[[device]]\nid = \"node\"\nname = \"Compute node\"\nprofile = \"capped-node\"\naddress = \"tcp://{node}\"\nmin_w = 800\nmax_w = 6000\nfailsafe_w = 2000\n"
+        );
+    }
     for (i, (camera, polygon)) in outlines.iter().enumerate() {
         let number = i + 1;
         let charger =

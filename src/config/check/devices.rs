@@ -6,7 +6,7 @@ use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{Address, DeviceConfig, Profile, ProfileKind};
 use super::{valid_id, warning};
-use crate::logic::site::{Battery, Charger, GridLimits, Id, Mode};
+use crate::logic::site::{Battery, Charger, Compute, GridLimits, Id, Mode};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
@@ -21,6 +21,7 @@ pub struct Devices {
     pub meters: Vec<Id>,
     pub chargers: Vec<Charger>,
     pub batteries: Vec<Battery>,
+    pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
 }
 
@@ -49,6 +50,9 @@ pub fn check(
             ProfileKind::Meter => devices.meters.push(id.clone()),
             ProfileKind::Charger => {
                 devices.chargers.extend(charger(table, (&id, name), profile, faults));
+            }
+            ProfileKind::Compute => {
+                devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
             ProfileKind::SunspecHybrid => {
                 devices.batteries.push(battery(table, &id, name));
@@ -92,6 +96,7 @@ pub fn forget_followers(tables: &[DeviceTable], devices: &Devices, faults: &mut 
         let mut ids = devices.meters.iter().chain(&devices.pvs);
         ids.any(|known| known.as_str() == id)
             || devices.chargers.iter().any(|c| c.id.as_str() == id)
+            || devices.computes.iter().any(|c| c.id.as_str() == id)
     };
     let faulty = |id: &String| {
         let named = |table: &DeviceTable| table.id.as_ref().is_some_and(|t| t.value == *id);
@@ -209,6 +214,41 @@ fn charger(
     })
 }
 
+/// A node: idle power 0 and failsafe at idle power unless said.
+fn compute(
+    table: &DeviceTable,
+    (id, name): (&Id, String),
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Compute> {
+    let plain = |value: &Option<At<f64>>, default: f64| value.as_ref().map_or(default, |v| v.value);
+    let Some(max) = &table.max_w else {
+        let values = vec![("key", "max_w".to_owned()), ("table", "device".to_owned())];
+        faults.push(error("WG0003", table.at, values));
+        return None;
+    };
+    let min = plain(&table.min_w, 0.0);
+    let failsafe = plain(&table.failsafe_w, min);
+    if !(min <= failsafe && failsafe <= max.value) {
+        let values = vec![
+            ("id", id.to_string()),
+            ("min", min.to_string()),
+            ("max", max.value.to_string()),
+            ("failsafe", failsafe.to_string()),
+        ];
+        faults.push(error("WG0047", max.at, values));
+        return None;
+    }
+    let Some(recipe) = &profile.setpoint else {
+        faults.push(error("WG0016", table.at, vec![("profile", profile.id.clone())]));
+        return None;
+    };
+    let phases = phases(table, faults);
+    let (min, max, failsafe) = (Watts(min), Watts(max.value), Watts(failsafe));
+    let step = Watts(recipe.step_a);
+    Some(Compute { id: id.clone(), name, phases, min, max, failsafe, step })
+}
+
 /// All three where the file says nothing.
 fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
     let mut phases = Vec::new();
@@ -239,7 +279,7 @@ fn battery(table: &DeviceTable, id: &Id, name: String) -> Battery {
     }
 }
 
-/// For every phase: all chargers at their failsafe, the largest base load and the battery at rest must
+/// For every phase: all chargers and compute nodes at their failsafe, the largest base load and the battery at rest must
 /// stay within the breaker. In observe mode it is a warning, since nothing is written.
 pub fn check_failsafe_sum(
     devices: &Devices,
@@ -250,6 +290,9 @@ pub fn check_failsafe_sum(
     for phase in Phase::ALL {
         let on_phase = devices.chargers.iter().filter(|c| c.phases.contains(&phase));
         let chargers: Amps = on_phase.map(|charger| charger.failsafe).sum();
+        let nodes = devices.computes.iter().filter(|node| node.phases.contains(&phase));
+        let watts: Watts = nodes.map(|node| node.failsafe * (1.0 / node.phases.len() as f64)).sum();
+        let chargers = chargers + watts / limits.nominal_voltage;
         let sum = chargers + limits.max_base_load;
         if sum > limits.breaker {
             let values = vec![

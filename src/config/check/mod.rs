@@ -53,6 +53,7 @@ pub fn check(
         meter: meter?,
         chargers: devices.chargers,
         batteries: devices.batteries,
+        computes: devices.computes,
         pvs: devices.pvs,
         bays: places.bays,
         zones: places.zones,

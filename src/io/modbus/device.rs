@@ -88,7 +88,9 @@ impl Device {
         let device = self.config.id.clone();
         let asked = match self.config.profile.kind {
             ProfileKind::SunspecHybrid => self.poll_hybrid(bus).await,
-            ProfileKind::Meter | ProfileKind::Charger => self.poll_points(bus).await,
+            ProfileKind::Meter | ProfileKind::Charger | ProfileKind::Compute => {
+                self.poll_points(bus).await
+            }
         };
         let at = clock.now();
         match asked {
@@ -191,12 +193,17 @@ impl Device {
         self.same_words >= FROZEN_AFTER
     }
 
+    /// The value that shows the setpoint.
+    fn setpoint_quantity(&self) -> &'static str {
+        if self.config.profile.kind == ProfileKind::Compute { "setpoint_w" } else { "setpoint_a" }
+    }
+
     /// The device holds another setpoint than the last one written: it is written again (FB11, FB14).
     fn notice_foreign_value(&mut self, values: &Values) {
         let (Some(recipe), Some(written)) = (&self.config.profile.setpoint, self.written) else {
             return;
         };
-        if let Some(Raw::Number(held)) = values.get("setpoint_a")
+        if let Some(Raw::Number(held)) = values.get(self.setpoint_quantity())
             && (held - written.value).abs() > recipe.step_a / 2.0
         {
             let device = self.config.id.as_str();
@@ -266,7 +273,16 @@ impl Device {
                 {
                     return None;
                 }
-                self.write_charger(bus, clock, (&recipe, failsafe), amps).await
+                self.write_setpoint(bus, clock, (&recipe, failsafe), amps).await
+            }
+            ProfileKind::Compute => {
+                let (cap, _) = permitted.compute(&self.config.id)?;
+                let recipe = self.config.profile.setpoint.clone()?;
+                let watts = (cap.get() / recipe.step_a).floor() * recipe.step_a;
+                if !self.is_due(watts, recipe.step_a / 2.0, recipe.expires_s, now) {
+                    return None;
+                }
+                self.write_setpoint(bus, clock, (&recipe, None), watts).await
             }
             ProfileKind::SunspecHybrid => {
                 let (power, _) = permitted.battery(&self.config.id)?;
@@ -302,7 +318,7 @@ impl Device {
     }
 
     /// Writes, waits for the device to settle, reads back; once more if the value is not there.
-    async fn write_charger(
+    async fn write_setpoint(
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
@@ -323,7 +339,7 @@ impl Device {
                 // The device's own time, not the link's: it runs with the site.
                 clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
             }
-            if let Some(held) = self.read_back(bus, "setpoint_a").await?
+            if let Some(held) = self.read_back(bus, self.setpoint_quantity()).await?
                 && (held - amps).abs() <= recipe.step_a / 2.0
             {
                 self.written = Some(Written { value: amps, at: clock.now() });

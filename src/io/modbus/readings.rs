@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::codec::Raw;
 use crate::config::{Profile, ProfileKind};
-use crate::logic::site::{ChargerReading, MeterReading, Reading, Vehicle};
+use crate::logic::site::{ChargerReading, ComputeReading, MeterReading, Reading, Vehicle};
 use crate::units::{Amps, Hertz, PerPhase, Volts, WattHours, Watts};
 
 /// Scaled and plausible values of one device by quantity.
@@ -47,6 +47,7 @@ pub fn reading(profile: &Profile, values: &Values) -> Result<Reading, Unusable> 
     match profile.kind {
         ProfileKind::Meter => meter(values).map(Reading::Meter),
         ProfileKind::Charger => charger(profile, values).map(Reading::Charger),
+        ProfileKind::Compute => compute(values).map(Reading::Compute),
         ProfileKind::SunspecHybrid => Err(Unusable::Missing("SunSpec models")),
     }
 }
@@ -79,6 +80,14 @@ fn meter(values: &Values) -> Result<MeterReading, Unusable> {
         frequency: Hertz(number(values, "frequency_hz")?),
         import: number(values, "import_wh").ok().map(WattHours),
         export: number(values, "export_wh").ok().map(WattHours),
+    })
+}
+
+fn compute(values: &Values) -> Result<ComputeReading, Unusable> {
+    Ok(ComputeReading {
+        power: Watts(number(values, "power_w")?),
+        cap: Watts(number(values, "cap_w").or_else(|_| number(values, "setpoint_w"))?),
+        energy: number(values, "energy_wh").ok().map(WattHours),
     })
 }
 

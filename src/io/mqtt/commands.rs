@@ -91,7 +91,11 @@ impl Commands {
             serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
         let target = words.target(now)?;
         self.last.insert(id.clone(), uptime);
-        if tell(id, target) { Ok(()) } else { Err("the controller is behind: try again".to_owned()) }
+        if tell(id, target) {
+            Ok(())
+        } else {
+            Err("the controller is behind: try again".to_owned())
+        }
     }
 }
 

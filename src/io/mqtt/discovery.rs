@@ -57,6 +57,10 @@ pub(super) fn configurations(overview: &Overview) -> Vec<Message> {
                 rows.push(row("sensor", of.clone(), "power_w", power, POWER));
                 rows.push(row("sensor", of, "vehicle", format!("{name} vehicle"), None));
             }
+            "compute" => {
+                rows.push(row("sensor", of.clone(), "power_w", power, POWER));
+                rows.push(row("sensor", of, "cap_w", format!("{name} power cap"), POWER));
+            }
             _ => {}
         }
     }

@@ -217,7 +217,7 @@ impl Session<'_> {
         let alarms = format!("{}+/state", topics::ALARMS);
         self.client.subscribe(&topics::absolute(&self.options.site, &alarms));
         for command in commands::topics(&self.options.config.commands) {
-            self.client.subscribe(&topics::absolute(&self.options.site, &command));
+            self.client.subscribe_commands(&topics::absolute(&self.options.site, &command));
         }
         self.opening.push_front(status(self.options, true));
         self.flowing.send_replace(true);

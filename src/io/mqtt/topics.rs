@@ -154,8 +154,10 @@ fn grid(o: &Overview) -> State {
         "chargers_w": o.chargers_w,
         "other_w": o.other_w,
     });
+    let mut body = object(body);
+    body.extend(o.compute_w.map(|watts| ("compute_w".to_owned(), json!(watts))));
     let ts = meter.and_then(|meter| meter.ts).unwrap_or(o.ts);
-    State { topic: "grid/main/state".to_owned(), ts, body: object(body) }
+    State { topic: "grid/main/state".to_owned(), ts, body }
 }
 
 fn gateway(o: &Overview) -> State {

@@ -183,6 +183,20 @@ impl Client {
         }
     }
 
+    /// As [`Client::subscribe`]; what was published to be retained says so (MQTT 5; 3.1.1 says it only of
+    /// what was there before).
+    pub fn subscribe_commands(&self, topic: &str) -> bool {
+        match self {
+            Client::V5(client) => {
+                let mut filter =
+                    packets5::Filter::new(topic.to_owned(), v5::mqttbytes::QoS::AtLeastOnce);
+                filter.preserve_retain = true;
+                client.try_subscribe_many([filter]).is_ok()
+            }
+            Client::V311(client) => client.try_subscribe(topic, QoS::AtLeastOnce).is_ok(),
+        }
+    }
+
     pub fn disconnect(&self) {
         let _ = match self {
             Client::V5(client) => client.try_disconnect().is_ok(),
@@ -248,14 +262,12 @@ fn event311(event: rumqttc::Event) -> Event {
         rumqttc::Event::Incoming(Incoming::PubAck(ack)) => {
             Event::Answered { pkid: ack.pkid, refused: None }
         }
-        rumqttc::Event::Incoming(Incoming::Publish(message)) => {
-            Event::Message(Received {
-                topic: message.topic,
-                payload: message.payload.to_vec(),
-                retained: message.retain,
-                ..Received::default()
-            })
-        }
+        rumqttc::Event::Incoming(Incoming::Publish(message)) => Event::Message(Received {
+            topic: message.topic,
+            payload: message.payload.to_vec(),
+            retained: message.retain,
+            ..Received::default()
+        }),
         rumqttc::Event::Incoming(_) => Event::Heard,
     }
 }

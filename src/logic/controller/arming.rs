@@ -46,6 +46,7 @@ pub fn obstacle(site: &Site, snapshot: &Snapshot, now: Moment) -> Option<Obstacl
         return Some(Obstacle::ImplausibleMeter);
     }
     let actuators = site.chargers.iter().map(|c| &c.id).chain(site.batteries.iter().map(|b| &b.id));
+    let actuators = actuators.chain(site.computes.iter().map(|c| &c.id));
     let mut missing = actuators.filter(|id| snapshot.at(id, now).fresh().is_none());
     missing.next().map(|id| Obstacle::WaitingForDevice(id.clone()))
 }

@@ -5,6 +5,7 @@
 //! reason in every decision, and no input makes it fail; what is unknown makes it careful.
 
 mod arming;
+mod computes;
 mod conditions;
 mod overview;
 mod planned;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use planning::Planning;
 
+use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Claim, Ramp};
 use super::observation::{Observation, Silence, Trouble};
@@ -41,6 +43,7 @@ pub struct Controller {
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
     ramps: BTreeMap<Id, Ramp>,
+    caps: BTreeMap<Id, CapRamp>,
     scenes: BTreeMap<Id, Scene>,
     silences: BTreeMap<Id, Silence>,
     disobeyed: BTreeMap<Id, u32>,
@@ -66,6 +69,7 @@ impl Controller {
             fire,
             hazards: BTreeMap::new(),
             ramps,
+            caps: BTreeMap::new(),
             scenes: BTreeMap::new(),
             silences: BTreeMap::new(),
             disobeyed: BTreeMap::new(),
@@ -184,8 +188,9 @@ impl Controller {
         self.armed = self.armed || not_writing.is_none();
         self.plan(now);
         let mut wishes = Setpoints::default();
-        self.wish_chargers(now, &mut wishes);
+        let left = self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
+        self.wish_computes(now, left, &mut wishes);
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
             if let Some((setpoint, _)) = permitted.charger(id)
@@ -248,8 +253,9 @@ impl Controller {
         })
     }
 
-    /// Shares the headroom, or falls to the safe share when there is no meter to trust.
-    fn wish_chargers(&mut self, now: Moment, wishes: &mut Setpoints) {
+    /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
+    /// each phase, where that is known.
+    fn wish_chargers(&mut self, now: Moment, wishes: &mut Setpoints) -> Option<PerPhase<Amps>> {
         let meter = self.meter(now);
         let Some(available) = meter.usable().map(|meter| self.available(meter, now)) else {
             let starting = matches!(meter, Known::Never);
@@ -258,13 +264,14 @@ impl Controller {
                 let safe = self.safe_share(charger);
                 wishes.chargers.insert(charger.id.clone(), (safe, reason));
             }
-            return;
+            return None;
         };
         let meter_fresh =
             meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
         let order = self.order_of_right();
         let claims: Vec<Claim<'_>> = order.iter().map(|&i| self.claim(i, now)).collect();
         let shares = energy::allocate(available, &claims);
+        let left = left_over(available, &claims, &shares);
         let lost: Vec<bool> =
             order.iter().map(|&i| self.device_lost(&self.site.chargers[i].id, now)).collect();
         let mut told = Vec::with_capacity(order.len());
@@ -298,6 +305,7 @@ impl Controller {
             };
             wishes.chargers.insert(charger.id.clone(), (setpoint, reason));
         }
+        Some(left)
     }
 
     /// Failsafe current, but never more than it had: losing the meter raises nothing.
@@ -319,6 +327,9 @@ impl Controller {
                 others.set(phase, others.on(phase) - drawn.0[own]);
             }
         }
+        let (drawn, idle) = (self.drawn_by_nodes(now, false), self.idle_nodes(now));
+        let nominal = self.site.limits.nominal_voltage;
+        let others = PerPhase::from_fn(|p| others.on(p) + (idle.on(p) - drawn.on(p)) / nominal);
         // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
         PerPhase::from_fn(|p| self.site.limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO))
     }
@@ -452,4 +463,19 @@ impl Controller {
         eager.dedup();
         Duty { eager }
     }
+}
+
+/// What the shares leave of each phase.
+fn left_over(
+    available: PerPhase<Amps>,
+    claims: &[Claim<'_>],
+    shares: &[energy::Share],
+) -> PerPhase<Amps> {
+    let mut left = available;
+    for (claim, share) in claims.iter().zip(shares) {
+        for &phase in claim.phases {
+            left.set(phase, left.on(phase) - share.setpoint.amps().max(claim.reserved));
+        }
+    }
+    left
 }

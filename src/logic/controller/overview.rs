@@ -41,6 +41,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         battery_w: None,
         soc_pct: None,
         chargers_w: None,
+        compute_w: None,
         other_w: None,
         devices: devices(c, decision),
         bays: c.site.bays.iter().map(|bay| bay_view(c, bay, now)).collect(),
@@ -66,17 +67,19 @@ fn sum_up(overview: &mut Overview) {
     };
     let (pv, battery) = (total("pv", "power_w"), total("battery", "power_w"));
     let (soc, chargers) = (total("battery", "soc_pct"), total("charger", "power_w"));
+    let compute = total("compute", "power_w");
     let batteries = overview.devices.iter().filter(|d| d.kind == "battery").count().max(1);
     let of = |kind: &str| overview.devices.iter().any(|d| d.kind == kind);
     let part = |kind: &str, value: Option<f64>| if of(kind) { value } else { Some(0.0) };
     overview.other_w = (|| {
         let sources = overview.grid_w? + part("pv", pv)? + part("battery", battery)?;
-        Some(round(sources - part("charger", chargers)?))
+        Some(round(sources - part("charger", chargers)? - part("compute", compute)?))
     })();
     overview.pv_w = pv.map(round);
     overview.battery_w = battery.map(round);
     overview.soc_pct = soc.map(|sum| round(sum / batteries as f64));
     overview.chargers_w = chargers.map(round);
+    overview.compute_w = compute.map(round);
 }
 
 fn devices(c: &Controller, decision: &Decision) -> Vec<DeviceView> {
@@ -87,6 +90,9 @@ fn devices(c: &Controller, decision: &Decision) -> Vec<DeviceView> {
     }
     for battery in &site.batteries {
         views.push(device(c, decision, &battery.id, "battery", &battery.name));
+    }
+    for node in &site.computes {
+        views.push(device(c, decision, &node.id, "compute", &node.name));
     }
     for pv in &site.pvs {
         let name = site.batteries.iter().find(|b| b.id == *pv).map(|b| b.name.as_str());
@@ -155,6 +161,13 @@ fn values(kind: &str, reading: &Reading) -> BTreeMap<String, Value> {
             }
             values.insert("vehicle".to_owned(), json!(r.vehicle));
         }
+        Reading::Compute(r) => {
+            put("power_w", r.power.get());
+            put("cap_w", r.cap.get());
+            if let Some(energy) = r.energy {
+                put("energy_kwh", energy.get() / 1000.0);
+            }
+        }
         Reading::Battery(battery) | Reading::Hybrid { battery, .. } if kind == "battery" => {
             put("power_w", battery.power.get());
             put("soc_pct", battery.soc.percent());
@@ -174,6 +187,10 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
         "battery" => {
             let (power, reason) = decision.permitted.battery(id)?;
             (None, Some(round(power.get())), reason)
+        }
+        "compute" => {
+            let (cap, reason) = decision.permitted.compute(id)?;
+            (None, Some(round(cap.get())), reason)
         }
         _ => return None,
     };

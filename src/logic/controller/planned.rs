@@ -36,11 +36,13 @@ impl Controller {
         if let (Some(pv), Some(given), Some(drawn), Some(grid)) = (all_pv, given, drawn, grid) {
             let sum = |parts: Vec<Watts>| parts.into_iter().sum::<Watts>();
             let pv = sum(pv);
+            // A node's idle power is other load; the rest is sheddable.
+            let nodes = self.drawn_by_nodes(now, true);
             // Inverters of this size feed three phases alike.
             let fed = (pv + sum(given)) * (1.0 / 3.0);
             let load = PerPhase::from_fn(|phase| {
                 let cars: Watts = drawn.iter().map(|car| car.on(phase)).sum();
-                grid.on(phase) + fed - cars
+                grid.on(phase) + fed - cars - nodes.on(phase)
             });
             self.planning.sample(now, pv, load);
         }

@@ -86,9 +86,8 @@ fn fill(
             return;
         }
         let next = rising.iter().map(|&i| at(i)).filter(|level| *level > low + EPSILON);
-        let users = |phase: Phase| {
-            lowest.iter().filter(|&&i| claims[i].phases.contains(&phase)).count()
-        };
+        let users =
+            |phase: Phase| lowest.iter().filter(|&&i| claims[i].phases.contains(&phase)).count();
         let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
         let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
         let wishes = lowest.iter().map(|&i| enough(&claims[i]) - at(i));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fire::{Hazard, Level};
-use crate::logic::site::{Charger, ChargerSetpoint, Id, Reason, Setpoints, Site};
+use crate::logic::site::{Charger, ChargerSetpoint, Compute, Id, Reason, Setpoints, Site};
 use crate::units::{Amps, Watts};
 
 /// Setpoints that may be written. One for every actuator of the site.
@@ -30,6 +30,12 @@ impl Permitted {
         self.0.batteries.get(id)
     }
 
+    /// The cap of a compute node, and why.
+    #[must_use]
+    pub fn compute(&self, id: &Id) -> Option<&(Watts, Reason)> {
+        self.0.computes.get(id)
+    }
+
     /// All of them.
     #[must_use]
     pub fn setpoints(&self) -> &Setpoints {
@@ -38,14 +44,16 @@ impl Permitted {
 }
 
 /// What is written when there is no fresh decision: every charger at its failsafe current, every
-/// battery at rest.
+/// battery at rest, every compute node at its failsafe power.
 #[must_use]
 pub fn fallback(site: &Site) -> Permitted {
     let charger = |c: &Charger| (c.id.clone(), (at_failsafe(c), Reason::NoDecision));
     let chargers = site.chargers.iter().map(charger).collect();
     let rest = |id: &Id| (id.clone(), (Watts::ZERO, Reason::NoDecision));
     let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
-    Permitted(Setpoints { chargers, batteries })
+    let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
+    let computes = site.computes.iter().map(node).collect();
+    Permitted(Setpoints { chargers, batteries, computes })
 }
 
 /// The charger's failsafe as a setpoint.
@@ -78,6 +86,13 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
         {
             let power = power.bounded(-battery.max_charge, battery.max_discharge);
             permitted.batteries.insert(battery.id.clone(), (power, reason));
+        }
+    }
+    for node in &site.computes {
+        if let Some((cap, reason)) = wishes.computes.remove(&node.id)
+            && cap.get().is_finite()
+        {
+            permitted.computes.insert(node.id.clone(), (cap.bounded(node.min, node.max), reason));
         }
     }
     for zone in &site.zones {

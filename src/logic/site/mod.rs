@@ -7,10 +7,12 @@ mod snapshot;
 mod tariff;
 mod topology;
 
-pub use readings::{BatteryReading, ChargerReading, MeterReading, PvReading, Reading, Vehicle};
+pub use readings::{
+    BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
+};
 pub use setpoints::{ChargerSetpoint, Reason, Setpoints};
 pub use snapshot::{Known, LOST_AFTER, STALE_AFTER, Snapshot};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
-    Battery, Bay, Camera, Charger, GridLimits, Id, InvalidId, Mode, OnBlind, Site, Zone,
+    Battery, Bay, Camera, Charger, Compute, GridLimits, Id, InvalidId, Mode, OnBlind, Site, Zone,
 };

@@ -61,6 +61,17 @@ pub struct ChargerReading {
     pub lease: Option<Duration>,
 }
 
+/// One compute node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComputeReading {
+    /// Power it takes.
+    pub power: Watts,
+    /// Cap that it says it applies now.
+    pub cap: Watts,
+    /// Energy taken, ever growing.
+    pub energy: Option<WattHours>,
+}
+
 /// Battery storage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BatteryReading {
@@ -85,6 +96,8 @@ pub enum Reading {
     Meter(MeterReading),
     /// A charging pile.
     Charger(ChargerReading),
+    /// A compute node.
+    Compute(ComputeReading),
     /// Battery storage.
     Battery(BatteryReading),
     /// PV.

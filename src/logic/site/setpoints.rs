@@ -129,4 +129,7 @@ pub struct Setpoints {
     pub chargers: BTreeMap<Id, (ChargerSetpoint, Reason)>,
     /// Batteries: power, discharge positive.
     pub batteries: BTreeMap<Id, (Watts, Reason)>,
+    /// Compute nodes: power cap.
+    #[serde(default)]
+    pub computes: BTreeMap<Id, (Watts, Reason)>,
 }

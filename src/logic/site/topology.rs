@@ -120,6 +120,25 @@ pub struct Battery {
     pub capacity: Option<WattHours>,
 }
 
+/// A compute node whose power can be capped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compute {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// Grid phases it loads, all alike.
+    pub phases: Vec<Phase>,
+    /// Power that it takes idle: no cap goes below.
+    pub min: Watts,
+    /// Largest power.
+    pub max: Watts,
+    /// Power that it keeps to by itself when it hears nothing; part of the failsafe sum.
+    pub failsafe: Watts,
+    /// Resolution of its cap.
+    pub step: Watts,
+}
+
 /// One parking bay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bay {
@@ -190,6 +209,9 @@ pub struct Site {
     pub chargers: Vec<Charger>,
     /// Battery storage.
     pub batteries: Vec<Battery>,
+    /// Compute nodes, in order of the file; earlier ones win.
+    #[serde(default)]
+    pub computes: Vec<Compute>,
     /// Devices that report PV power.
     pub pvs: Vec<Id>,
     /// Bays.

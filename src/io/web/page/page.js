@@ -65,6 +65,7 @@ function flow(o) {
     one('pv', o.pv_w, true, '→ ' + t('page.producing'), ages('pv')),
     one('battery', o.battery_w, b >= 0, (b >= 0 ? '→ ' + t('page.discharging') : '← ' + t('page.charging_battery')) + soc, ages('battery')),
     one('chargers', o.chargers_w, false, '← ' + t('page.consuming'), ages('charger')),
+    ...(o.compute_w === null ? [] : [one('compute', o.compute_w, false, '← ' + t('page.consuming'), ages('compute'))]),
     one('other', o.other_w, false, '← ' + t('page.consuming'), ages('meter')));
 }
 

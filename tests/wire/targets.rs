@@ -1,0 +1,74 @@
+//! What a car needs and when it leaves, told over MQTT and HTTP, and what becomes of it in the plan.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::gateway::{Demo, PATIENCE, until};
+
+/// Asks over MQTT 5 with a response topic; the answer.
+fn ask(demo: &Demo, charger: &str, payload: &str, more: &[&str]) -> Value {
+    let (host, port) = demo.broker.rsplit_once(':').expect("host:port");
+    let topic = format!("wattgate/v1/demo/charger/{charger}/cmd/target");
+    let out = Command::new("mosquitto_rr")
+        .args(["-V", "5", "-h", host, "-p", port, "-W", "10", "-q", "1", "-t", &topic])
+        .args(["-e", "test/answers", "-m", payload])
+        .args(more)
+        .output()
+        .expect("mosquitto_rr");
+    serde_json::from_slice(&out.stdout)
+        .unwrap_or_else(|_| panic!("no answer to {payload}: {out:?}"))
+}
+
+fn post(demo: &Demo, charger: &str, code: &str, body: &str) -> u16 {
+    let url = format!("{}/api/v1/chargers/{charger}/target", demo.page);
+    let sent = ureq::post(&url)
+        .config()
+        .http_status_as_error(false)
+        .build()
+        .header("content-type", "application/json")
+        .header("x-wattgate-code", code)
+        .send(body);
+    sent.expect("an answer").status().as_u16()
+}
+
+/// Energy that the plan has for pile1's car, kWh.
+fn planned(demo: &Demo) -> Option<f64> {
+    let document = demo.overview()?;
+    let lanes = document["overview"]["plan"]["lanes"].as_array()?.clone();
+    let lane = lanes.into_iter().find(|lane| lane["id"] == "pile1")?;
+    Some(lane["target"]["energy_wh"].as_f64()? / 1000.0)
+}
+
+#[test]
+fn a_target_is_planned_and_nonsense_is_answered() {
+    let demo = Demo::with(&["--speed", "5"]);
+    until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
+    let about = |kwh: f64| move |planned: &f64| (kwh - 3.0..=kwh).contains(planned);
+    until("the driver's own wish", Duration::from_secs(60), || planned(&demo).filter(about(38.5)));
+    let told = ask(&demo, "pile1", r#"{"energy_kwh": 12, "stay_h": 3}"#, &[]);
+    assert_eq!(told["ok"], true, "{told}");
+    until("twelve in the plan", PATIENCE, || planned(&demo).filter(about(12.0)));
+
+    for (charger, payload, word) in [
+        ("pile9", r#"{"energy_kwh": 12, "stay_h": 3}"#, "no charger"),
+        ("pile2", "12", "invalid type"),
+        ("pile2", r#"{"energy_kwh": 12}"#, "stay_h"),
+        ("pile2", r#"{"energy_kwh": 1e300, "stay_h": 3}"#, "energy_kwh"),
+    ] {
+        let told = ask(&demo, charger, payload, &[]);
+        let why = told["error"].as_str().unwrap_or_default();
+        assert!(told["ok"] == false && why.contains(word), "{payload}: {told}");
+    }
+    let kept = ask(&demo, "pile2", r#"{"energy_kwh": 12, "stay_h": 3}"#, &["-r"]);
+    assert!(kept["error"].as_str().is_some_and(|why| why.contains("retain")), "{kept}");
+
+    let body = r#"{"energy_kwh": 8, "stay_h": 2}"#;
+    let code = demo.code().expect("the code");
+    assert_eq!(post(&demo, "pile1", "wrong", body), 403);
+    assert_eq!(post(&demo, "pile9", &code, body), 404);
+    assert_eq!(post(&demo, "pile1", &code, r#"{"energy_kwh": 8}"#), 400);
+    assert_eq!(post(&demo, "pile1", &code, body), 204);
+    until("eight in the plan", PATIENCE, || planned(&demo).filter(about(8.0)));
+}
