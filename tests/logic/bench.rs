@@ -110,9 +110,12 @@ impl Bench {
 
     /// A site and what happens on it; one pile, as in [`site`].
     pub fn of(site: Site, scenario: Scenario, seed: u64) -> Bench {
-        // Local time of the site (Asia/Shanghai where it has a tariff) as the scenario has it.
+        // The site's local time is the scenario's.
+        let midnight = chrono::NaiveDate::from_ymd_opt(2026, 5, 28).unwrap().and_hms_opt(0, 0, 0);
+        let zone = site.tariff.as_ref().map_or(chrono_tz::Tz::UTC, |tariff| tariff.zone);
+        let midnight = midnight.unwrap().and_local_timezone(zone).unwrap().to_utc();
         let hour = (scenario.start_hour * 3600.0) as i64;
-        let utc = chrono::DateTime::from_timestamp(1_779_926_400 - 8 * 3600 + hour, 0).unwrap();
+        let utc = midnight + chrono::Duration::seconds(hour);
         let now = Moment { uptime: Duration::from_secs(1000), utc };
         let world = World::new(scenario, seed);
         Bench {

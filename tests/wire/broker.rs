@@ -17,7 +17,7 @@ use rig::{
     Broker, Gateway, Relay, Watcher, certificates, config, fake_broker, free_port, overview, quick,
     record, within,
 };
-use wattgate::config::MqttConfig;
+use wattgate::config::{Command as MqttCommand, MqttConfig};
 use wattgate::io::clock::Clock;
 use wattgate::io::mqtt::Limits;
 use wattgate::io::store::Record;
@@ -57,6 +57,41 @@ async fn states_are_retained_and_the_last_will_tells_of_a_kill() {
     gateway.task.abort();
     live.until("wattgate/v1/depot/status", |told| told.json()["online"] == false).await;
     gateway.journal.stop();
+}
+
+#[tokio::test]
+async fn a_command_that_the_broker_keeps_is_refused_and_a_fresh_one_taken() {
+    let home = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let _broker = Broker::start(home.path(), port, "allow_anonymous true");
+    let topic = "wattgate/v1/depot/charger/pile1/cmd/target";
+    let publish = |more: &[&str]| {
+        let done = Command::new("mosquitto_pub")
+            .args(["-V", "5", "-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-t", topic])
+            .args(["-m", r#"{"energy_kwh": 12, "stay_h": 3}"#])
+            .args(more)
+            .status();
+        assert!(done.expect("mosquitto_pub").success());
+    };
+    publish(&["-r"]);
+    let mut replies = Watcher::of(port, "wattgate/v1/depot/charger/+/cmd/target/reply", None).await;
+    let config = MqttConfig { commands: vec![MqttCommand::Target], ..config(port) };
+    let mut gateway = Gateway::start(config, quick());
+    gateway.overview.send_replace(Some(Arc::new(overview())));
+    gateway.linked("the link", |link| link.connected).await;
+    let refused =
+        |told: &rig::Told| told.json()["error"].as_str().is_some_and(|e| e.contains("retain"));
+    let stored = replies.next().await;
+    assert!(refused(&stored) && !stored.retain, "{}", stored.json());
+    publish(&["-r"]);
+    let kept = replies.next().await;
+    assert!(refused(&kept), "{}", kept.json());
+    publish(&["--repeat", "2"]);
+    let fresh = replies.next().await.json();
+    assert_eq!(fresh["ok"], true, "{fresh}");
+    let soon = replies.next().await.json();
+    assert!(soon["error"].as_str().is_some_and(|error| error.contains("once a second")), "{soon}");
+    gateway.end().await;
 }
 
 #[tokio::test]

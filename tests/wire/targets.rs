@@ -8,13 +8,12 @@ use serde_json::Value;
 use crate::gateway::{Demo, PATIENCE, until};
 
 /// Asks over MQTT 5 with a response topic; the answer.
-fn ask(demo: &Demo, charger: &str, payload: &str, more: &[&str]) -> Value {
+fn ask(demo: &Demo, charger: &str, payload: &str) -> Value {
     let (host, port) = demo.broker.rsplit_once(':').expect("host:port");
     let topic = format!("wattgate/v1/demo/charger/{charger}/cmd/target");
     let out = Command::new("mosquitto_rr")
         .args(["-V", "5", "-h", host, "-p", port, "-W", "10", "-q", "1", "-t", &topic])
         .args(["-e", "test/answers", "-m", payload])
-        .args(more)
         .output()
         .expect("mosquitto_rr");
     serde_json::from_slice(&out.stdout)
@@ -47,7 +46,7 @@ fn a_target_is_planned_and_nonsense_is_answered() {
     until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
     let about = |kwh: f64| move |planned: &f64| (kwh - 3.0..=kwh).contains(planned);
     until("the driver's own wish", Duration::from_secs(60), || planned(&demo).filter(about(38.5)));
-    let told = ask(&demo, "pile1", r#"{"energy_kwh": 12, "stay_h": 3}"#, &[]);
+    let told = ask(&demo, "pile1", r#"{"energy_kwh": 12, "stay_h": 3}"#);
     assert_eq!(told["ok"], true, "{told}");
     until("twelve in the plan", PATIENCE, || planned(&demo).filter(about(12.0)));
 
@@ -57,13 +56,10 @@ fn a_target_is_planned_and_nonsense_is_answered() {
         ("pile2", r#"{"energy_kwh": 12}"#, "stay_h"),
         ("pile2", r#"{"energy_kwh": 1e300, "stay_h": 3}"#, "energy_kwh"),
     ] {
-        let told = ask(&demo, charger, payload, &[]);
+        let told = ask(&demo, charger, payload);
         let why = told["error"].as_str().unwrap_or_default();
         assert!(told["ok"] == false && why.contains(word), "{payload}: {told}");
     }
-    let kept = ask(&demo, "pile2", r#"{"energy_kwh": 12, "stay_h": 3}"#, &["-r"]);
-    assert!(kept["error"].as_str().is_some_and(|why| why.contains("retain")), "{kept}");
-
     let body = r#"{"energy_kwh": 8, "stay_h": 2}"#;
     let code = demo.code().expect("the code");
     assert_eq!(post(&demo, "pile1", "wrong", body), 403);
