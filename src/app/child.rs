@@ -140,6 +140,8 @@ impl Supervisor {
 
     fn start(&self, socket: &Path) -> io::Result<Process> {
         let speed = self.clock.speed().to_string();
+        let own_time = self.clock.has_own_time();
+        let site_time = own_time.then(|| self.clock.now().utc.to_rfc3339());
         Command::new(std::env::current_exe()?)
             .arg("vision")
             .arg("--config")
@@ -148,7 +150,8 @@ impl Supervisor {
             .arg(&self.place.state)
             .arg("--socket")
             .arg(socket)
-            .args(["--speed", &speed, "--site-time", &self.clock.now().utc.to_rfc3339()])
+            .args(["--speed", &speed])
+            .args(site_time.iter().flat_map(|time| ["--site-time", time]))
             .stdin(Stdio::null())
             .spawn()
     }

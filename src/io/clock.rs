@@ -57,6 +57,12 @@ impl Clock {
         site.div_f64(self.speed)
     }
 
+    /// Whether it is the time of a simulated site, and not of the world.
+    #[must_use]
+    pub fn has_own_time(&self) -> bool {
+        self.own_time || self.speed != 1.0
+    }
+
     /// How fast site time runs.
     #[must_use]
     pub fn speed(&self) -> f64 {

@@ -117,3 +117,18 @@ fn compute_gives_way_before_a_charger_stops_and_works_when_there_is_room() {
         assert_eq!(cap, Watts(6000.0), "seed {seed}");
     }
 }
+
+#[test]
+fn a_node_that_ignores_its_cap_costs_the_chargers_and_not_the_limit() {
+    let scenario = Scenario::sunny_day();
+    let mut bench = Bench::of(four_piles(&scenario), scenario, 5);
+    bench.run(300);
+    bench.world.node.as_mut().unwrap().ignores_setpoint = true;
+    bench.world.set_pv(Some(0.0));
+    bench.world.set_building(Some(18_000.0));
+    // The checker ends the test when the limit is passed for too long.
+    bench.run(1800);
+    let drawn = bench.world.node.as_ref().unwrap().power_w;
+    let cap = bench.second().permitted.compute(&id("node")).unwrap().0;
+    assert!(drawn > cap.get() + 1000.0, "the story needs a deaf node: {drawn} W of {cap}");
+}

@@ -214,7 +214,7 @@ fn charger(
     })
 }
 
-/// A node: idle power 0 and failsafe at idle power unless said.
+/// A node: idle power 0 unless said, and no failsafe at all (its largest power) unless said.
 fn compute(
     table: &DeviceTable,
     (id, name): (&Id, String),
@@ -228,7 +228,7 @@ fn compute(
         return None;
     };
     let min = plain(&table.min_w, 0.0);
-    let failsafe = plain(&table.failsafe_w, min);
+    let failsafe = plain(&table.failsafe_w, max.value);
     if !(min <= failsafe && failsafe <= max.value) {
         let values = vec![
             ("id", id.to_string()),

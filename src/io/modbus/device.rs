@@ -278,7 +278,8 @@ impl Device {
             ProfileKind::Compute => {
                 let (cap, _) = permitted.compute(&self.config.id)?;
                 let recipe = self.config.profile.setpoint.clone()?;
-                let watts = (cap.get() / recipe.step_a).floor() * recipe.step_a;
+                let step = recipe.step_a.max(0.01);
+                let watts = (cap.get() / step + 1e-6).floor() * step;
                 if !self.is_due(watts, recipe.step_a / 2.0, recipe.expires_s, now) {
                     return None;
                 }

@@ -55,7 +55,14 @@ impl Commands {
             Ok(()) => json!({"ok": true}),
             Err(why) => json!({"ok": false, "error": why}),
         };
-        let topic = received.answer_to.clone();
+        // Nobody shall speak with our voice where others listen to it.
+        let foreign = |topic: &String| {
+            let reserved = ["wattgate/", "homeassistant/", "$"];
+            !topic.is_empty()
+                && !topic.contains(['+', '#', '\0'])
+                && !reserved.iter().any(|ours| topic.starts_with(ours))
+        };
+        let topic = received.answer_to.clone().filter(foreign);
         Some(Message {
             topic: topic.unwrap_or_else(|| format!("{}/reply", received.topic)),
             payload: body.to_string().into_bytes(),

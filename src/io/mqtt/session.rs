@@ -35,6 +35,8 @@ const TURN: Duration = Duration::from_millis(100);
 const TURN_HELD_BACK: Duration = Duration::from_millis(2);
 /// Messages that open a session: meta and discovery of a full site, and their renewals.
 const OPENING: usize = 4096;
+/// Answers to commands that may wait: whoever asks faster goes without.
+const MOST_ANSWERS: usize = 64;
 
 type Poll = Pin<Box<dyn Future<Output = (Wire, Result<Event, MqttError>)> + Send>>;
 
@@ -239,7 +241,7 @@ impl Session<'_> {
         let Some(answer) = self.commands.answer(received, relative, times, world) else {
             return false;
         };
-        if self.opening.len() < OPENING {
+        if self.opening.len() < MOST_ANSWERS {
             self.opening.push_back(answer);
         }
         true

@@ -11,6 +11,8 @@ use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 /// Largest raise in [`RAISE_EVERY`], as a share of what can be capped (as for chargers).
 const RAISE_SHARE: f64 = 0.25;
 const RAISE_EVERY: Duration = Duration::from_secs(10);
+/// A node that obeys has come down to a lower cap within this.
+const COMES_DOWN_IN: Duration = Duration::from_secs(5);
 
 /// What a node may draw when `left` is what all others leave of each phase beyond its idle power; and the
 /// phase that bounds it, where one does. What it gets is taken from `left`.
@@ -38,6 +40,8 @@ pub struct CapRamp {
     last: Option<Watts>,
     raised: Option<Duration>,
     allowed_before: Watts,
+    /// The cap before it was lowered, and when that was.
+    higher: Option<(Watts, Duration)>,
 }
 
 impl CapRamp {
@@ -45,6 +49,16 @@ impl CapRamp {
     #[must_use]
     pub fn last(&self) -> Option<Watts> {
         self.last
+    }
+
+    /// The most that a node which obeys may draw now: its cap, or the one before while it may still be
+    /// coming down. What it draws beyond cannot be shed.
+    #[must_use]
+    pub fn obeyed(&self, now: Moment) -> Watts {
+        let last = self.last.unwrap_or(Watts::ZERO);
+        let coming_down = |since: &Duration| now.uptime.saturating_sub(*since) < COMES_DOWN_IN;
+        let before = self.higher.filter(|(_, since)| coming_down(since));
+        before.map_or(last, |(higher, _)| higher.max(last))
     }
 
     /// The cap was set by something else than the share.
@@ -74,6 +88,10 @@ impl CapRamp {
         } else {
             last
         };
+        if next < last {
+            let before = self.obeyed(now);
+            self.higher = Some((before, now.uptime));
+        }
         self.last = Some(next);
         (next, (next < allowed).then_some(Reason::RampUp))
     }
@@ -124,6 +142,8 @@ mod tests {
         }
         assert_eq!(told[59], 6000.0);
         assert_eq!(ramp.step(second(60), &node(), Watts(900.0), true).0, Watts(900.0));
+        assert_eq!(ramp.obeyed(second(62)), Watts(6000.0), "it may still be coming down");
+        assert_eq!(ramp.obeyed(second(66)), Watts(900.0));
         for s in 61..100 {
             assert_eq!(ramp.step(second(s), &node(), Watts(6000.0), false).0, Watts(900.0));
         }

@@ -2,7 +2,7 @@
 //! before any charger has to stop.
 
 use super::{Controller, FRESH_SAMPLES};
-use crate::logic::compute;
+use crate::logic::compute::{self, CapRamp};
 use crate::logic::site::{Compute, ComputeReading, Id, Known, Reading, Reason, Setpoints};
 use crate::units::{Amps, Moment, PerPhase, Watts};
 
@@ -29,7 +29,10 @@ impl Controller {
                     let safe = ramp.last().map_or(node.failsafe, |last| last.min(node.failsafe));
                     (safe, if starting { Reason::Starting } else { Reason::MeterLost })
                 }
-                Some(_) if lost => (node.failsafe, Reason::DeviceLost),
+                Some(_) if lost => {
+                    let safe = ramp.last().map_or(node.failsafe, |last| last.min(node.failsafe));
+                    (safe, Reason::DeviceLost)
+                }
                 Some(left) => {
                     let may_raise = meter_fresh && fresh && self.armed;
                     let nominal = self.site.limits.nominal_voltage;
@@ -60,22 +63,33 @@ impl Controller {
         })
     }
 
-    /// What the nodes take of each phase, as last read; with `beyond_idle` only what can be shed.
-    pub(super) fn drawn_by_nodes(&self, now: Moment, beyond_idle: bool) -> PerPhase<Watts> {
+    /// What could be shed of each phase: what nodes draw beyond their idle power, as far as they obey.
+    pub(super) fn sheddable(&self, now: Moment) -> PerPhase<Watts> {
         let taken = |node: &Compute| {
             let power = self.compute(&node.id, now).usable().map_or(Watts::ZERO, |r| r.power);
-            if beyond_idle { (power - node.min).max(Watts::ZERO) } else { power }
+            let obeyed = self.caps.get(&node.id).map_or(Watts::ZERO, |ramp| ramp.obeyed(now));
+            (power.min(obeyed) - node.min).max(Watts::ZERO)
         };
         spread(&self.site.computes, taken)
     }
 
-    /// Idle power of the nodes that answer: nobody else may have it.
-    pub(super) fn idle_nodes(&self, now: Moment) -> PerPhase<Watts> {
-        let idle = |node: &Compute| {
-            let answers = self.compute(&node.id, now).usable().is_some();
-            if answers { node.min } else { Watts::ZERO }
+    /// What nodes that do not answer may come to draw: nobody else may have it.
+    pub(super) fn reserved_for_nodes(&self, now: Moment) -> PerPhase<Watts> {
+        let reserved = |node: &Compute| {
+            let last = self.caps.get(&node.id).and_then(CapRamp::last).unwrap_or(Watts::ZERO);
+            let lost = self.compute(&node.id, now).usable().is_none();
+            if lost { node.failsafe.max(last) } else { Watts::ZERO }
         };
-        spread(&self.site.computes, idle)
+        spread(&self.site.computes, reserved)
+    }
+
+    /// Whether what the nodes draw is known well enough to raise anything on it.
+    pub(super) fn nodes_known(&self, now: Moment) -> bool {
+        let known = |node: &Compute| {
+            let reading = self.compute(&node.id, now);
+            reading.fresh().is_some() || reading.usable().is_none()
+        };
+        self.site.computes.iter().all(known)
     }
 }
 

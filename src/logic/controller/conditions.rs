@@ -61,6 +61,7 @@ fn devices(c: &Controller, now: Moment) -> Vec<Condition> {
     let mut ids: Vec<&Id> = vec![&site.meter];
     ids.extend(site.chargers.iter().map(|charger| &charger.id));
     ids.extend(site.batteries.iter().map(|battery| &battery.id));
+    ids.extend(site.computes.iter().map(|node| &node.id));
     ids.extend(site.pvs.iter().filter(|pv| !site.batteries.iter().any(|b| b.id == **pv)));
     let is_lost = |id: &&Id| match c.snapshot.at(id, now) {
         Known::Fresh(_) | Known::Stale { .. } => false,

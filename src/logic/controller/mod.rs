@@ -268,6 +268,7 @@ impl Controller {
         };
         let meter_fresh =
             meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
+        let nodes_known = self.nodes_known(now);
         let order = self.order_of_right();
         let claims: Vec<Claim<'_>> = order.iter().map(|&i| self.claim(i, now)).collect();
         let shares = energy::allocate(available, &claims);
@@ -282,7 +283,7 @@ impl Controller {
                 known.fresh().is_some() && self.snapshot.in_row(&charger.id) >= FRESH_SAMPLES;
             let plugged = known.usable().map(|r| r.vehicle);
             let share = &shares[place];
-            let may_raise = meter_fresh && device_fresh && self.armed;
+            let may_raise = meter_fresh && device_fresh && nodes_known && self.armed;
             let bound = share.bound.clone().or_else(|| self.planned_why(charger, now));
             let bound = bound.or_else(|| self.vehicle_why(charger, share.setpoint));
             let why = self.why(charger, plugged, meter_fresh, bound);
@@ -327,21 +328,24 @@ impl Controller {
                 others.set(phase, others.on(phase) - drawn.0[own]);
             }
         }
-        let (drawn, idle) = (self.drawn_by_nodes(now, false), self.idle_nodes(now));
+        let (sheddable, reserved) = (self.sheddable(now), self.reserved_for_nodes(now));
         let nominal = self.site.limits.nominal_voltage;
-        let others = PerPhase::from_fn(|p| others.on(p) + (idle.on(p) - drawn.on(p)) / nominal);
+        let others =
+            PerPhase::from_fn(|p| others.on(p) + (reserved.on(p) - sheddable.on(p)) / nominal);
         // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
         PerPhase::from_fn(|p| self.site.limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO))
     }
 
-    /// Who may have a minimum current first: those that charge, then the others, as in the file.
+    /// Who may have a minimum current first: those that charge, then the others, as in the file; last those
+    /// whose cars have shown that they want nothing.
     fn order_of_right(&self) -> Vec<usize> {
         let charges = |i: &usize| {
             let last = self.ramps.get(&self.site.chargers[*i].id).and_then(Ramp::last);
             !matches!(last, Some(ChargerSetpoint::Current(_)))
         };
         let mut order: Vec<usize> = (0..self.site.chargers.len()).collect();
-        order.sort_by_key(charges);
+        let sated = |i: &usize| self.planning.visits.is_sated(&self.site.chargers[*i].id);
+        order.sort_by_key(|i| (sated(i), charges(i)));
         order
     }
 

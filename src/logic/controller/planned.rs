@@ -37,7 +37,7 @@ impl Controller {
             let sum = |parts: Vec<Watts>| parts.into_iter().sum::<Watts>();
             let pv = sum(pv);
             // A node's idle power is other load; the rest is sheddable.
-            let nodes = self.drawn_by_nodes(now, true);
+            let nodes = self.sheddable(now);
             // Inverters of this size feed three phases alike.
             let fed = (pv + sum(given)) * (1.0 / 3.0);
             let load = PerPhase::from_fn(|phase| {
@@ -54,11 +54,15 @@ impl Controller {
     pub(super) fn planned(&self, charger: &Charger, now: Moment) -> Option<Planned> {
         let share = self.planning.share(&charger.id, now)?;
         let phases = self.planning.visits.phases(charger).max(1);
-        let amps = Amps(share.get() / self.site.limits.nominal_voltage.get() / phases as f64);
+        let volts = self.site.limits.nominal_voltage.get() * phases as f64;
+        let amps = Amps(share.get() / volts);
         let none = amps < charger.min * 0.5;
         let promised = if none { Amps::ZERO } else { amps.max(charger.min) };
-        let soon = self.planning.as_good_now(&charger.id, now);
-        Some(Planned { promised, most: if soon { charger.max } else { promised } })
+        let beyond = Amps(self.planning.beyond_share(&charger.id, now).get() / volts);
+        let most = (amps + beyond).min(charger.max);
+        let none = most < charger.min * 0.5;
+        let most = if none { Amps::ZERO } else { most.max(charger.min) };
+        Some(Planned { promised, most: most.max(promised) })
     }
 
     /// Whether a share is all that the car has shown to want.

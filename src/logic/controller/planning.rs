@@ -5,7 +5,7 @@
 //! What a stranger gets wrong: a car without an expected stay is not planned; it gets its share of what
 //! planned cars leave, at once. So does a car whose need is met or whose time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Timelike, Utc};
@@ -42,6 +42,8 @@ struct DayPlan {
     /// Battery, discharge positive, kW; nothing where no battery is planned.
     battery: Option<(Id, Vec<f64>)>,
     grid: Vec<f64>,
+    /// Chargers whose cars get less than they need.
+    short: BTreeSet<Id>,
     /// What a little more energy costs in each slot, per kWh.
     marginal: Vec<f64>,
     view: PlanView,
@@ -144,15 +146,16 @@ impl Planning {
                 members: (0..cars.len()).map(Member::Session).collect(),
             }],
         };
-        let mut solved = plan::solve(&problem, Budget::default());
-        if short_of(&problem, &solved) > SHORT_KWH {
-            // Not all can be done early: then each has until it leaves.
-            problem.sessions =
-                cars.iter().map(|car| car.session(car.wanted.leaves, start, volts)).collect();
-            solved = plan::solve(&problem, Budget::default());
-        }
+        let solved = solve_with_late_ones(&mut problem, |i| {
+            let car = &cars[i];
+            car.session(car.wanted.leaves, start, volts).departure
+        });
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
+        let shorts = cars.iter().zip(short_of(&problem, &solved));
+        let short =
+            shorts.filter(|(_, kwh)| *kwh > SHORT_KWH).map(|(car, _)| car.charger.id.clone());
+        let short = short.collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
         let grid = grid(&problem, &solved);
         let costs = |(t, kw): (usize, &f64)| {
@@ -164,7 +167,7 @@ impl Planning {
             view(&Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc }, {
                 (&chargers, battery.as_ref(), &grid)
             });
-        DayPlan { made: now, start, chargers, battery, grid, marginal, view }
+        DayPlan { made: now, start, chargers, battery, grid, short, marginal, view }
     }
 
     /// Cars that are expected to leave, and what they still need.
@@ -184,15 +187,22 @@ impl Planning {
         Some(Watts(visit_planned * 1000.0))
     }
 
-    /// Whether energy costs no more now than in some later slot in which the plan lets this charger
-    /// charge: what is taken now need not be hoped for then.
-    pub fn as_good_now(&self, charger: &Id, now: Moment) -> bool {
-        let Some((plan, slot)) = self.running(now) else { return false };
+    /// What a charger may take in the running slot beyond its share: what the plan has for it in later
+    /// slots in which energy costs as much or more need not be hoped for then. Where the site would
+    /// export, only the export; without bound for a car that the plan leaves short.
+    pub fn beyond_share(&self, charger: &Id, now: Moment) -> Watts {
+        let Some((plan, slot)) = self.running(now) else { return Watts::ZERO };
+        if plan.short.contains(charger) {
+            return Watts(f64::MAX);
+        }
         let (Some(kw), Some(price)) = (plan.chargers.get(charger), plan.marginal.get(slot)) else {
-            return false;
+            return Watts::ZERO;
         };
-        let later = kw.iter().zip(&plan.marginal).skip(slot);
-        later.filter(|(kw, _)| **kw > 0.0).any(|(_, later)| *later >= *price)
+        let later = kw.iter().zip(&plan.marginal).skip(slot + 1);
+        let dearer: f64 = later.filter(|(_, later)| *later >= price).map(|(kw, _)| kw).sum();
+        let export = plan.grid.get(slot).map_or(0.0, |kw| -kw);
+        let bound = if export > 0.0 { export } else { f64::MAX };
+        Watts(dearer.min(bound) * 1000.0)
     }
 
     /// What the battery and the grid connection are meant to do in the running slot.
@@ -283,11 +293,30 @@ fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
     Some((battery.id.clone(), store))
 }
 
-/// Energy that no car gets, kWh.
-fn short_of(problem: &Problem, solved: &plan::Plan) -> f64 {
+/// A plan by which cars are done early; those for which that is too short have until they leave.
+fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) -> plan::Plan {
+    loop {
+        let solved = plan::solve(problem, Budget::default());
+        let mut relaxed = false;
+        for (i, lacks) in short_of(problem, &solved).into_iter().enumerate() {
+            let session = &mut problem.sessions[i];
+            if lacks > SHORT_KWH && session.departure < leaves(i) {
+                session.departure = leaves(i);
+                relaxed = true;
+            }
+        }
+        // Each round relaxes at least one car.
+        if !relaxed {
+            return solved;
+        }
+    }
+}
+
+/// What each car lacks, kWh.
+fn short_of(problem: &Problem, solved: &plan::Plan) -> Vec<f64> {
     let given = |kw: &Vec<f64>| kw.iter().sum::<f64>() * problem.step_hours;
     let of = |(car, kw): (&Session, &Vec<f64>)| (car.need_kwh - given(kw)).max(0.0);
-    problem.sessions.iter().zip(&solved.session_kw).map(of).sum()
+    problem.sessions.iter().zip(&solved.session_kw).map(of).collect()
 }
 
 /// Import of each step, kW.

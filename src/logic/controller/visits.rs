@@ -51,6 +51,7 @@ struct Visit {
     counter_at_start: Option<WattHours>,
     counter: Option<WattHours>,
     one_phase: bool,
+    one_since: Option<Moment>,
     /// Largest current seen.
     drawn: Amps,
     /// Its own limit, once shown.
@@ -66,6 +67,7 @@ impl Visit {
             counter_at_start: counter,
             counter,
             one_phase: false,
+            one_since: None,
             drawn: Amps::ZERO,
             own: None,
             below_since: None,
@@ -85,10 +87,16 @@ impl Visit {
         let most = first.max(second).max(third);
         let before = (self.one_phase, self.own);
         if most >= CHARGES {
-            self.one_phase = second < ONE_PHASE && third < ONE_PHASE;
+            // One phase is believed late, three at once: the other phases must not be given away.
+            let one = second < ONE_PHASE && third < ONE_PHASE;
+            let since = *self.one_since.get_or_insert(at);
+            self.one_since = one.then_some(since);
+            self.one_phase = one && since.age_at(at) >= LEARNED_IN;
             self.drawn = self.drawn.max(most);
         }
-        if self.own.is_some_and(|own| most > own + OWN_LIMIT * 0.5) {
+        // It takes nearly all it may: what it has shown before was not its limit.
+        let takes_all = most >= CHARGES && most + OWN_LIMIT * 0.5 > reading.limit;
+        if takes_all || self.own.is_some_and(|own| most > own + OWN_LIMIT * 0.5) {
             self.own = None;
         }
         let may = reading.limit >= charger.min;
@@ -211,7 +219,7 @@ impl Visits {
         if leaves <= now.utc || need < LEAST_NEED.get() {
             return None;
         }
-        if visit.own.is_some_and(|own| own < CHARGES) {
+        if self.is_sated(&charger.id) {
             return None;
         }
         let most = visit.largest(charger);
@@ -224,6 +232,11 @@ impl Visits {
         let done_by = (leaves - span(READY_BEFORE + slower)).max(earliest).min(leaves);
         let one_phase = visit.one_phase;
         Some(Wanted { leaves, done_by, need: WattHours(need), most, one_phase })
+    }
+
+    /// Whether a charger's car has shown that it wants nothing now.
+    pub fn is_sated(&self, charger: &Id) -> bool {
+        self.visits.get(charger).is_some_and(|visit| visit.own.is_some_and(|own| own < CHARGES))
     }
 
     /// The most that is worth granting a charger's car: a little more than it takes by itself, so that it
@@ -244,7 +257,7 @@ fn hours_to_take(kwh: f64, least_kw: f64, most_kw: f64) -> f64 {
     if from <= to {
         return fast + from / least;
     }
-    fast + SLOW_PART_KWH / most_kw * (from / to).ln() + to / least
+    fast + SLOW_PART_KWH / most_kw * libm::log(from / to) + to / least
 }
 
 #[cfg(test)]
