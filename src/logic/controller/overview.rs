@@ -28,6 +28,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         name: c.site.name.clone(),
         sequence: decision.sequence,
         ts: now.utc,
+        timezone: c.site.tariff.as_ref().map(|tariff| tariff.zone.name().to_owned()),
         mode: c.site.mode,
         writing: decision.writing,
         not_writing: (!decision.writing)
