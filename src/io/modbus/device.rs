@@ -9,13 +9,14 @@ use std::time::Duration;
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::{self, Raw};
+use super::decoder::{self, Decoder};
 use super::readings::{self, Unusable, Values};
 use super::sunspec::{self, Hybrid, Models};
-use crate::config::{DeviceConfig, FedBy, Point, ProfileKind, Register, SetpointRecipe};
+use crate::config::{DeviceConfig, FedBy, Fixed, ProfileKind, Register, SetpointRecipe, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Observation, Silence};
 use crate::logic::safety::interlock::Permitted;
-use crate::units::{Moment, Watts};
+use crate::units::Moment;
 
 /// A setpoint is renewed at least this often (decisions: min(device time-out / 3, 5 s)).
 const RENEW_MOST: Duration = Duration::from_secs(5);
@@ -24,12 +25,13 @@ const FROZEN_AFTER: u32 = 20;
 
 /// One device.
 pub struct Device {
-    config: DeviceConfig,
-    pace: Pace,
+    pub(super) config: DeviceConfig,
+    pub(super) pace: Pace,
     blocks: Vec<Block>,
-    models: Option<Models>,
-    hybrid: Option<Hybrid>,
-    written: Option<Written>,
+    decoder: Decoder,
+    pub(super) models: Option<Models>,
+    pub(super) hybrid: Option<Hybrid>,
+    pub(super) written: Option<Written>,
     last_words: Vec<u16>,
     same_words: u32,
     trouble: Option<String>,
@@ -42,19 +44,10 @@ pub struct Device {
 /// Registers and words that make a device hold its failsafe: current, then time-out.
 type FailsafeWrites = [(u16, Vec<u16>); 2];
 
-/// The bits of a raw number that a point means.
-fn select(raw: f64, point: &Point) -> f64 {
-    if point.shift == 0 && point.mask.is_none() {
-        return raw;
-    }
-    let bits = (raw.max(0.0) as u64) >> point.shift.min(63);
-    (bits & u64::from(point.mask.unwrap_or(u32::MAX))) as f64
-}
-
 #[derive(Clone, Copy, Debug)]
-struct Written {
-    value: f64,
-    at: Moment,
+pub(super) struct Written {
+    pub(super) value: f64,
+    pub(super) at: Moment,
 }
 
 impl Device {
@@ -68,10 +61,12 @@ impl Device {
             gap: Duration::from_millis(profile.pace_ms),
         };
         let blocks = blocks::compile(profile);
+        let decoder = Decoder::new(profile);
         Device {
             config,
             pace,
             blocks,
+            decoder,
             models: None,
             hybrid: None,
             written: None,
@@ -88,9 +83,8 @@ impl Device {
         let device = self.config.id.clone();
         let asked = match self.config.profile.kind {
             ProfileKind::SunspecHybrid => self.poll_hybrid(bus).await,
-            ProfileKind::Meter | ProfileKind::Charger | ProfileKind::Compute => {
-                self.poll_points(bus).await
-            }
+            ProfileKind::SunspecMeter => self.poll_sunspec_meter(bus).await,
+            _ => self.poll_points(bus, clock).await,
         };
         let at = clock.now();
         match asked {
@@ -144,21 +138,17 @@ impl Device {
     async fn poll_points(
         &mut self,
         bus: &mut Bus,
+        clock: &Clock,
     ) -> Result<Result<crate::logic::site::Reading, Unusable>, BusError> {
         let mut values = Values::new();
         let mut all_words = Vec::new();
         for block in &self.blocks {
             let span = (block.first, block.count);
             let words = bus.read(self.config.unit, block.table, span, self.pace).await?;
-            for &i in &block.points {
-                let point = &self.config.profile.points[i];
-                match self.value(point, &words[usize::from(point.address - block.first)..]) {
-                    Ok(Some(value)) => {
-                        values.insert(point.quantity.clone(), value);
-                    }
-                    Ok(None) => {}
-                    Err(unusable) => return Ok(Err(unusable)),
-                }
+            let answer = (block, words.as_slice());
+            let profile = &self.config.profile;
+            if let Err(unusable) = self.decoder.take(profile, answer, clock.now(), &mut values) {
+                return Ok(Err(unusable));
             }
             all_words.extend(words);
         }
@@ -170,24 +160,11 @@ impl Device {
         Ok(readings::reading(&self.config.profile, &values))
     }
 
-    fn value(&self, point: &Point, words: &[u16]) -> Result<Option<Raw>, Unusable> {
-        let raw = codec::decode(words, point.value_type, self.config.profile.word_order);
-        let Some(Raw::Number(number)) = raw else {
-            return Ok(raw);
-        };
-        let value = select(number, point) * point.scale;
-        let (min, max) = (point.min.unwrap_or(f64::MIN), point.max.unwrap_or(f64::MAX));
-        if (min..=max).contains(&value) {
-            Ok(Some(Raw::Number(value)))
-        } else {
-            let quantity = point.quantity.clone();
-            Err(Unusable::Implausible { quantity, value, min, max })
-        }
-    }
-
     /// A live meter is never still: no bit changed in twenty answers means frozen (fault FB2).
     fn is_frozen(&mut self, words: Vec<u16>) -> bool {
-        let same = self.config.profile.kind == ProfileKind::Meter && words == self.last_words;
+        let kind = self.config.profile.kind;
+        let is_meter = matches!(kind, ProfileKind::Meter | ProfileKind::SunspecMeter);
+        let same = is_meter && words == self.last_words;
         self.same_words = if same { self.same_words.saturating_add(1) } else { 0 };
         self.last_words = words;
         self.same_words >= FROZEN_AFTER
@@ -203,7 +180,10 @@ impl Device {
         let (Some(recipe), Some(written)) = (&self.config.profile.setpoint, self.written) else {
             return;
         };
+        // A switch that pauses leaves the setpoint as it was.
+        let switched = written.value == 0.0 && !recipe.pause.is_empty();
         if let Some(Raw::Number(held)) = values.get(self.setpoint_quantity())
+            && !switched
             && (held - written.value).abs() > recipe.step_a / 2.0
         {
             let device = self.config.id.as_str();
@@ -261,13 +241,16 @@ impl Device {
     ) -> Option<Observation> {
         let now = clock.now();
         let outcome = match self.config.profile.kind {
-            ProfileKind::Meter => return None,
+            ProfileKind::Meter | ProfileKind::SunspecMeter => return None,
             ProfileKind::Charger => {
                 let (setpoint, _) = permitted.charger(&self.config.id)?;
                 let recipe = self.config.profile.setpoint.clone()?;
                 let amps = setpoint.amps().get();
                 let amps = if amps > 0.0 { amps } else { recipe.pause_a };
                 let failsafe = self.failsafe_due();
+                if self.flash_waits(&recipe, amps, now) {
+                    return None;
+                }
                 if failsafe.is_none()
                     && !self.is_due(amps, recipe.step_a / 2.0, recipe.expires_s, now)
                 {
@@ -284,6 +267,14 @@ impl Device {
                     return None;
                 }
                 self.write_setpoint(bus, clock, (&recipe, None), watts).await
+            }
+            ProfileKind::Battery => {
+                let (power, _) = permitted.battery(&self.config.id)?;
+                let recipe = self.config.profile.battery.clone()?;
+                if !self.is_due(power.get(), 1.0, recipe.expires_s, now) {
+                    return None;
+                }
+                self.write_vendor_battery(bus, clock, &recipe, *power).await
             }
             ProfileKind::SunspecHybrid => {
                 let (power, _) = permitted.battery(&self.config.id)?;
@@ -318,6 +309,18 @@ impl Device {
         })
     }
 
+    /// A register in flash wears out: the same value is never written again, and a higher one only when
+    /// its daily budget allows. A lower one is always written.
+    fn flash_waits(&self, recipe: &SetpointRecipe, amps: f64, now: Moment) -> bool {
+        let (spacing, step) = (recipe.spacing_s(), recipe.step_a / 2.0);
+        spacing > 0.0
+            && self.written.is_some_and(|written| {
+                let same = (amps - written.value).abs() < step;
+                let raises = amps > written.value;
+                same || (raises && written.at.age_at(now).as_secs_f64() < spacing)
+            })
+    }
+
     /// Writes, waits for the device to settle, reads back; once more if the value is not there.
     async fn write_setpoint(
         &mut self,
@@ -329,7 +332,11 @@ impl Device {
         for (address, words) in failsafe.iter().flatten() {
             bus.write(self.config.unit, recipe.function, (*address, words), self.pace).await?;
         }
-        let order = self.config.profile.word_order;
+        if amps == 0.0 && !recipe.pause.is_empty() {
+            return self.pause(bus, clock, recipe).await;
+        }
+        self.write_fixed(bus, &recipe.before).await?;
+        let order = self.config.profile.order;
         let words = codec::encode(amps * recipe.scale, recipe.value_type, order);
         let unit = self.config.unit;
         let changed = self.written.is_none_or(|written| written.value != amps);
@@ -352,14 +359,43 @@ impl Device {
         Ok(false)
     }
 
+    async fn write_fixed(&self, bus: &mut Bus, all: &[Fixed]) -> Result<(), BusError> {
+        for fixed in all {
+            let words = [fixed.value];
+            let span = (fixed.address, words.as_slice());
+            bus.write(self.config.unit, fixed.function, span, self.pace).await?;
+        }
+        Ok(())
+    }
+
+    /// Pauses a device that has a switch for it; the switch is read back.
+    async fn pause(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        recipe: &SetpointRecipe,
+    ) -> Result<bool, BusError> {
+        self.write_fixed(bus, &recipe.pause).await?;
+        clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
+        for fixed in &recipe.pause {
+            let span = (fixed.address, 1);
+            let held = bus.read(self.config.unit, Table::Holding, span, self.pace).await?;
+            if held != [fixed.value] {
+                return Ok(false);
+            }
+        }
+        self.written = Some(Written { value: 0.0, at: clock.now() });
+        Ok(true)
+    }
+
     /// One number, read anew; nothing if the profile has no such value or it makes no sense.
     async fn read_back(&self, bus: &mut Bus, quantity: &str) -> Result<Option<f64>, BusError> {
         let Some(point) = self.config.profile.point(quantity) else {
             return Ok(None);
         };
-        let span = (point.address, point.value_type.words());
+        let span = point.span();
         let words = bus.read(self.config.unit, point.table, span, self.pace).await?;
-        Ok(match self.value(point, &words) {
+        Ok(match decoder::value(point, span.0, &words) {
             Ok(Some(Raw::Number(number))) => Some(number),
             _ => None,
         })
@@ -374,7 +410,7 @@ impl Device {
         if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
             return None;
         }
-        let order = self.config.profile.word_order;
+        let order = self.config.profile.order;
         let write = |register: &Register, amount: f64| {
             let words = codec::encode(amount * register.scale, register.value_type, order);
             (register.address, words)
@@ -406,36 +442,23 @@ impl Device {
         }
     }
 
-    /// Nothing before the first poll, which the percentages need.
-    async fn write_battery(
+    async fn poll_sunspec_meter(
         &mut self,
         bus: &mut Bus,
-        clock: &Clock,
-        power: Watts,
-    ) -> Option<Result<bool, BusError>> {
-        let writes = self.hybrid.as_ref()?.pin(power).ok()?;
-        Some(self.write_and_check(bus, clock, power, &writes).await)
-    }
-
-    async fn write_and_check(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        power: Watts,
-        writes: &[(u16, Vec<u16>)],
-    ) -> Result<bool, BusError> {
-        for (address, words) in writes {
-            bus.write(self.config.unit, 16, (*address, words), self.pace).await?;
-        }
-        let Some(models) = &self.models else {
-            return Ok(false);
+    ) -> Result<Result<crate::logic::site::Reading, Unusable>, BusError> {
+        let models = match &self.models {
+            Some(models) => models.clone(),
+            None => {
+                let models = sunspec::walk(bus, self.config.unit, self.pace).await?;
+                self.models.insert(models).clone()
+            }
         };
-        let hybrid = Hybrid::read(bus, self.config.unit, models, self.pace).await?;
-        let matches = hybrid.shows(writes);
-        self.hybrid = Some(hybrid);
-        if matches {
-            self.written = Some(Written { value: power.get(), at: clock.now() });
+        let meter = models.meter()?;
+        let words = bus.read(self.config.unit, Table::Holding, meter, self.pace).await?;
+        let reading = sunspec::meter_reading(&words);
+        if self.is_frozen(words) {
+            return Ok(Err(Unusable::Frozen(self.same_words)));
         }
-        Ok(matches)
+        Ok(reading)
     }
 }

@@ -9,8 +9,14 @@
 mod blocks;
 mod bus;
 mod codec;
+mod decoder;
 mod device;
+mod fit;
+#[cfg(test)]
+mod images;
+mod inspect;
 mod readings;
+mod storage;
 mod sunspec;
 mod task;
 
@@ -22,6 +28,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use bus::BusError;
+pub use codec::Raw;
+pub use fit::{Hypothesis, Verdict};
+pub use inspect::{Inspector, Seen};
 pub use task::DECISION_LIVES;
 
 use crate::config::{Address, DeviceConfig};
