@@ -46,6 +46,22 @@ pub fn compile(profile: &Profile) -> Vec<Block> {
     blocks
 }
 
+/// The gapless parts of a block that the device refused: unused registers in between may be illegal.
+#[must_use]
+pub fn parts(profile: &Profile, block: &Block) -> Vec<Block> {
+    let points = |i: &usize| profile.points[*i].clone();
+    let inside = Profile {
+        points: block.points.iter().map(points).collect(),
+        max_gap: 0,
+        ..profile.clone()
+    };
+    let outside = |part: Block| Block {
+        points: part.points.iter().map(|&i| block.points[i]).collect(),
+        ..part
+    };
+    compile(&inside).into_iter().map(outside).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +110,20 @@ mod tests {
         assert_eq!(spans(2, 100), [(0, 12), (2, 1)]);
         assert_eq!(spans(0, 100), [(0, 2), (4, 4), (10, 2), (2, 1)]);
         assert_eq!(spans(2, 8), [(0, 8), (10, 2), (2, 1)]);
+    }
+
+    #[test]
+    fn a_refused_block_falls_apart_where_it_bridges_a_gap() {
+        use Table::Holding;
+        use ValueType::{F32, U16};
+        let points = [(Holding, 0, F32), (Holding, 2, U16), (Holding, 8, U16), (Holding, 20, U16)];
+        let profile = profile(&points, 20, 100);
+        let whole = compile(&profile);
+        assert_eq!(whole.len(), 1);
+        let parts: Vec<_> = (parts(&profile, &whole[0]).into_iter())
+            .map(|part| (part.first, part.count, part.points))
+            .collect();
+        assert_eq!(parts, [(0, 3, vec![0, 1]), (8, 1, vec![2]), (20, 1, vec![3])]);
     }
 
     #[test]
