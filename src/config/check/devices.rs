@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
-use super::super::{Address, DeviceConfig, Profile, ProfileKind};
-use super::{valid_id, warning};
+use super::super::{DeviceConfig, Profile, ProfileKind};
+use super::{address, valid_id, warning};
 use crate::logic::site::{Battery, Charger, Compute, GridLimits, Id, Mode};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
 const LEAST_CURRENT_A: f64 = 6.0;
-/// Modbus/TCP and its bridges.
-const MODBUS_PORT: u16 = 502;
 
 /// All valid devices.
 #[derive(Debug, Default)]
@@ -36,12 +34,12 @@ pub fn check(
     for table in tables {
         let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
         let profile = table.profile.as_ref().and_then(|name| profile(name, profiles, faults));
-        let address = table.address.as_ref().and_then(|text| address(text, faults));
+        let address = table.address.as_ref().and_then(|text| address::parse(text, faults));
         let unit = table.unit.map_or(profile.map_or(1, |profile| profile.unit), |unit| unit as u8);
         if let Some(place) = &address {
             let at = table.address.as_ref().and_then(|text| text.at);
             let part = profile.map_or("", |profile| profile.kind.name());
-            overlap(place, (unit, part), &mut places, (at, faults));
+            address::overlap(place, (unit, part), &mut places, (at, faults));
         }
         let (Some(id), Some(profile)) = (id, profile) else {
             continue;
@@ -66,7 +64,9 @@ pub fn check(
             let failsafe = devices.chargers.iter().find(|charger| charger.id == id);
             let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
             let profile = profile.clone();
-            devices.configs.push(DeviceConfig { id, profile, address, unit, failsafe_a });
+            let serve_as = table.serve_as.map(|unit| unit as u8);
+            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as };
+            devices.configs.push(config);
         }
     }
     devices
@@ -122,49 +122,6 @@ fn profile<'p>(
         faults.push(fault);
     }
     found
-}
-
-/// `tcp://host:port` or `rtu+tcp://host:port`; the port is 502 unless said.
-fn address(text: &At<String>, faults: &mut Faults) -> Option<Address> {
-    let parsed = text.value.split_once("://").and_then(|(scheme, rest)| {
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse::<u16>().ok().filter(|port| *port > 0)?),
-            None => (rest, MODBUS_PORT),
-        };
-        let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
-        let host = plain.then(|| host.to_owned())?;
-        match scheme {
-            "tcp" => Some(Address::Tcp { host, port }),
-            "rtu+tcp" => Some(Address::RtuOverTcp { host, port }),
-            _ => None,
-        }
-    });
-    if parsed.is_none() {
-        faults.push(error("WG0013", text.at, vec![("address", text.value.clone())]));
-    }
-    parsed
-}
-
-/// The same unit twice at one address, or two protocols at one host and port. One unit may be two devices
-/// of different kinds: an inverter and the meter behind it.
-fn overlap(
-    address: &Address,
-    (unit, part): (u8, &'static str),
-    places: &mut BTreeSet<(Address, u8, &'static str)>,
-    (at, faults): (Option<usize>, &mut Faults),
-) {
-    let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = address;
-    let values = || vec![("address", format!("{host}:{port}")), ("unit", unit.to_string())];
-    let other = match address {
-        Address::Tcp { .. } => Address::RtuOverTcp { host: host.clone(), port: *port },
-        Address::RtuOverTcp { .. } => Address::Tcp { host: host.clone(), port: *port },
-    };
-    if places.iter().any(|(place, ..)| *place == other) {
-        faults.push(error("WG0015", at, values()));
-    }
-    if !places.insert((address.clone(), unit, part)) {
-        faults.push(error("WG0014", at, values()));
-    }
 }
 
 fn charger(

@@ -168,7 +168,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     let quantity = quantity?;
     let Some(known) = plausible(&quantity) else {
         let mut fault =
-            error("WG0050", walk.at_key("quantity"), vec![("quantity", quantity.clone())]);
+            error("WG0070", walk.at_key("quantity"), vec![("quantity", quantity.clone())]);
         fault.nearest = nearest(&quantity, quantity::quantities());
         faults.push(fault);
         return None;
@@ -176,7 +176,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     let (min, max) = (min.unwrap_or(known.min), max.unwrap_or(known.max));
     if min > max {
         let values = vec![("key", "min".to_owned()), ("other", "max".to_owned())];
-        faults.push(error("WG0051", walk.at_key("min"), values));
+        faults.push(error("WG0071", walk.at_key("min"), values));
     }
     let scale = if invert { -scale? } else { scale? };
     let (min, max) = (Some(min), Some(max));
@@ -219,7 +219,7 @@ fn value_type(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<
         (true, Some(words)) => return Some(ValueType::Text(words as u16)),
         (true, None) => walk.needed("words", faults),
         (false, Some(_)) => {
-            faults.push(error("WG0052", walk.at_key("words"), vec![("key", "words".to_owned())]));
+            faults.push(error("WG0072", walk.at_key("words"), vec![("key", "words".to_owned())]));
         }
         (false, None) => {}
     }
@@ -252,7 +252,7 @@ fn scale(walk: &mut Walk<'_>, quantity: Option<&str>, faults: &mut Faults) -> Op
             ("unit", name),
             ("wanted_unit", known.unit.to_owned()),
         ];
-        faults.push(error("WG0053", walk.at_key("unit"), values));
+        faults.push(error("WG0073", walk.at_key("unit"), values));
         return None;
     }
     Some(unit.to_house(scale))

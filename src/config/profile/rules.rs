@@ -15,15 +15,15 @@ pub fn place(point: &Point, at: Option<usize>, faults: &mut Faults) {
     let end = u32::from(point.address) + u32::from(point.value_type.words());
     if end > 65_536 {
         let values = vec![("quantity", point.quantity.clone())];
-        faults.push(error("WG0054", at, values));
+        faults.push(error("WG0074", at, values));
     }
     let text = matches!(point.value_type, ValueType::Text(_));
     if text && point.quantity != "state" {
-        faults.push(error("WG0055", at, vec![("quantity", point.quantity.clone())]));
+        faults.push(error("WG0075", at, vec![("quantity", point.quantity.clone())]));
     }
     let float = matches!(point.value_type, ValueType::F32 | ValueType::F64);
     if (point.shift > 0 || point.mask.is_some()) && (text || float) {
-        faults.push(error("WG0056", at, vec![("type", point.value_type.name().to_owned())]));
+        faults.push(error("WG0076", at, vec![("type", point.value_type.name().to_owned())]));
     }
 }
 
@@ -31,13 +31,13 @@ pub fn place(point: &Point, at: Option<usize>, faults: &mut Faults) {
 pub fn setpoint(recipe: &SetpointRecipe, at: Option<usize>, faults: &mut Faults) {
     if recipe.function == 6 && recipe.value_type.words() > 1 {
         let values = vec![("type", recipe.value_type.name().to_owned())];
-        faults.push(error("WG0057", at, values));
+        faults.push(error("WG0077", at, values));
     }
     if recipe.fed_by == FedBy::Life && recipe.before.is_empty() {
-        faults.push(error("WG0058", at, Vec::new()));
+        faults.push(error("WG0078", at, Vec::new()));
     }
     if recipe.flash_writes_per_day.is_some() && recipe.expires_s.is_some() {
-        faults.push(error("WG0059", at, Vec::new()));
+        faults.push(error("WG0079", at, Vec::new()));
     }
 }
 
@@ -76,16 +76,16 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
                 ("quantity", names.join(", ")),
                 ("profile_kind", profile.kind.name().to_owned()),
             ];
-            missing("WG0060", values);
+            missing("WG0080", values);
         }
     }
     let stated = profile.point("state").is_some();
     if stated && profile.states.is_empty() {
-        missing("WG0061", Vec::new());
+        missing("WG0081", Vec::new());
     }
     let shown = setpoint_quantity(profile.kind);
     if profile.setpoint.is_some() && profile.point(shown).is_none() {
-        missing("WG0062", vec![("quantity", shown.to_owned())]);
+        missing("WG0082", vec![("quantity", shown.to_owned())]);
     }
     for point in &profile.points {
         let (_, count) = point.span();
@@ -95,7 +95,7 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
                 ("count", count.to_string()),
                 ("most", profile.max_registers.to_string()),
             ];
-            missing("WG0063", values);
+            missing("WG0083", values);
         }
     }
     let wrong = match profile.kind {
@@ -106,6 +106,6 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
         }
     };
     if wrong {
-        missing("WG0064", vec![("profile_kind", profile.kind.name().to_owned())]);
+        missing("WG0084", vec![("profile_kind", profile.kind.name().to_owned())]);
     }
 }

@@ -42,6 +42,22 @@ pub fn compile(profile: &Profile) -> Vec<Block> {
     blocks
 }
 
+/// The gapless parts of a block that the device refused: unused registers in between may be illegal.
+#[must_use]
+pub fn parts(profile: &Profile, block: &Block) -> Vec<Block> {
+    let points = |i: &usize| profile.points[*i].clone();
+    let inside = Profile {
+        points: block.points.iter().map(points).collect(),
+        max_gap: 0,
+        ..profile.clone()
+    };
+    let outside = |part: Block| Block {
+        points: part.points.iter().map(|&i| block.points[i]).collect(),
+        ..part
+    };
+    compile(&inside).into_iter().map(outside).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +105,20 @@ mod tests {
         let spans: Vec<(u16, u16)> = blocks.iter().map(|b| (b.first, b.count)).collect();
         assert_eq!(spans, [(0, 10), (11, 10)]);
         assert_eq!(blocks[0].points, [0, 1]);
+    }
+
+    #[test]
+    fn a_refused_block_falls_apart_where_it_bridges_a_gap() {
+        let (f32, u16) = ("type='f32'", "type='u16'");
+        let places = [(0, f32), (2, u16), (8, u16), (20, u16)];
+        let points = places.map(|(address, form)| ("holding", address, form));
+        let profile = profile(&points, 20, 100);
+        let whole = compile(&profile);
+        assert_eq!(whole.len(), 1);
+        let parts: Vec<_> = (parts(&profile, &whole[0]).into_iter())
+            .map(|part| (part.first, part.count, part.points))
+            .collect();
+        assert_eq!(parts, [(0, 3, vec![0, 1]), (8, 1, vec![2]), (20, 1, vec![3])]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 use super::blocks::Block;
 use super::codec::{self, Raw};
+use super::doubts::{self, Doubts};
 use super::readings::{Unusable, Values};
 use crate::config::{Point, Profile, ValueType};
 use crate::units::Moment;
@@ -33,13 +34,15 @@ struct Memory {
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     memory: Vec<Memory>,
+    doubts: Doubts,
 }
 
 impl Decoder {
     /// Nothing remembered yet.
     #[must_use]
     pub fn new(profile: &Profile) -> Decoder {
-        Decoder { memory: vec![Memory::default(); profile.points.len()] }
+        let memory = vec![Memory::default(); profile.points.len()];
+        Decoder { memory, doubts: Doubts::default() }
     }
 
     /// Decodes the answer to one block into `values`.
@@ -58,14 +61,21 @@ impl Decoder {
             else {
                 continue;
             };
-            match find(point, block.first, words) {
+            let raw = match find(point, block.first, words) {
                 Some(Found::Number { raw, factor }) => {
-                    let value = memory.settle(point, (raw, factor), at)?;
-                    add(values, &point.quantity, Raw::Number(value));
+                    let turned = memory.turned(point, raw);
+                    Some(Raw::Number((raw + turned) * factor + 0.0))
                 }
-                Some(Found::Text(text)) => add(values, &point.quantity, Raw::Text(text)),
-                None => {}
+                Some(Found::Text(text)) => Some(Raw::Text(text)),
+                None => None,
+            };
+            let Some(value) = self.doubts.judge(point, raw, at)? else {
+                continue;
+            };
+            if let Raw::Number(number) = value {
+                memory.keep_pace(point, number, at)?;
             }
+            add(values, &point.quantity, value);
         }
         Ok(())
     }
@@ -117,26 +127,16 @@ fn find(point: &Point, first: u16, words: &[u16]) -> Option<Found> {
     Some(Found::Number { raw: select(raw, point), factor })
 }
 
-fn within(point: &Point, value: f64) -> Result<f64, Unusable> {
-    let (min, max) = (point.min.unwrap_or(f64::MIN), point.max.unwrap_or(f64::MAX));
-    if (min..=max).contains(&value) {
-        return Ok(value);
-    }
-    Err(Unusable::Implausible { quantity: point.quantity.clone(), value, min, max })
-}
-
 /// One value of an answer that begins at `first`, without memory; nothing where it is not there.
 ///
 /// # Errors
 /// When it lies outside what is plausible.
 pub fn value(point: &Point, first: u16, words: &[u16]) -> Result<Option<Raw>, Unusable> {
-    match find(point, first, words) {
-        Some(Found::Number { raw, factor }) => {
-            within(point, raw * factor + 0.0).map(|value| Some(Raw::Number(value)))
-        }
-        Some(Found::Text(text)) => Ok(Some(Raw::Text(text))),
-        None => Ok(None),
-    }
+    let raw = find(point, first, words).map(|found| match found {
+        Found::Number { raw, factor } => Raw::Number(raw * factor + 0.0),
+        Found::Text(text) => Raw::Text(text),
+    });
+    doubts::in_range(point, raw)
 }
 
 /// Several numbers of one quantity are added.
@@ -148,17 +148,11 @@ fn add(values: &mut Values, quantity: &str, value: Raw) {
 }
 
 impl Memory {
-    /// A raw number with its factor as a value of the house; refused where it cannot be.
-    fn settle(
-        &mut self,
-        point: &Point,
-        (raw, factor): (f64, f64),
-        at: Moment,
-    ) -> Result<f64, Unusable> {
-        let value = within(point, (raw + self.turned(point, raw)) * factor + 0.0)?;
+    /// A value that changes faster than it can is refused, until the next answer confirms it.
+    fn keep_pace(&mut self, point: &Point, value: f64, at: Moment) -> Result<(), Unusable> {
         let (Some(rate), Some((last, since))) = (point.rate, self.last) else {
             self.last = Some((value, at));
-            return Ok(value);
+            return Ok(());
         };
         // A second of grace: answers of one and the same second may differ as well.
         let most = rate * (since.age_at(at).as_secs_f64() + 1.0);
@@ -169,7 +163,7 @@ impl Memory {
         }
         self.jumped = None;
         self.last = Some((value, at));
-        Ok(value)
+        Ok(())
     }
 
     /// What a counter that ran over has lost. From the last quarter to the first quarter it ran over;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::bus::{Bus, BusError};
 use super::codec;
-use super::device::{Device, Written};
+use super::device::Device;
+use super::order::Verdict;
 use super::sunspec::Hybrid;
 use crate::config::{BatteryRecipe, BatteryWrite, Order, Table};
 use crate::io::clock::Clock;
@@ -40,61 +41,58 @@ pub fn writes(recipe: &BatteryRecipe, order: Order, power: Watts) -> Vec<(u16, V
 
 impl Device {
     /// Writes the recipe of a battery and reads every register of it back.
-    pub(super) async fn write_vendor_battery(
+    pub(super) async fn tell_by_recipe(
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
-        recipe: &BatteryRecipe,
-        power: Watts,
-    ) -> Result<bool, BusError> {
-        let writes = writes(recipe, self.config.profile.order, power);
+        watts: f64,
+    ) -> Result<Option<Verdict>, BusError> {
+        let Some(recipe) = self.config.profile.battery.clone() else {
+            return Ok(None);
+        };
+        let writes = writes(&recipe, self.config.profile.order, Watts(watts));
         for (address, words) in &writes {
             let span = (*address, words.as_slice());
             bus.write(self.config.unit, recipe.function, span, self.pace).await?;
         }
+        self.order.sent(watts, clock.now(), Duration::ZERO);
         clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
+        let mut held = Some(watts);
         for (address, words) in &writes {
             let span = (*address, words.len() as u16);
-            let held = bus.read(self.config.unit, Table::Holding, span, self.pace).await?;
-            if held != *words {
-                return Ok(false);
+            if bus.read(self.config.unit, Table::Holding, span, self.pace).await? != *words {
+                held = None;
             }
         }
-        self.written = Some(Written { value: power.get(), at: clock.now() });
-        Ok(true)
+        let verdict = self.order.read_back(held, 1.0, (clock.now(), bus.made()));
+        Ok(Some(verdict))
     }
 
-    /// Nothing before the first poll, which the percentages need.
-    pub(super) async fn write_battery(
+    /// Writes the control of a battery and reads it back. Nothing where its percentages cannot be told.
+    pub(super) async fn tell_battery(
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
-        power: Watts,
-    ) -> Option<Result<bool, BusError>> {
-        let writes = self.hybrid.as_ref()?.pin(power).ok()?;
-        Some(self.write_and_check(bus, clock, power, &writes).await)
-    }
-
-    async fn write_and_check(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        power: Watts,
-        writes: &[(u16, Vec<u16>)],
-    ) -> Result<bool, BusError> {
-        for (address, words) in writes {
+        watts: f64,
+    ) -> Result<Option<Verdict>, BusError> {
+        let Some(writes) = self.hybrid.as_ref().and_then(|hybrid| hybrid.pin(Watts(watts)).ok())
+        else {
+            self.order.failed(watts, clock.now());
+            return Ok(None);
+        };
+        for (address, words) in &writes {
             bus.write(self.config.unit, 16, (*address, words), self.pace).await?;
         }
+        self.order.sent(watts, clock.now(), Duration::ZERO);
         let Some(models) = &self.models else {
-            return Ok(false);
+            self.order.failed(watts, clock.now());
+            return Ok(Some(Verdict::Disobeyed));
         };
         let hybrid = Hybrid::read(bus, self.config.unit, models, self.pace).await?;
-        let matches = hybrid.shows(writes);
+        let held = hybrid.shows(&writes).then_some(watts);
         self.hybrid = Some(hybrid);
-        if matches {
-            self.written = Some(Written { value: power.get(), at: clock.now() });
-        }
-        Ok(matches)
+        let verdict = self.order.read_back(held, 1.0, (clock.now(), bus.made()));
+        Ok(Some(verdict))
     }
 }
 

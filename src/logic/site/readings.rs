@@ -88,6 +88,27 @@ pub struct PvReading {
     pub power: Watts,
 }
 
+impl Reading {
+    /// Whether two answers that follow a silence agree well enough to raise anything on them: currents
+    /// within 5 A or a quarter of each other (fault FB9; our own figures).
+    #[must_use]
+    pub fn is_like(&self, other: &Reading) -> bool {
+        let near = |a: &PerPhase<Amps>, b: &PerPhase<Amps>| {
+            a.iter().zip(b.iter()).all(|((_, a), (_, b))| {
+                let scale = a.get().abs().max(b.get().abs());
+                (a.get() - b.get()).abs() <= (scale * 0.25).max(5.0)
+            })
+        };
+        match (self, other) {
+            (Reading::Meter(a), Reading::Meter(b)) => near(&a.current, &b.current),
+            (Reading::Charger(a), Reading::Charger(b)) => {
+                a.vehicle == b.vehicle && near(&a.current, &b.current)
+            }
+            _ => true,
+        }
+    }
+}
+
 /// One complete answer of one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
