@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Controller;
+use super::sharing::PAUSED_AFTER;
 use crate::logic::observation::Trouble;
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
@@ -25,6 +26,12 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
     all.extend(devices(c, now));
     for (id, count) in &c.disobeyed {
         if *count >= DISOBEYED {
+            all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
+    for (id, ramp) in &c.ramps {
+        let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
+        if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }

@@ -5,11 +5,12 @@
 
 mod allocation;
 mod battery;
+mod filling;
 mod forecast;
 pub mod plan;
 mod ramp;
 
-pub use allocation::{Claim, Share, allocate};
+pub use allocation::{Claim, Room, Share, allocate};
 pub use battery::{BatteryState, BatteryTarget, planned, self_consumption};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
 pub use ramp::Ramp;

@@ -20,6 +20,8 @@ const PAUSE_LEAST: Duration = Duration::from_secs(60);
 /// Pauses by load control in [`HOUR`].
 const PAUSES_MOST: usize = 6;
 const HOUR: Duration = Duration::from_secs(3600);
+/// Meters and steps of the devices: a car within this of its setpoint obeys. Our own figure.
+const OBEYS_WITHIN: Amps = Amps(1.0);
 
 /// Memory of one charger's setpoint.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Ramp {
     /// What the sample before allowed: a raise needs two.
     allowed_before: Amps,
     pauses: VecDeque<Duration>,
+    /// Since when more is drawn than was told.
+    above_since: Option<Duration>,
 }
 
 impl Ramp {
@@ -41,6 +45,19 @@ impl Ramp {
     /// Takes over what the device holds already, at the start.
     pub fn adopt(&mut self, held: ChargerSetpoint) {
         self.last = Some(held);
+    }
+
+    /// Takes in what is drawn.
+    pub fn see(&mut self, at: Moment, drawn: Amps) {
+        let told = self.last.map_or(Amps(f64::MAX), ChargerSetpoint::amps);
+        let above = drawn > told + OBEYS_WITHIN;
+        self.above_since = above.then(|| self.above_since.unwrap_or(at.uptime));
+    }
+
+    /// For how long more has been drawn than was told.
+    #[must_use]
+    pub fn disobeyed_for(&self, now: Moment) -> Duration {
+        self.above_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
     }
 
     /// From the share this second to the setpoint, with the reason if the ramp binds. `may_raise` is
@@ -132,6 +149,7 @@ mod tests {
             failsafe: Amps(6.0),
             step: Amps(1.0),
             stay: None,
+            right: crate::logic::site::Right::default(),
         }
     }
 
