@@ -10,7 +10,8 @@ use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ComputeReading,
-    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site, Target, Vehicle, Zone,
+    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site, Target, Vehicle,
+    Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};

@@ -13,6 +13,8 @@ mod day;
 mod fairness;
 mod night;
 mod plan;
+mod watch;
+mod worlds;
 
 use bench::{Bench, Silenced};
 use wattgate::logic::site::{ChargerSetpoint, Reason};

@@ -202,7 +202,7 @@ impl Controller {
             if let Some((setpoint, _)) = permitted.charger(id)
                 && ramp.last() != Some(*setpoint)
             {
-                ramp.force(*setpoint);
+                ramp.force(now, *setpoint);
             }
         }
         Decision {

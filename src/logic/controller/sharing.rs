@@ -15,10 +15,7 @@ use crate::logic::site::{
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
-/// A car that draws more than it was told is only slow up to here (design/safety: chain of delays);
-/// from then on the others have to give up what it draws.
-const OBEYS_IN: Duration = Duration::from_secs(8);
-/// From here on it is paused (fault FB10).
+/// A car that draws more than it was told for so long is paused (fault FB10).
 pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
 /// Draws beyond shares that are not worth waiting for.
 const WORTH_WAITING: Amps = Amps(0.5);
@@ -30,6 +27,7 @@ struct Plug<'a> {
     reading: Known<&'a ChargerReading>,
     last: Option<ChargerSetpoint>,
     disobeyed_for: Duration,
+    draws_too_much: bool,
     sated: bool,
 }
 
@@ -73,7 +71,8 @@ impl Controller {
             let starting = matches!(meter, Known::Never);
             for charger in &self.site.chargers {
                 let reason = if starting { Reason::Starting } else { Reason::MeterLost };
-                let safe = self.safe_share(charger);
+                let last = self.ramps.get(&charger.id).and_then(Ramp::last);
+                let safe = safe_share(charger, last);
                 wishes.chargers.insert(charger.id.clone(), (safe, reason));
             }
             return None;
@@ -106,12 +105,12 @@ impl Controller {
             let ramp = self.ramps.entry(id.clone()).or_default();
             let (setpoint, reason) = match end {
                 End::Lost => {
-                    let fallback = interlock::at_failsafe(charger);
-                    ramp.force(fallback);
-                    (fallback, Reason::DeviceLost)
+                    let safe = safe_share(charger, ramp.last());
+                    ramp.force(now, safe);
+                    (safe, Reason::DeviceLost)
                 }
                 End::Idle => {
-                    ramp.force(ChargerSetpoint::Pause);
+                    ramp.force(now, ChargerSetpoint::Pause);
                     (ChargerSetpoint::Pause, why)
                 }
                 End::Share => {
@@ -122,15 +121,6 @@ impl Controller {
             wishes.chargers.insert(id, (setpoint, reason));
         }
         Some(left)
-    }
-
-    /// Failsafe current, but never more than it had: losing the meter raises nothing.
-    fn safe_share(&self, charger: &Charger) -> ChargerSetpoint {
-        let failsafe = interlock::at_failsafe(charger);
-        match self.ramps.get(&charger.id).and_then(Ramp::last) {
-            Some(last) if last.amps() < failsafe.amps() => last,
-            _ => failsafe,
-        }
     }
 
     /// Who may have a minimum current first: by priority, then those that charge, then the others, as in
@@ -154,6 +144,7 @@ impl Controller {
             reading: self.charger(id, now),
             last: ramp.and_then(Ramp::last),
             disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| ramp.disobeyed_for(now)),
+            draws_too_much: ramp.is_some_and(|ramp| ramp.draws_too_much(now)),
             sated: self.planning.visits.is_sated(id),
         }
     }
@@ -176,7 +167,7 @@ impl Controller {
                 rooms[at].take(taken, nominal, node.phases.len() < 3);
             }
         }
-        for known in known.iter().filter(|known| known.disobeyed_for >= OBEYS_IN) {
+        for known in known.iter().filter(|known| known.draws_too_much) {
             let told = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
             for &at in known.chain {
                 rooms[at].take(known.beyond(told), nominal, known.is_unbalanced());
@@ -284,6 +275,12 @@ impl Controller {
     }
 }
 
+/// Failsafe current, but never more than it had: losing meter or device raises nothing.
+fn safe_share(charger: &Charger, last: Option<ChargerSetpoint>) -> ChargerSetpoint {
+    let failsafe = interlock::at_failsafe(charger);
+    last.filter(|last| last.amps() < failsafe.amps()).unwrap_or(failsafe)
+}
+
 /// What becomes of a share.
 enum End {
     /// The device does not answer.
@@ -338,7 +335,7 @@ fn left_over(
         }
         // What it draws beyond what it was told is in the rooms already, once it counts as disobedient.
         let waits = beyond.iter().any(|(_, amps)| amps > WORTH_WAITING);
-        if waits && known.disobeyed_for < OBEYS_IN {
+        if waits && !known.draws_too_much {
             let awaited = awaited.get_or_insert_with(|| rooms.to_vec());
             for &at in known.chain {
                 awaited[at].take(beyond, nominal, claim.is_unbalanced());

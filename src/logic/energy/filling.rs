@@ -75,8 +75,7 @@ impl Filling {
 
     /// Admits a claim at `least` if there is room for it.
     pub fn admit(&mut self, claim: usize, least: f64) {
-        let lacks =
-            |(row, strength): &&(usize, f64)| self.left[*row] + EPSILON < strength * least;
+        let lacks = |(row, strength): &&(usize, f64)| self.left[*row] + EPSILON < strength * least;
         match self.rows_of(claim).iter().find(lacks) {
             Some((row, _)) => self.stopped_by[claim] = Some(*row),
             None => {
@@ -145,7 +144,8 @@ impl Filling {
     }
 
     fn set_out(&mut self, claim: usize, climb: &mut Climb) {
-        if let Some((row, _)) = self.rows_of(claim).iter().find(|(row, _)| self.left[*row] <= EPSILON)
+        if let Some((row, _)) =
+            self.rows_of(claim).iter().find(|(row, _)| self.left[*row] <= EPSILON)
         {
             self.stopped_by[claim] = Some(*row);
             return;

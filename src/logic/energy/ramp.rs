@@ -22,6 +22,9 @@ const PAUSES_MOST: usize = 6;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Meters and steps of the devices: a car within this of its setpoint obeys. Our own figure.
 const OBEYS_WITHIN: Amps = Amps(1.0);
+/// A car that is slow to come down takes so long (design/safety: chain of delays); then the others have to
+/// give up what it draws too much.
+const COMES_DOWN_IN: Duration = Duration::from_secs(8);
 
 /// Memory of one charger's setpoint.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,8 @@ pub struct Ramp {
     pauses: VecDeque<Duration>,
     /// Since when more is drawn than was told.
     above_since: Option<Duration>,
+    /// When the setpoint was lowered last.
+    lowered: Option<Duration>,
 }
 
 impl Ramp {
@@ -58,6 +63,14 @@ impl Ramp {
     #[must_use]
     pub fn disobeyed_for(&self, now: Moment) -> Duration {
         self.above_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
+    }
+
+    /// Whether more is drawn than was told, and that not because the car is still coming down.
+    #[must_use]
+    pub fn draws_too_much(&self, now: Moment) -> bool {
+        let coming_down =
+            self.lowered.is_some_and(|at| now.uptime.saturating_sub(at) < COMES_DOWN_IN);
+        self.above_since.is_some() && !coming_down
     }
 
     /// From the share this second to the setpoint, with the reason if the ramp binds. `may_raise` is
@@ -86,13 +99,18 @@ impl Ramp {
         }
         if next.amps() > last.amps() {
             self.raised = Some(now.uptime);
+        } else if next.amps() < last.amps() {
+            self.lowered = Some(now.uptime);
         }
         self.last = Some(next);
         (next, reason)
     }
 
     /// The charger was stopped or paused by somebody else than load control.
-    pub fn force(&mut self, setpoint: ChargerSetpoint) {
+    pub fn force(&mut self, now: Moment, setpoint: ChargerSetpoint) {
+        if self.last.is_some_and(|last| setpoint.amps() < last.amps()) {
+            self.lowered = Some(now.uptime);
+        }
         self.last = Some(setpoint);
         self.allowed_before = Amps::ZERO;
     }

@@ -8,7 +8,7 @@ mod snapshot;
 mod tariff;
 mod topology;
 
-pub use circuits::{Circuit, Feeders, Line, Right};
+pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
 pub use readings::{
     BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
 };
