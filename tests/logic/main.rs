@@ -11,6 +11,8 @@ mod bench;
 mod checkers;
 mod day;
 mod fairness;
+mod faults;
+mod field;
 mod night;
 mod plan;
 mod watch;

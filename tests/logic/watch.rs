@@ -23,6 +23,8 @@ const NOISE_A: f64 = 0.01;
 
 /// Watches one life.
 pub struct Watch {
+    /// Measures only: for stories that judge for themselves.
+    pub lenient: bool,
     seed: u64,
     checkers: Checkers,
     stress: Stress,
@@ -50,6 +52,7 @@ fn counters(world: &World) -> [f64; 5] {
 impl Watch {
     pub fn new(site: &Site, seed: u64) -> Watch {
         Watch {
+            lenient: false,
             seed,
             checkers: Checkers::default(),
             stress: Stress::default(),
@@ -91,7 +94,7 @@ impl Watch {
         self.stress.carry(amps, site.limits.breaker.get(), dt);
         let seed = self.seed;
         let (most, at) = (self.stress.most(), self.elapsed_s);
-        assert!(most < STRESS, "seed {seed}: breaker stress {most} at {at} s");
+        assert!(self.lenient || most < STRESS, "seed {seed}: breaker stress {most} at {at} s");
         // What could be given up: nobody can do anything about the rest.
         let mut ours = vec![[0.0; 3]; site.circuits.len() + 1];
         for (charger, pile) in site.chargers.iter().zip(&world.piles) {
@@ -135,7 +138,7 @@ impl Watch {
         let most = if self.excused_s > 0.0 { EXCUSED_AT_MOST_S } else { OVER_AT_MOST_S };
         let (seed, at) = (self.seed, self.elapsed_s);
         assert!(
-            *timer <= most,
+            self.lenient || *timer <= most,
             "seed {seed}: node {node}, line {line} above its limit for {timer} s at {at} s"
         );
         self.longest_over_s = self.longest_over_s.max(*timer);
@@ -181,6 +184,9 @@ impl Watch {
         let blind = [What::Silent, What::Frozen, What::Deaf, What::Garbage, What::Late];
         let excused = blind.into_iter().any(|what| troubles.any(what));
         self.excused_s = if excused { EXCUSED_AFTER_S } else { (self.excused_s - 1.0).max(0.0) };
+        if self.lenient {
+            return;
+        }
         self.checkers.decision(site, decision, self.meter_silent_s < 5.0, self.seed);
         let seed = self.seed;
         for charger in &site.chargers {

@@ -36,6 +36,10 @@ pub struct Plant {
     pub verdict: Verdict,
     /// Drivers say what they need and when they leave.
     pub drivers_tell: bool,
+    /// How long a pile keeps its setpoint without a new one, s.
+    pub lease_s: f64,
+    /// The meter sees no voltage: the site is on its own.
+    pub grid_down: bool,
     rng: fastrand::Rng,
     now: Moment,
     frame: u64,
@@ -69,6 +73,8 @@ impl Plant {
             troubles: Troubles::default(),
             verdict: Verdict::Clear,
             drivers_tell: false,
+            lease_s: 60.0,
+            grid_down: false,
             rng: fastrand::Rng::with_seed(seed ^ 0x5eed),
             now: Moment { uptime: Duration::from_secs(1000), utc: start },
             frame: 0,
@@ -180,10 +186,14 @@ impl Plant {
             else {
                 continue;
             };
-            pile.ignores_setpoint = self.troubles.has(Who::Charger(i), What::Deaf);
+            pile.ignores_setpoint = self.troubles.has(Who::Charger(i), What::Runaway);
+            if self.troubles.has(Who::Charger(i), What::Deaf) {
+                pile.feed();
+                continue;
+            }
             // The device task writes the failsafe again when it sees that it is gone.
             pile.safe_a = charger.failsafe.get();
-            pile.validity_s = 60.0;
+            pile.validity_s = self.lease_s;
             pile.write_setpoint(setpoint.amps().get());
         }
         if let (Some(node), Some(known)) = (&mut self.world.node, site.computes.first())
@@ -205,15 +215,18 @@ impl Plant {
     }
 
     fn meter(&mut self) -> MeterReading {
-        let powers = self.world.grid_phases_w();
-        let volts = self.world.volts;
+        let alive = if self.grid_down { 0.0 } else { 1.0 };
+        let powers = self.world.grid_phases_w().map(|watts| watts * alive);
+        let volts = self.world.volts.map(|volts| volts * alive);
         let mut noise = || (self.rng.f64() - 0.5) * 0.1;
         MeterReading {
             power: Watts(powers.iter().sum()),
             phase_power: PerPhase(powers.map(Watts)),
-            current: PerPhase(std::array::from_fn(|i| Amps(powers[i] / volts[i] + noise()))),
+            current: PerPhase(std::array::from_fn(|i| {
+                Amps(powers[i] / volts[i].max(1.0) + noise())
+            })),
             voltage: PerPhase(volts.map(Volts)),
-            frequency: Hertz(self.world.hertz),
+            frequency: Hertz(self.world.hertz * alive),
             import: Some(WattHours(self.world.import_wh)),
             export: Some(WattHours(self.world.export_wh)),
         }

@@ -34,8 +34,10 @@ pub enum What {
     Late,
     /// Every answer is wild, but of the right form.
     Garbage,
-    /// Takes setpoints and does not follow them.
+    /// Takes setpoints and stays with what it had before.
     Deaf,
+    /// Takes setpoints and gives all it can.
+    Runaway,
 }
 
 /// What is heard of a device in a second.

@@ -35,6 +35,11 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }
+    for (id, watch) in &c.batteries {
+        if watch.disobeys(now) {
+            all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }

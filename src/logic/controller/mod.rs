@@ -7,15 +7,22 @@
 mod arming;
 mod computes;
 mod conditions;
+mod grid;
 mod overview;
 mod planned;
 mod planning;
+mod rules;
 mod sharing;
+mod stored;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arming::Obstacle;
+use grid::GridWatch;
 use planning::Planning;
+pub use rules::Rule;
+use stored::BatteryWatch;
 
 use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
@@ -41,6 +48,8 @@ const FRESH_SAMPLES: u32 = 2;
 pub struct Controller {
     site: Site,
     feeders: Feeders,
+    grid: GridWatch,
+    batteries: BTreeMap<Id, BatteryWatch>,
     snapshot: Snapshot,
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
@@ -58,6 +67,8 @@ pub struct Controller {
     started: Moment,
     armed: bool,
     sequence: u64,
+    /// Nothing, but in tests that show what a rule is for.
+    off: Option<Rule>,
 }
 
 impl Controller {
@@ -68,6 +79,8 @@ impl Controller {
         let ramps = site.chargers.iter().map(|c| (c.id.clone(), Ramp::default())).collect();
         Controller {
             feeders: Feeders::of(&site),
+            grid: GridWatch::default(),
+            batteries: BTreeMap::new(),
             snapshot: Snapshot::default(),
             fire,
             hazards: BTreeMap::new(),
@@ -84,6 +97,7 @@ impl Controller {
             started: now,
             armed: false,
             sequence: 0,
+            off: None,
             site,
         }
     }
@@ -108,6 +122,12 @@ impl Controller {
         Latched { zones: self.fire.latched(), alarms }
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn started(&self) -> Moment {
+        self.started
+    }
+
     /// The site it thinks about.
     #[must_use]
     pub fn site(&self) -> &Site {
@@ -128,6 +148,16 @@ impl Controller {
                     if let Some(ramp) = self.ramps.get_mut(&device) {
                         ramp.see(at, reading.most_drawn());
                     }
+                }
+                if let Reading::Meter(meter) = &reading
+                    && device == self.site.meter
+                {
+                    self.grid.see(meter, self.site.limits.nominal_voltage, at);
+                }
+                if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
+                    && let Some(watch) = self.batteries.get_mut(&device)
+                {
+                    watch.see(battery.power, at);
                 }
                 self.snapshot.store(device, at, reading);
                 urgent
@@ -190,7 +220,8 @@ impl Controller {
         self.hazards = self.fire.assess(now);
         let conditions = conditions::conditions(self, now);
         self.alarms.step(&conditions, now);
-        let not_writing = arming::obstacle(&self.site, &self.snapshot, now);
+        let not_writing = arming::obstacle(&self.site, &self.snapshot, now)
+            .filter(|obstacle| *obstacle != Obstacle::FailsafeSum || self.holds(Rule::FailsafeSum));
         self.armed = self.armed || not_writing.is_none();
         self.plan(now);
         let mut wishes = Setpoints::default();
@@ -203,6 +234,13 @@ impl Controller {
                 && ramp.last() != Some(*setpoint)
             {
                 ramp.force(now, *setpoint);
+            }
+        }
+        if self.armed {
+            for battery in &self.site.batteries {
+                if let Some((power, _)) = permitted.battery(&battery.id) {
+                    self.batteries.entry(battery.id.clone()).or_default().tell(*power);
+                }
             }
         }
         Decision {
@@ -246,7 +284,11 @@ impl Controller {
     }
 
     fn meter(&self, now: Moment) -> Known<&MeterReading> {
-        self.snapshot.at(&self.site.meter, now).and_then(|reading| match reading {
+        let known = match self.snapshot.last(&self.site.meter) {
+            Some((_, last)) if !self.holds(Rule::Age) => Known::Fresh(last),
+            _ => self.snapshot.at(&self.site.meter, now),
+        };
+        known.and_then(|reading| match reading {
             Reading::Meter(meter) => Some(meter),
             _ => None,
         })

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Controller, FRESH_SAMPLES, MARGIN};
+use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
 use crate::logic::energy::{self, Claim, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
@@ -28,6 +28,8 @@ struct Plug<'a> {
     last: Option<ChargerSetpoint>,
     disobeyed_for: Duration,
     draws_too_much: bool,
+    /// Whether its wiring counts.
+    mapped: bool,
     sated: bool,
 }
 
@@ -36,11 +38,16 @@ impl Plug<'_> {
         self.reading.usable().is_none()
     }
 
+    /// The phases that it loads.
+    fn phases(&self) -> &[Phase] {
+        if self.mapped { &self.charger.phases } else { &Phase::ALL[..self.charger.phases.len()] }
+    }
+
     /// What it draws on each phase of the grid; nothing where it does not answer.
     fn drawn(&self) -> PerPhase<Amps> {
         let mut drawn = PerPhase::all(Amps::ZERO);
         if let Some(reading) = self.reading.usable() {
-            for (own, &phase) in self.charger.phases.iter().enumerate() {
+            for (own, &phase) in self.phases().iter().enumerate() {
                 drawn.set(phase, reading.current.0[own]);
             }
         }
@@ -81,25 +88,28 @@ impl Controller {
             meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
         let nominal = self.site.limits.nominal_voltage;
         let known = self.in_order_of_right(now);
-        let claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
+        let mut claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
         let rooms = self.rooms(usable, &known, now);
-        let shares = energy::allocate(&rooms, nominal, &claims);
-        let (left, awaited) = left_over(&rooms, nominal, (&known, &claims, &shares));
-        let later = awaited.map(|rooms| energy::allocate(&rooms, nominal, &claims));
+        let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
+        let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
+        let (left, waits) = left_over(&rooms, nominal, shared);
+        let waits = waits && self.holds(Rule::InFlight);
+        let told_now = waits.then(|| kept_and_raised(&rooms, nominal, shared));
         let may_raise = meter_fresh && self.nodes_known(now) && self.armed;
         let mut told = Vec::with_capacity(known.len());
         for (place, known) in known.iter().enumerate() {
             let charger = known.charger;
-            let (share, waits) = match &later {
-                Some(later) => gated(&shares[place], &later[place], known.last),
-                None => (shares[place].setpoint, false),
-            };
+            let share = told_now.as_ref().map_or(shares[place].setpoint, |told| told[place]);
+            let waits = share.amps() < shares[place].setpoint.amps();
             let fresh = known.reading.fresh().is_some()
                 && self.snapshot.in_row(&charger.id) >= FRESH_SAMPLES;
             let why = self.why(known, &shares[place], (meter_fresh, waits), now);
             let end = End::of(known);
+            let share = self.with_rules_off(share, known, claims[place].most);
             told.push((charger.id.clone(), share, may_raise && fresh, why, end));
         }
+        let (two, slow) = (self.holds(Rule::TwoSamples), self.holds(Rule::SlowRaise));
+        let admitted = self.holds(Rule::Admission);
         for (id, share, may_raise, why, end) in told {
             let Some(charger) = self.site.chargers.iter().find(|c| c.id == id) else { continue };
             let ramp = self.ramps.entry(id.clone()).or_default();
@@ -114,6 +124,13 @@ impl Controller {
                     (ChargerSetpoint::Pause, why)
                 }
                 End::Share => {
+                    if !two {
+                        ramp.allow(share);
+                    }
+                    let started = ramp.last().is_none_or(|last| last == ChargerSetpoint::Pause);
+                    if !slow || (started && !admitted) {
+                        ramp.force(now, share);
+                    }
                     let (setpoint, bound) = ramp.step(now, charger, share, may_raise);
                     (setpoint, bound.filter(|_| may_raise).unwrap_or(why))
                 }
@@ -121,6 +138,26 @@ impl Controller {
             wishes.chargers.insert(id, (setpoint, reason));
         }
         Some(left)
+    }
+
+    /// The share as it is; otherwise only where a test has switched a rule off.
+    fn with_rules_off(
+        &self,
+        share: ChargerSetpoint,
+        known: &Plug<'_>,
+        most: Amps,
+    ) -> ChargerSetpoint {
+        let last = known.last.unwrap_or(ChargerSetpoint::Pause);
+        let place = self.site.chargers.iter().position(|c| c.id == known.charger.id).unwrap_or(0);
+        let turn = self.sequence as usize % self.site.chargers.len().max(1) == place;
+        match self.off {
+            Some(Rule::ThrottleFirst) if share.amps() < last.amps() => ChargerSetpoint::Pause,
+            Some(Rule::AllAtOnce) if !turn => last,
+            Some(Rule::Admission) if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
+                ChargerSetpoint::Current(most)
+            }
+            _ => share,
+        }
     }
 
     /// Who may have a minimum current first: by priority, then those that charge, then the others, as in
@@ -144,7 +181,8 @@ impl Controller {
             reading: self.charger(id, now),
             last: ramp.and_then(Ramp::last),
             disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| ramp.disobeyed_for(now)),
-            draws_too_much: ramp.is_some_and(|ramp| ramp.draws_too_much(now)),
+            draws_too_much: ramp.is_some_and(Ramp::draws_too_much) && self.holds(Rule::Measured),
+            mapped: self.holds(Rule::PhaseMap),
             sated: self.planning.visits.is_sated(id),
         }
     }
@@ -153,9 +191,11 @@ impl Controller {
     fn rooms(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> Vec<Room> {
         let nominal = self.site.limits.nominal_voltage;
         let mut rooms = vec![self.grid_room(meter, known, now)];
+        let amperes = self.holds(Rule::Amperes);
         let margin = MARGIN * nominal * 3.0;
         rooms.extend(self.site.circuits.iter().map(|circuit| {
-            let amps = circuit.limit.map_or(Room::UNBOUND.amps, |limit| {
+            let limit = circuit.limit.filter(|_| amperes || circuit.power.is_none());
+            let amps = limit.map_or(Room::UNBOUND.amps, |limit| {
                 PerPhase::from_fn(|phase| limit.on(phase) - MARGIN - circuit.base_load)
             });
             let base = circuit.base_load * nominal * 3.0;
@@ -165,12 +205,6 @@ impl Controller {
         for (node, taken) in self.nodes_take(now) {
             for &at in self.feeders.chain(&node.id).iter().filter(|at| **at > 0) {
                 rooms[at].take(taken, nominal, node.phases.len() < 3);
-            }
-        }
-        for known in known.iter().filter(|known| known.draws_too_much) {
-            let told = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
-            for &at in known.chain {
-                rooms[at].take(known.beyond(told), nominal, known.is_unbalanced());
             }
         }
         rooms
@@ -220,6 +254,7 @@ impl Controller {
         let most = match reading.vehicle {
             Vehicle::Absent | Vehicle::Fault => Amps::ZERO,
             _ if known.disobeyed_for >= PAUSED_AFTER => Amps::ZERO,
+            _ if self.grid.holds_back(&charger.id, now).is_some() => Amps::ZERO,
             _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
             _ => charger.max,
         };
@@ -227,7 +262,9 @@ impl Controller {
         let planned = self.planned(charger, now);
         let most = most.min(worth).min(planned.map_or(charger.max, |planned| planned.most));
         let promised = planned.map_or(Amps::ZERO, |planned| planned.promised);
-        let phases = &charger.phases[..self.planning.visits.phases(charger)];
+        let used = self.planning.visits.phases(charger);
+        let phases: &'a [Phase] =
+            if known.mapped { &charger.phases[..used] } else { &Phase::ALL[..used] };
         Claim { charger, phases, rooms, most, reserved: none, promised }
     }
 
@@ -250,6 +287,9 @@ impl Controller {
         }
         if known.disobeyed_for >= PAUSED_AFTER {
             return Reason::Disobeys;
+        }
+        if let Some(reason) = self.grid.holds_back(&charger.id, now) {
+            return reason;
         }
         if waits {
             return Reason::AwaitsOthers;
@@ -301,30 +341,40 @@ impl End {
     }
 }
 
-/// The share that may be raised to while others still draw what they are to give up, and whether that
-/// binds. What it has already, and still may have, it keeps.
-fn gated(share: &Share, later: &Share, last: Option<ChargerSetpoint>) -> (ChargerSetpoint, bool) {
-    let last = last.unwrap_or(ChargerSetpoint::Pause);
-    let lower = |a: ChargerSetpoint, b: ChargerSetpoint| if a.amps() <= b.amps() { a } else { b };
-    let kept = lower(share.setpoint, last);
-    let waits = later.setpoint.amps() < share.setpoint.amps();
-    if !waits {
-        return (share.setpoint, false);
+/// Shares by what everybody draws: who draws more than told keeps its fair share as its setpoint, and the
+/// others share what it leaves of the rooms. Its claim becomes what it draws.
+fn allocate_measured(
+    rooms: &[Room],
+    nominal: Volts,
+    (known, claims): (&[Plug<'_>], &mut [Claim<'_>]),
+) -> Vec<Share> {
+    let mut shares = energy::allocate(rooms, nominal, claims);
+    let mut excess = Vec::new();
+    for (place, known) in known.iter().enumerate() {
+        let drawn = known.reading.usable().map_or(Amps::ZERO, |reading| reading.most_drawn());
+        if known.draws_too_much && drawn > shares[place].setpoint.amps() {
+            claims[place].reserved = drawn;
+            excess.push(place);
+        }
     }
-    let raised = if later.setpoint.amps() > kept.amps() { later.setpoint } else { kept };
-    (raised, raised.amps() < share.setpoint.amps())
+    if !excess.is_empty() {
+        let mut measured = energy::allocate(rooms, nominal, claims);
+        excess.into_iter().for_each(|place| measured[place] = shares[place].clone());
+        shares = measured;
+    }
+    shares
 }
 
 type Shared<'s, 'a> = (&'s [Plug<'a>], &'s [Claim<'a>], &'s [Share]);
 
-/// What the shares leave of each room; and the rooms for whoever wants to be raised, less what is still
-/// drawn beyond the shares, where that is worth waiting for.
+/// What the shares leave of each room, less what is still drawn beyond them; and whether that is worth
+/// waiting for.
 fn left_over(
     rooms: &[Room],
     nominal: Volts,
     (known, claims, shares): Shared<'_, '_>,
-) -> (Vec<Room>, Option<Vec<Room>>) {
-    let (mut left, mut awaited) = (rooms.to_vec(), None);
+) -> (Vec<Room>, bool) {
+    let (mut left, mut waits) = (rooms.to_vec(), false);
     for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
         let granted = share.setpoint.amps().max(claim.reserved);
         let beyond = if known.lost() { PerPhase::default() } else { known.beyond(granted) };
@@ -333,14 +383,48 @@ fn left_over(
         for &at in known.chain {
             left[at].take(taken, nominal, claim.is_unbalanced());
         }
-        // What it draws beyond what it was told is in the rooms already, once it counts as disobedient.
-        let waits = beyond.iter().any(|(_, amps)| amps > WORTH_WAITING);
-        if waits && !known.draws_too_much {
-            let awaited = awaited.get_or_insert_with(|| rooms.to_vec());
-            for &at in known.chain {
-                awaited[at].take(beyond, nominal, claim.is_unbalanced());
-            }
+        waits |= beyond.iter().any(|(_, amps)| amps > WORTH_WAITING);
+    }
+    (left, waits)
+}
+
+/// Setpoints while somebody still draws what is to be given up: what each has and still may have it keeps;
+/// raises come one after another out of what nobody draws and nobody keeps.
+fn kept_and_raised(
+    rooms: &[Room],
+    nominal: Volts,
+    (known, claims, shares): Shared<'_, '_>,
+) -> Vec<ChargerSetpoint> {
+    let mut left = rooms.to_vec();
+    let kept = |known: &Plug<'_>, share: &Share| {
+        let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
+        last.min(share.setpoint.amps())
+    };
+    for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
+        let kept = kept(known, share).max(claim.reserved);
+        let beyond = if known.lost() { PerPhase::default() } else { known.beyond(kept) };
+        let own = claim.on_grid(kept);
+        let taken = PerPhase::from_fn(|phase| own.on(phase) + beyond.on(phase));
+        for &at in known.chain {
+            left[at].take(taken, nominal, claim.is_unbalanced());
         }
     }
-    (left, awaited)
+    let mut told = Vec::with_capacity(shares.len());
+    for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
+        let kept = kept(known, share);
+        let free = known.chain.iter().map(|&at| left[at].left_on(claim.phases, nominal));
+        let free = free.fold(Amps(f64::INFINITY), Amps::min).max(Amps::ZERO);
+        let wanted = share.setpoint.amps() - kept;
+        let to = if free >= wanted { share.setpoint.amps() } else { kept + free };
+        if to < claim.charger.min {
+            told.push(if kept > Amps::ZERO { share.setpoint } else { ChargerSetpoint::Pause });
+            continue;
+        }
+        let to = energy::round_down(to, claim.charger).max(kept).min(share.setpoint.amps());
+        for &at in known.chain {
+            left[at].take(claim.on_grid(to - kept), nominal, claim.is_unbalanced());
+        }
+        told.push(ChargerSetpoint::Current(to));
+    }
+    told
 }

@@ -35,6 +35,17 @@ impl Room {
         Room { amps, ..Room::UNBOUND }
     }
 
+    /// The most that may still be taken on each of `phases` at once.
+    #[must_use]
+    pub fn left_on(&self, phases: &[Phase], nominal: Volts) -> Amps {
+        let by_power = self.power / nominal * (1.0 / phases.len().max(1) as f64);
+        let least = phases.iter().map(|&phase| self.amps.on(phase)).fold(by_power, Amps::min);
+        if phases.len() == Phase::ALL.len() {
+            return least;
+        }
+        phases.iter().map(|&phase| self.unbalanced.on(phase)).fold(least, Amps::min)
+    }
+
     /// Takes a current on each phase, of which `unbalanced` says whether it loads the phases alike.
     pub fn take(&mut self, amps: PerPhase<Amps>, nominal: Volts, unbalanced: bool) {
         self.amps = PerPhase::from_fn(|p| self.amps.on(p) - amps.on(p));
@@ -157,7 +168,8 @@ fn uses(claim: &Claim<'_>, rooms: usize, nominal: Volts) -> Vec<(usize, f64)> {
 }
 
 /// Rounded down to the charger's step, not below its minimum.
-fn round_down(amps: Amps, charger: &Charger) -> Amps {
+#[must_use]
+pub fn round_down(amps: Amps, charger: &Charger) -> Amps {
     let step = charger.step.get().max(0.01);
     Amps((amps.get() / step + 1e-6).floor() * step).bounded(charger.min, charger.max)
 }

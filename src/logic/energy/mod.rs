@@ -10,7 +10,7 @@ mod forecast;
 pub mod plan;
 mod ramp;
 
-pub use allocation::{Claim, Room, Share, allocate};
+pub use allocation::{Claim, Room, Share, allocate, round_down};
 pub use battery::{BatteryState, BatteryTarget, planned, self_consumption};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
 pub use ramp::Ramp;

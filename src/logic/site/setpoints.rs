@@ -72,6 +72,8 @@ pub enum Reason {
     AwaitsOthers,
     /// It draws more than it was told: paused.
     Disobeys,
+    /// There is no grid: stopped.
+    GridLost,
     /// Raised step by step.
     RampUp,
     /// Waits after a pause before it starts again.
@@ -128,6 +130,7 @@ impl Reason {
             Reason::BelowMinimum { .. } => "below_minimum",
             Reason::AwaitsOthers => "awaits_others",
             Reason::Disobeys => "disobeys",
+            Reason::GridLost => "grid_lost",
             Reason::RampUp => "ramp_up",
             Reason::RestartDelay => "restart_delay",
             Reason::Starting => "starting",
