@@ -29,7 +29,7 @@ use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::{Journal, Latch};
+use crate::io::store::{Head, Journal, Latch, Line, TraceRing, digest, site_hash};
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::{Observation, Trouble};
@@ -203,8 +203,18 @@ impl Gateway {
         let (to_latch, from_controller) = sync_channel(1);
         let (latch, controller) = remembering(&config, clock, fell_back);
         let latch = latch::keep(latch, from_controller, observations.clone(), clock)?;
-        let mind =
-            Mind { controller, clock, inbox, decisions, overviews, duties, to_latch, handed: None };
+        let trace = open_trace(&config, &controller, clock);
+        let mind = Mind {
+            controller,
+            clock,
+            inbox,
+            decisions,
+            overviews,
+            duties,
+            to_latch,
+            handed: None,
+            trace,
+        };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
         open_desk(&config, &observations, &newest_overview, clock);
@@ -257,6 +267,20 @@ fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Contro
     trouble(Trouble::ConfigFallback, fell_back);
     trouble(Trouble::LatchUnreadable, unreadable);
     (latch, controller)
+}
+
+/// Without a trace the gateway controls all the same; nobody can play it again then.
+fn open_trace(config: &Config, controller: &Controller, clock: Clock) -> Option<TraceRing> {
+    let head = Head {
+        site_hash: site_hash(&config.site),
+        site: config.site.clone(),
+        latched: controller.latched(),
+        started: controller.started(),
+        vision_pace: clock.vision_pace(),
+        part: 0,
+    };
+    let started = TraceRing::start(&config.state.join("trace"), head);
+    started.map_err(|cause| tracing::warn!(%cause, "no trace is kept")).ok()
 }
 
 /// Without a desk the gateway still protects; alarms can then only be acknowledged on the page.
@@ -336,6 +360,8 @@ struct Mind {
     to_latch: SyncSender<Latched>,
     /// What the latch's thread was given last.
     handed: Option<Latched>,
+    /// What `replay` needs, where it can be written.
+    trace: Option<TraceRing>,
 }
 
 impl Mind {
@@ -364,18 +390,28 @@ impl Mind {
 
     /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
     fn take_in(&mut self, first: Observation) -> bool {
-        let mut urgent = self.controller.observe(first);
+        let mut urgent = self.hear(first);
         for _ in 1..OBSERVATIONS {
             match self.inbox.try_recv() {
-                Ok(observation) => urgent |= self.controller.observe(observation),
+                Ok(observation) => urgent |= self.hear(observation),
                 Err(_) => break,
             }
         }
         urgent
     }
 
+    fn hear(&mut self, observation: Observation) -> bool {
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Heard(observation.clone()));
+        }
+        self.controller.observe(observation)
+    }
+
     fn decide(&mut self) {
         let decision = self.controller.decide(self.clock.now());
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
+        }
         let overview = self.controller.overview(&decision);
         self.duties.send_if_modified(|duty| {
             let changed = *duty != decision.duty;

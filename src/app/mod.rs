@@ -1,7 +1,8 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
-//! restart, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site.
+//! restart, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site, `simulate` days
+//! of a site in virtual time, `replay` a trace through a fresh controller.
 
 pub mod child;
 pub mod control;
@@ -12,6 +13,9 @@ mod latch;
 pub mod look;
 mod messages;
 pub mod plan;
+pub mod replay;
 mod shutdown;
+#[cfg(feature = "demo")]
+pub mod simulate;
 mod uplink;
 pub mod vision;

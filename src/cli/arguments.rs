@@ -84,6 +84,26 @@ pub enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Simulates days of a site in virtual time and sums up.
+    #[cfg(feature = "demo")]
+    Simulate {
+        /// The site file.
+        site: PathBuf,
+        /// How many days, 1 to 400.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=400))]
+        days: u32,
+        /// The same seed gives the same days.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where a trace is written.
+        #[arg(long)]
+        trace: Option<PathBuf>,
+    },
+    /// Plays a trace again: every decision must be the same, byte for byte.
+    Replay {
+        /// A trace file, or the folder of a gateway's traces.
+        trace: PathBuf,
+    },
     /// The vision child; started by `run`.
     #[command(hide = true)]
     Vision {

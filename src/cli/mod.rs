@@ -10,6 +10,7 @@ mod alarm;
 mod arguments;
 mod check;
 mod plan;
+mod simulate;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -94,6 +95,11 @@ fn perform(command: Command, lang: Lang) -> u8 {
             look(&options)
         }
         Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
+        #[cfg(feature = "demo")]
+        Command::Simulate { site, days, seed, trace } => {
+            simulate::run(&app::simulate::SimulateOptions { site, days, seed, trace }, lang)
+        }
+        Command::Replay { trace } => simulate::replay(&trace, lang),
         Command::Vision { config, state, socket, speed, site_time } => {
             let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
             match app::vision::run(&options) {

@@ -31,6 +31,8 @@ pub struct GridTable {
     pub breaker_a: Option<At<f64>>,
     pub nominal_v: Option<f64>,
     pub max_base_load_a: Option<f64>,
+    pub limit_w: Option<f64>,
+    pub unbalance_a: Option<f64>,
 }
 
 /// `[[device]]`.
@@ -57,6 +59,21 @@ pub struct DeviceTable {
     pub leave_by: Option<At<String>>,
     pub stay_h: Option<At<f64>>,
     pub serve_as: Option<f64>,
+    pub priority: Option<f64>,
+    pub weight: Option<f64>,
+}
+
+/// `[[circuit]]`.
+#[derive(Clone, Debug)]
+pub struct CircuitTable {
+    pub at: Option<usize>,
+    pub id: Option<At<String>>,
+    pub name: Option<String>,
+    pub parent: Option<At<String>>,
+    pub limit_a: Option<At<[f64; 3]>>,
+    pub limit_w: Option<f64>,
+    pub base_load_a: Option<f64>,
+    pub members: Vec<(String, Option<usize>)>,
 }
 
 /// `[tariff]`.
@@ -152,6 +169,7 @@ pub struct SiteFile {
     pub site: SiteTable,
     pub grid: GridTable,
     pub devices: Vec<DeviceTable>,
+    pub circuits: Vec<CircuitTable>,
     pub bays: Vec<BayTable>,
     pub zones: Vec<ZoneTable>,
     pub cameras: Vec<CameraTable>,
@@ -189,6 +207,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
     site_file.devices = each(walk.item("device"), "device", faults, device);
+    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
@@ -281,6 +300,8 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
         breaker_a: amps(&mut walk, "breaker_a", faults),
         nominal_v: walk.number("nominal_v", 100.0..=300.0, faults),
         max_base_load_a: walk.number("max_base_load_a", 0.0..=5000.0, faults),
+        limit_w: walk.number("limit_w", 0.0..=1e8, faults),
+        unbalance_a: walk.number("unbalance_a", 1.0..=5000.0, faults),
     };
     walk.finish(faults);
     Some(table)
@@ -336,6 +357,23 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         leave_by: text_at(&mut walk, "leave_by", faults),
         stay_h: number_at(&mut walk, "stay_h", 0.1..=168.0, faults),
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
+        priority: walk.whole("priority", 0.0..=9.0, faults),
+        weight: walk.number("weight", 0.1..=10.0, faults),
+    };
+    walk.finish(faults);
+    table
+}
+
+fn circuit(mut walk: Walk<'_>, faults: &mut Faults) -> CircuitTable {
+    let table = CircuitTable {
+        at: walk.at(),
+        id: needed_at(&mut walk, "id", faults),
+        name: walk.text("name", faults),
+        parent: text_at(&mut walk, "parent", faults),
+        limit_a: limits(&mut walk, faults),
+        limit_w: walk.number("limit_w", 0.0..=1e8, faults),
+        base_load_a: walk.number("base_load_a", 0.0..=5000.0, faults),
+        members: walk.texts("members", faults),
     };
     walk.finish(faults);
     table

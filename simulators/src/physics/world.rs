@@ -73,6 +73,8 @@ pub struct World {
     pub broker_up: bool,
     /// Events of the scenario that have happened.
     played: usize,
+    /// Until then nobody comes or goes, s.
+    visits_due_s: f64,
 }
 
 /// What is true at this moment, for tests and people.
@@ -170,6 +172,7 @@ impl World {
             cloud: (0.9, 30.0),
             broker_up: true,
             played: 0,
+            visits_due_s: 0.0,
         };
         world.step(0.001);
         world
@@ -186,7 +189,10 @@ impl World {
     fn small_step(&mut self, dt: f64) {
         self.elapsed_s += dt;
         self.play();
-        self.visits();
+        if self.elapsed_s >= self.visits_due_s {
+            self.visits();
+            self.visits_due_s = self.next_visit_s();
+        }
         self.load(dt);
         let pv = self.sun();
         self.hybrid.step(dt, pv);
@@ -197,17 +203,18 @@ impl World {
         if let Some(node) = &mut self.node {
             node.step(dt, self.elapsed_s);
         }
-        let grid = self.grid_w();
+        let phases = self.grid_phases_w();
+        let grid: f64 = phases.iter().sum();
         if grid > 0.0 {
             self.import_wh += grid * dt / 3600.0;
         } else {
             self.export_wh -= grid * dt / 3600.0;
         }
-        for (i, watts) in self.grid_phases_w().into_iter().enumerate() {
+        for (i, watts) in phases.into_iter().enumerate() {
             self.import_phase_wh[i] += watts.max(0.0) * dt / 3600.0;
             self.export_phase_wh[i] += (-watts).max(0.0) * dt / 3600.0;
         }
-        let sag = |i: usize| 0.02 * self.grid_phase_a(i);
+        let sag = |i: usize| 0.02 * phases[i] / self.volts[i];
         self.volts = [231.0 - sag(0), 230.4 - sag(1), 229.8 - sag(2)];
         self.hertz = 50.0 + 0.01 * (self.elapsed_s / 37.0).sin();
     }
@@ -247,6 +254,18 @@ impl World {
                 pile.car = car;
             }
         }
+    }
+
+    /// When the next car comes or goes, s after the start.
+    fn next_visit_s(&self) -> f64 {
+        let again = self.scenario.repeat_h.map_or(f64::INFINITY, |hours| hours * 3600.0);
+        let (round, now) = if again.is_finite() {
+            (self.elapsed_s - self.elapsed_s % again, self.elapsed_s % again)
+        } else {
+            (0.0, self.elapsed_s)
+        };
+        let edges = self.scenario.visits.iter().flat_map(|visit| [visit.arrives_s, visit.leaves_s]);
+        round + edges.filter(|edge| *edge > now).fold(again, f64::min)
     }
 
     /// Who stands in a bay now.

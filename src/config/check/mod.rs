@@ -2,6 +2,7 @@
 //! checked is checked even when something before it is wrong, so that one run shows all of it.
 
 mod address;
+mod circuits;
 mod devices;
 mod fieldbus;
 mod places;
@@ -17,7 +18,7 @@ use super::report::{Fault, Severity};
 use super::walk::{Faults, error, nearest};
 use super::{Command, Config, MqttConfig, Profile, WebConfig};
 use crate::logic::site::{GridLimits, Id, Mode, Site};
-use crate::units::{Amps, PerPhase, Volts};
+use crate::units::{Amps, PerPhase, Volts, Watts};
 
 /// Makes the configuration; nothing where an error forbids it.
 pub fn check(
@@ -36,9 +37,11 @@ pub fn check(
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
+    let circuits = circuits::check(&file.circuits, &devices, faults);
     devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
-        devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
+        let places = (file.grid.at, file.circuits.as_slice());
+        circuits::failsafe_sums(&devices, (limits, &circuits), (mode, places), faults);
     }
     let tariff = tariff::check(file.tariff.as_ref(), faults);
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
@@ -63,6 +66,7 @@ pub fn check(
         zones: places.zones,
         cameras: places.cameras,
         tariff,
+        circuits,
     };
     let (devices, cameras) = (devices.configs, places.sources);
     Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })
@@ -111,6 +115,8 @@ fn limits(file: &SiteFile, faults: &mut Faults) -> Option<GridLimits> {
         breaker: Amps(breaker.value),
         nominal_voltage: Volts(file.grid.nominal_v.unwrap_or(230.0)),
         max_base_load: Amps(file.grid.max_base_load_a.unwrap_or(0.0)),
+        power: file.grid.limit_w.map(Watts),
+        unbalance: file.grid.unbalance_a.map(Amps),
     })
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Controller;
+use super::sharing::PAUSED_AFTER;
 use crate::logic::observation::{Finding, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
@@ -35,6 +36,17 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
         };
         condition(finding.code(), id.as_str(), severity)
     }));
+    for (id, ramp) in &c.ramps {
+        let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
+        if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {
+            all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
+    for (id, watch) in &c.batteries {
+        if watch.disobeys(now) {
+            all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }

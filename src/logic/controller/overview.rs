@@ -198,7 +198,12 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
         _ => return None,
     };
     let about = match reason {
-        Reason::GridLimit { phase } | Reason::BelowMinimum { phase } => Some(phase.to_string()),
+        Reason::GridLimit { phase } | Reason::UnbalanceLimit { phase } => Some(phase.to_string()),
+        Reason::BelowMinimum { circuit: None, line } => Some(line.to_string()),
+        Reason::CircuitLimit { circuit, line }
+        | Reason::BelowMinimum { circuit: Some(circuit), line } => {
+            Some(format!("{circuit} {line}"))
+        }
         Reason::FireWatch { zone } | Reason::ZoneBlind { zone } | Reason::FireAlarm { zone } => {
             Some(zone.to_string())
         }

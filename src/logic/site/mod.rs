@@ -1,12 +1,14 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
-//! asked of it (`setpoints`); what energy costs (`tariff`).
+//! asked of it (`setpoints`); what energy costs (`tariff`) and what feeds whom (`circuits`).
 
+mod circuits;
 mod readings;
 mod setpoints;
 mod snapshot;
 mod tariff;
 mod topology;
 
+pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
 pub use readings::{
     BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
 };

@@ -61,6 +61,15 @@ pub struct ChargerReading {
     pub lease: Option<Duration>,
 }
 
+impl ChargerReading {
+    /// Largest current of its phases.
+    #[must_use]
+    pub fn most_drawn(&self) -> Amps {
+        let [first, second, third] = self.current.0;
+        first.max(second).max(third)
+    }
+}
+
 /// One compute node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComputeReading {

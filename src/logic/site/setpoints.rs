@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Id, Line};
 use crate::units::{Amps, Phase, Watts};
 
 /// What a charger is told.
@@ -47,11 +47,33 @@ pub enum Reason {
         /// The phase that is full.
         phase: Phase,
     },
-    /// Less than the minimum current is left: paused.
-    BelowMinimum {
-        /// The phase that is full.
+    /// The limit of a circuit is reached.
+    CircuitLimit {
+        /// The circuit.
+        circuit: Id,
+        /// Its phase that is full, or its power.
+        line: Line,
+    },
+    /// The grid connection's limit of power is reached.
+    PowerLimit,
+    /// A phase of the grid connection carries as much more than the others as it may.
+    UnbalanceLimit {
+        /// The phase.
         phase: Phase,
     },
+    /// Less than the minimum current is left: paused.
+    BelowMinimum {
+        /// The circuit that is full; nothing: the grid connection.
+        circuit: Option<Id>,
+        /// Its phase that is full, or its power.
+        line: Line,
+    },
+    /// Others still draw what they are to give up: nothing is raised on it yet.
+    AwaitsOthers,
+    /// It draws more than it was told: paused.
+    Disobeys,
+    /// There is no grid: stopped.
+    GridLost,
     /// Raised step by step.
     RampUp,
     /// Waits after a pause before it starts again.
@@ -102,7 +124,13 @@ impl Reason {
             Reason::VehicleMaximum => "vehicle_maximum",
             Reason::NoVehicle => "no_vehicle",
             Reason::GridLimit { .. } => "grid_limit",
+            Reason::CircuitLimit { .. } => "circuit_limit",
+            Reason::PowerLimit => "power_limit",
+            Reason::UnbalanceLimit { .. } => "unbalance_limit",
             Reason::BelowMinimum { .. } => "below_minimum",
+            Reason::AwaitsOthers => "awaits_others",
+            Reason::Disobeys => "disobeys",
+            Reason::GridLost => "grid_lost",
             Reason::RampUp => "ramp_up",
             Reason::RestartDelay => "restart_delay",
             Reason::Starting => "starting",
