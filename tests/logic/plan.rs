@@ -264,6 +264,29 @@ fn schedules_are_legal_on_any_sound_site() {
     }
 }
 
+/// Without least powers and with only the best of two budgets counted, no schedule may fall below the bound
+/// of the stricter site: a bound above that would be no bound.
+#[test]
+fn no_schedule_is_better_than_the_bound() {
+    for seed in 0..150 {
+        let mut problem = random_site(&mut fastrand::Rng::with_seed(seed));
+        problem.sessions.iter_mut().for_each(|session| session.taper = None);
+        let strict = solve(&problem, Budget::default());
+        let hasty = solve(&problem, Budget(300_000));
+        problem.sessions.iter_mut().for_each(|session| session.min_kw = 0.0);
+        problem.jobs.iter_mut().for_each(|job| job.min_kw = 0.0);
+        let free = solve(&problem, Budget::default());
+        if free.overload_kwh > 1e-6 || strict.overload_kwh > 1e-6 || hasty.overload_kwh > 1e-6 {
+            continue;
+        }
+        let least = free.score.min(strict.score) + 1e-6 * (1.0 + free.score.abs());
+        assert!(strict.bound <= least, "seed {seed}: {} {least}", strict.bound);
+        assert!(hasty.bound <= least, "seed {seed}, hasty: {} {least}", hasty.bound);
+        let legal = strict.score.min(hasty.score) + 1e-6 * (1.0 + strict.score.abs());
+        assert!(strict.legal_bound <= legal && hasty.legal_bound <= legal, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_small_budget_still_gives_a_legal_plan() {
     for seed in 0..60 {

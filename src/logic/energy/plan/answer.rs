@@ -42,6 +42,8 @@ pub struct Weights {
     pub unserved: f64,
     pub over: f64,
     pub noise: f64,
+    /// Between the lowest and the highest price, currency per kWh.
+    pub spread: f64,
 }
 
 pub fn weights(site: &Sound) -> Weights {
@@ -49,7 +51,8 @@ pub fn weights(site: &Sound) -> Weights {
     let (low, high) = prices.fold((0.0_f64, 0.0_f64), |(l, h), p| (l.min(*p), h.max(*p)));
     let worst = site.loads.iter().map(|l| l.gain / site.hours).fold(1.0_f64, f64::min);
     let unserved = (1.2 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
-    Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * (high - low).max(0.01) }
+    let spread = (high - low).max(0.01);
+    Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * spread, spread }
 }
 
 /// A number in 0..1 that depends on load and step only.

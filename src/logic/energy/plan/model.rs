@@ -187,12 +187,12 @@ impl<'a> Model<'a> {
         self.column((self.weights.unserved, UNSERVED), need.max(1e-6), (own, 1.0), &[]);
     }
 
-    /// Most that the loads of a step can take.
+    /// Most that the loads of a step can take; with those that cannot be served, because the bound lets
+    /// them have something.
     fn most_load(&self) -> Vec<f64> {
         let mut most = vec![0.0; self.site.steps];
         for load in &self.site.loads {
-            let kw = if load.servable { load.max_kw } else { 0.0 };
-            most[load.from..load.to].iter_mut().for_each(|most| *most += kw);
+            most[load.from..load.to].iter_mut().for_each(|most| *most += load.max_kw);
         }
         most
     }

@@ -1,0 +1,220 @@
+//! The price of one more kW in a step, as a rising curve over all that draws from grid and sun there.
+//! Owns the kinks: where curtailment ends, where sun ends, the peak so far, the connection's limit.
+//!
+//! What a stranger gets wrong: a kink is drawn as a ramp that *ends* at it, so that who follows the prices
+//! stays inside the limit; and the flats rise a little, so that equal steps are filled evenly.
+
+use super::sieve::Sound;
+
+/// Most kinks of a step, each a ramp of two knots.
+const KNOTS: usize = 16;
+
+/// How sharp curves are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sharpness {
+    /// Width of a kink's ramp, kW.
+    pub ramp: f64,
+    /// Rise of the flats, currency per kW and step for each kW.
+    pub tilt: f64,
+    /// How a high ramp rises: by how much at which part of its width. Most trade happens among prices
+    /// that are close to each other, so these get most of the width.
+    pub shape: [(f64, f64); 2],
+    /// Width of the demand charge's ramp, kW, and how it rises.
+    pub peak_ramp: f64,
+    pub peak_shape: (f64, f64),
+}
+
+/// A rising curve: knots, between them straight.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Curve {
+    at: [f64; KNOTS],
+    price: [f64; KNOTS],
+    /// Slope of the piece after each knot.
+    slope: [f64; KNOTS],
+    first: f64,
+    len: usize,
+}
+
+impl Curve {
+    /// From the price at the far left and the kinks in rising order.
+    fn new(first: f64, kinks: &[Kink], sharp: &Sharpness) -> Curve {
+        let mut curve = Curve::default();
+        let (mut before, mut end) = (first, f64::NEG_INFINITY);
+        for kink in kinks {
+            if kink.after - before < 1e-9 || curve.len + 4 > KNOTS {
+                continue;
+            }
+            let (ramp, shape) = match kink.peak {
+                true => (sharp.peak_ramp, [sharp.peak_shape, (1.0, f64::MAX)]),
+                false => (sharp.ramp, sharp.shape),
+            };
+            let from = (kink.at - ramp).max(end + 1e-7);
+            let to = kink.at.max(from + 1e-6);
+            let mut knot = |part: f64, price: f64| {
+                let at = from + part * (to - from);
+                curve.at[curve.len] = at;
+                curve.price[curve.len] = price + sharp.tilt * at;
+                curve.len += 1;
+            };
+            knot(0.0, before);
+            for (part, rise) in shape {
+                if rise < kink.after - before {
+                    knot(part, before + rise);
+                }
+            }
+            knot(1.0, kink.after);
+            (before, end) = (kink.after, to);
+        }
+        let len = curve.len;
+        for k in 1..len {
+            let (width, rise) =
+                (curve.at[k] - curve.at[k - 1], curve.price[k] - curve.price[k - 1]);
+            curve.slope[k - 1] = rise / width;
+        }
+        // The outer pieces: as the flats, and as steep as the last ramp.
+        curve.first = sharp.tilt;
+        if len > 1 {
+            curve.slope[len - 1] = curve.slope[len - 2];
+        }
+        curve
+    }
+
+    /// Which piece `y` lies in, counted from the left.
+    pub fn piece(&self, y: f64) -> usize {
+        self.at[..self.len].iter().filter(|at| **at <= y).count()
+    }
+
+    /// The price at `y`, which lies in that piece.
+    pub fn price_in(&self, piece: usize, y: f64) -> f64 {
+        match piece {
+            0 => self.price[0] + self.first * (y - self.at[0]),
+            _ => self.price[piece - 1] + self.slope[piece - 1] * (y - self.at[piece - 1]),
+        }
+    }
+
+    /// The price at `y`.
+    pub fn price(&self, y: f64) -> f64 {
+        self.price_in(self.piece(y), y)
+    }
+
+    /// The knot at the right end of a piece, and the price there.
+    pub fn knot(&self, piece: usize) -> Option<(f64, f64)> {
+        (piece < self.len).then(|| (self.at[piece], self.price[piece]))
+    }
+
+    /// Where all knots are, in rising order.
+    pub fn knots(&self) -> impl Iterator<Item = f64> {
+        self.at[..self.len].iter().copied()
+    }
+}
+
+/// Where a step's price rises.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kink {
+    at: f64,
+    after: f64,
+    /// The demand charge's.
+    peak: bool,
+}
+
+/// What a step costs by its gross demand `y` (base load, loads and battery; sun not subtracted): prices of
+/// the straight pieces and the kinks between them.
+pub struct Tariff {
+    first: f64,
+    kinks: [Kink; 6],
+    len: usize,
+    /// A demand whose cost is known, and that cost.
+    anchor: (f64, f64),
+}
+
+/// What a step can draw from the grid and give to it at most, kW.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    pub import: f64,
+    pub export: f64,
+}
+
+/// What high import costs beyond its energy, currency per kW and step.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// On every kW.
+    pub flat: f64,
+    /// On every kW above `cap`.
+    pub above: f64,
+    /// kW of import.
+    pub cap: f64,
+}
+
+/// The tariff of step `t`; `top` is what a kW beyond the limits is priced at.
+pub fn tariff(site: &Sound, t: usize, reach: Reach, peak: Peak, top: f64) -> Tariff {
+    let hours = site.hours;
+    let (mut buy, mut sell) = (hours * site.buy[t] + peak.flat, hours * site.sell[t]);
+    let (sun, import, export) = (site.pv[t], site.import[t], site.export[t]);
+    let mut rest = 0.0;
+    if sell > buy {
+        // Bought and sold at once would pay: between the prices, by what either way can carry.
+        let (inward, outward) = (import.min(reach.import), export.min(reach.export));
+        let chord = (buy * inward + sell * outward) / (inward + outward).max(1e-9);
+        rest = (buy - chord) * inward;
+        (buy, sell) = (chord, chord);
+    }
+    let let_go = site.curtailable && buy < 0.0;
+    let anchor = (if let_go { 0.0 } else { sun }, rest);
+    let mut tariff = Tariff { first: -top, kinks: [Kink::default(); 6], len: 0, anchor };
+    let mut kink = |at: f64, price: f64| {
+        tariff.kinks[tariff.len] = Kink { at, after: price, peak: false };
+        tariff.len += 1;
+    };
+    let lowest = if bound_to_sun(site) { site.base[t].min(0.0) } else { -export };
+    if let_go {
+        // Paid to draw: sun is let go first.
+        kink(lowest, sell.min(buy));
+        kink(0.0, buy);
+        kink(import, 0.0);
+    } else if site.curtailable {
+        kink(lowest, 0.0);
+        kink((sun - export).max(lowest), sell.max(0.0));
+        kink(sun, buy);
+    } else {
+        kink((sun - export).max(lowest), sell);
+        kink(sun, buy);
+    }
+    if peak.cap < import {
+        kink(peak.cap + sun, buy.max(0.0) + peak.above);
+    }
+    kink(import + sun, top);
+    if peak.cap < import {
+        tariff.kinks[tariff.len - 2].peak = true;
+    }
+    tariff
+}
+
+impl Tariff {
+    pub fn curve(&self, sharp: &Sharpness) -> Curve {
+        Curve::new(self.first, &self.kinks[..self.len], sharp)
+    }
+
+    /// The least of cost less `price` times demand, over demand between the outer kinks.
+    pub fn least(&self, price: f64) -> f64 {
+        let kinks = &self.kinks[..self.len];
+        // The demand at which the price is passed.
+        let best = kinks[..self.len - 1].iter().find(|kink| kink.after > price);
+        let best = best.map_or(kinks[self.len - 1].at, |kink| kink.at);
+        self.cost(best) - price * best
+    }
+
+    /// Cost of demand `y` between the outer kinks.
+    fn cost(&self, y: f64) -> f64 {
+        let mut sum = self.anchor.1;
+        for pair in self.kinks[..self.len].windows(2) {
+            let inside = |y: f64| y.max(pair[0].at).min(pair[1].at);
+            sum += pair[0].after * (inside(y) - inside(self.anchor.0));
+        }
+        sum
+    }
+}
+
+/// Whether nothing but sun may go to the grid.
+pub fn bound_to_sun(site: &Sound) -> bool {
+    site.store.is_none_or(|store| store.no_discharge_to_grid)
+}

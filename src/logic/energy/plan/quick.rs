@@ -1,0 +1,118 @@
+//! The quick way: the fluid plan as a market in balance (`fluid`), from there on or off by a sweep through
+//! time, and then every load improves its own part in turn. Owns the order of these steps; for most sites
+//! its own proof says that nothing is left to gain.
+
+use super::answer::{self, Answer, UNSERVED};
+use super::fluid::{self, curtail, size};
+use super::ledger::{self, Sheet};
+use super::market::Market;
+use super::polish::{Bench, polish};
+use super::reservoir::respond;
+use super::sieve::Sound;
+use super::sweep;
+
+/// How the fluid plan is sought, and then how eagerly loads are switched on (the share of its least power that
+/// one must lag behind): one try after the other.
+const TRIES: [(&[fluid::Stage], f64); 2] = [(fluid::FIRST, 0.5), (fluid::AGAIN, 0.2)];
+/// Ramps of limits and of the demand charge while loads improve, as parts of the site's size.
+const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
+/// Gap that is good enough, as a part of the score.
+const ENOUGH: f64 = 9.8e-4;
+/// Up to so many times what is allowed, another try may do.
+const FAR: f64 = 3.0;
+/// Rounds in which the battery's value is looked for.
+const FINE: usize = 24;
+
+/// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
+/// makes a gap no smaller.
+pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
+    let planned = floor - UNSERVED * site.lost_kwh;
+    let allowed = times * (ENOUGH * planned.abs()).max(0.001);
+    sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
+}
+
+/// A legal plan and the fluid one it follows.
+pub fn quick(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
+    let whole = *work;
+    let mut market = fluid::open(site);
+    let mut best: Option<Sheet> = None;
+    let mut last: Option<Answer> = None;
+    for (stages, eager) in TRIES {
+        if let Some(fluid) = &last {
+            market.load(&fluid.kw, &fluid.store);
+        }
+        let mut answer = fluid::balance(&mut market, stages, whole);
+        if let Some(before) = last {
+            answer.bound = answer.bound.max(before.bound);
+            answer.floor = answer.floor.max(before.floor);
+        }
+        legal(&mut market, &answer, eager, (&mut best, whole));
+        *work = whole.saturating_sub(market.work);
+        let enough = best.as_ref().is_some_and(|best| close(site, best, answer.floor, 1.0));
+        // Where it is far off, another try does not help.
+        let far = !best.as_ref().is_some_and(|best| close(site, best, answer.floor, FAR));
+        last = Some(answer);
+        if *work == 0 || enough || far {
+            break;
+        }
+    }
+    // The list of tries is not empty.
+    let answer = last.unwrap_or_else(|| fluid::balance(&mut market, &[], 0));
+    (best.unwrap_or_default(), answer)
+}
+
+/// Who is on when the fluid plan says so, and then each load in turn makes its part better.
+fn legal(
+    market: &mut Market<'_>,
+    fluid: &Answer,
+    eager: f64,
+    (best, most): (&mut Option<Sheet>, u64),
+) {
+    let site = market.site;
+    let weight = answer::weights(site).unserved;
+    // The caps that the fluid plan has at the ramps that follow.
+    let caps = POLISH.map(|(ramp, peak)| {
+        sharpen(market, ramp, peak);
+        market.settle_cap();
+        market.cap
+    });
+    let kw = sweep::sweep(site, fluid, eager);
+    let sheet = ledger::settle(site, kw, fluid.store.clone(), fluid.curtail.clone());
+    market.load(&sheet.kw, &sheet.store);
+    keep(best, sheet, weight);
+    let mut bench = Bench::default();
+    for ((ramp, peak), cap) in POLISH.into_iter().zip(caps) {
+        if market.work > most {
+            break;
+        }
+        market.cap = cap;
+        sharpen(market, ramp, peak);
+        let better = round(market, &mut bench);
+        keep(best, better, weight);
+        if best.as_ref().is_some_and(|best| close(site, best, fluid.floor, 1.0)) {
+            break;
+        }
+    }
+}
+
+fn keep(best: &mut Option<Sheet>, sheet: Sheet, weight: f64) {
+    if best.as_ref().is_none_or(|best| sheet.beats(best, weight)) {
+        *best = Some(sheet);
+    }
+}
+
+fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
+    let (mut sharp, size) = (market.sharp, size(market.site));
+    (sharp.ramp, sharp.peak_ramp) = (ramp * size, peak * size);
+    market.sharpen(sharp);
+}
+
+/// Every load improves, then the battery; what that comes to.
+fn round(market: &mut Market<'_>, bench: &mut Bench) -> Sheet {
+    let site = market.site;
+    polish(market, bench);
+    let course = respond(market, FINE);
+    market.set_store(&course.kw);
+    let curtail = (0..site.steps).map(|t| curtail(market, t)).collect();
+    ledger::settle(site, market.powers(), market.store.clone(), curtail)
+}
