@@ -11,6 +11,7 @@ pub mod gate;
 pub mod modbus_server;
 pub mod physics;
 pub mod picture;
+pub mod profile;
 pub mod registers;
 pub mod scenario;
 pub mod site;

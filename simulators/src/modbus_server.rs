@@ -53,9 +53,6 @@ pub struct Device {
     pub shared: Arc<Shared>,
 }
 
-/// What makers call themselves: objects 0 to 2 of function 43/14.
-const IDENTITY: [&str; 3] = ["wattgate simulators", "SIM", "1.0"];
-
 impl Device {
     /// The PDU that answers a request; nothing while the device is silent. As late as it is to be.
     async fn respond(&self, request: &Request) -> Option<Vec<u8>> {
@@ -89,8 +86,12 @@ impl Device {
         let function = pdu[0];
         match function {
             3 | 4 => {
+                let (first, count) = (word(1)?, word(3)?);
+                if count > self.map.most_registers() {
+                    return Err(Refusal::Address);
+                }
                 let image = self.shared.image(&self.name, &self.map, function == 4);
-                let words = cut(&image, word(1)?, word(3)?)?;
+                let words = cut(&image, first, count)?;
                 let mut answer = vec![function, (words.len() * 2) as u8];
                 answer.extend(words.iter().flat_map(|word| word.to_be_bytes()));
                 Ok(answer)
@@ -109,8 +110,9 @@ impl Device {
                 Ok(pdu[..5].to_vec())
             }
             43 if pdu.get(1) == Some(&14) => {
+                // Objects 0 to 2 in one answer: maker, product, revision.
                 let mut answer = vec![43, 14, pdu.get(2).copied().unwrap_or(1), 1, 0, 0, 3];
-                for (id, text) in (0..).zip(IDENTITY) {
+                for (id, text) in (0..).zip(self.map.identity()) {
                     answer.extend([id, text.len() as u8]);
                     answer.extend(text.as_bytes());
                 }

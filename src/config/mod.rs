@@ -16,10 +16,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::models_beside;
-pub use load::{DEFAULT_STATE, Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
+pub use load::{
+    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, profile_file, profiles_beside,
+};
 pub use profile::{
-    FailsafeRecipe, FedBy, Point, Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType,
-    WordOrder,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
+    Register, SetpointRecipe, Table, ValueType, builtin_profiles, read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};
 

@@ -64,18 +64,19 @@ fn serial(rest: &str) -> Option<SerialLine> {
     Some(line)
 }
 
-/// The same unit twice at one address, or one place spoken to in two ways.
+/// The same unit twice at one address, or one place spoken to in two ways. One unit may be two devices of
+/// different kinds: an inverter and the meter behind it.
 pub fn overlap(
     address: &Address,
-    unit: u8,
-    places: &mut BTreeSet<(Address, u8)>,
+    (unit, part): (u8, &'static str),
+    places: &mut BTreeSet<(Address, u8, &'static str)>,
     (at, faults): (Option<usize>, &mut Faults),
 ) {
     let values = || vec![("address", place(address)), ("unit", unit.to_string())];
-    if places.iter().any(|(known, _)| known != address && place(known) == place(address)) {
+    if places.iter().any(|(known, ..)| known != address && place(known) == place(address)) {
         faults.push(error("WG0015", at, values()));
     }
-    if !places.insert((address.clone(), unit)) {
+    if !places.insert((address.clone(), unit, part)) {
         faults.push(error("WG0014", at, values()));
     }
 }
@@ -139,7 +140,7 @@ mod tests {
             let (mut places, mut faults) = (BTreeSet::new(), Faults::default());
             for (text, unit) in [("rtu:///dev/ttyS1?baud=9600", 1), (second, unit)] {
                 let address = read(text).unwrap();
-                overlap(&address, unit, &mut places, (None, &mut faults));
+                overlap(&address, (unit, "meter"), &mut places, (None, &mut faults));
             }
             faults.iter().map(|fault| fault.code).collect::<Vec<_>>()
         };

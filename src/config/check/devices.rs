@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
-use super::super::{Address, DeviceConfig, Profile, ProfileKind};
+use super::super::{DeviceConfig, Profile, ProfileKind};
 use super::{address, valid_id, warning};
 use crate::logic::site::{Battery, Charger, Compute, GridLimits, Id, Mode};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
@@ -30,7 +30,7 @@ pub fn check(
 ) -> Devices {
     let mut devices = Devices::default();
     let mut ids = BTreeSet::new();
-    let mut places: BTreeSet<(Address, u8)> = BTreeSet::new();
+    let mut places = BTreeSet::new();
     for table in tables {
         let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
         let profile = table.profile.as_ref().and_then(|name| profile(name, profiles, faults));
@@ -38,23 +38,26 @@ pub fn check(
         let unit = table.unit.map_or(profile.map_or(1, |profile| profile.unit), |unit| unit as u8);
         if let Some(place) = &address {
             let at = table.address.as_ref().and_then(|text| text.at);
-            address::overlap(place, unit, &mut places, (at, faults));
+            let part = profile.map_or("", |profile| profile.kind.name());
+            address::overlap(place, (unit, part), &mut places, (at, faults));
         }
         let (Some(id), Some(profile)) = (id, profile) else {
             continue;
         };
         let name = table.name.clone().unwrap_or_else(|| id.to_string());
         match profile.kind {
-            ProfileKind::Meter => devices.meters.push(id.clone()),
+            ProfileKind::Meter | ProfileKind::SunspecMeter => devices.meters.push(id.clone()),
             ProfileKind::Charger => {
                 devices.chargers.extend(charger(table, (&id, name), profile, faults));
             }
             ProfileKind::Compute => {
                 devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
-            ProfileKind::SunspecHybrid => {
-                devices.batteries.push(battery(table, &id, name));
-                devices.pvs.push(id.clone());
+            ProfileKind::SunspecHybrid | ProfileKind::Battery => {
+                devices.batteries.extend(battery(table, (&id, name), profile, faults));
+                if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
+                    devices.pvs.push(id.clone());
+                }
             }
         }
         if let Some(address) = address {
@@ -226,15 +229,27 @@ fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
     if phases.is_empty() { Phase::ALL.to_vec() } else { phases }
 }
 
-fn battery(table: &DeviceTable, id: &Id, name: String) -> Battery {
-    Battery {
+/// A battery whose map has no way to tell it a power is only read: its powers stay 0.
+fn battery(
+    table: &DeviceTable,
+    (id, name): (&Id, String),
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Battery> {
+    let asked =
+        table.max_charge_w.unwrap_or(0.0) > 0.0 || table.max_discharge_w.unwrap_or(0.0) > 0.0;
+    if profile.kind == ProfileKind::Battery && profile.battery.is_none() && asked {
+        faults.push(error("WG0016", table.at, vec![("profile", profile.id.clone())]));
+        return None;
+    }
+    Some(Battery {
         id: id.clone(),
         name,
         max_charge: Watts(table.max_charge_w.unwrap_or(0.0)),
         max_discharge: Watts(table.max_discharge_w.unwrap_or(0.0)),
         min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
         capacity: table.capacity_wh.map(WattHours),
-    }
+    })
 }
 
 /// For every phase: all chargers and compute nodes at their failsafe, the largest base load and the battery at rest must

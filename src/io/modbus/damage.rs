@@ -176,7 +176,7 @@ fn fb7_valid_frames_of_others_and_of_other_lengths_are_refused() {
 #[test]
 fn the_codec_takes_anything() {
     use super::codec::{Raw, decode, encode};
-    use crate::config::{ValueType, WordOrder};
+    use crate::config::{Order, ValueType};
     let mut rng = fastrand::Rng::with_seed(14);
     let types = [
         ValueType::U16,
@@ -186,11 +186,13 @@ fn the_codec_takes_anything() {
         ValueType::U64,
         ValueType::F32,
         ValueType::F64,
-        ValueType::Text10,
+        ValueType::I64,
+        ValueType::Acc32,
+        ValueType::Text(5),
     ];
     for round in 0..300_000 {
         let value_type = types[rng.usize(0..types.len())];
-        let order = if rng.bool() { WordOrder::Big } else { WordOrder::Little };
+        let order = [Order::Abcd, Order::Cdab, Order::Badc, Order::Dcba][rng.usize(0..4)];
         let words: Vec<u16> = (0..rng.usize(0..8)).map(|_| rng.u16(..)).collect();
         if let Some(Raw::Number(number)) = decode(&words, value_type, order) {
             assert!(number.is_finite(), "seed 14, round {round}: {words:?} {value_type:?}");

@@ -11,14 +11,14 @@ use tokio_modbus::ExceptionCode;
 
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
-use super::codec::{self, Raw};
-use super::doubts::Doubts;
+use super::codec::Raw;
+use super::decoder::Decoder;
 use super::health::Health;
 use super::order::Order;
 use super::readings::{self, Unusable, Values};
 use super::server::Shelf;
 use super::sunspec::{self, Hybrid, Models};
-use crate::config::{DeviceConfig, Point, ProfileKind};
+use crate::config::{DeviceConfig, ProfileKind, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Finding, Observation, Silence};
 use crate::logic::site::Reading;
@@ -85,7 +85,7 @@ pub struct Device {
     asks: Vec<Ask>,
     round: Option<Round>,
     next_poll: Option<Moment>,
-    doubts: Doubts,
+    decoder: Decoder,
     findings: Vec<Finding>,
     refused_since: Option<Moment>,
     last_words: Vec<u16>,
@@ -104,15 +104,6 @@ pub(super) fn is_refusal(code: ExceptionCode) -> bool {
     )
 }
 
-/// The bits of a raw number that a point means.
-fn select(raw: f64, point: &Point) -> f64 {
-    if point.shift == 0 && point.mask.is_none() {
-        return raw;
-    }
-    let bits = (raw.max(0.0) as u64) >> point.shift.min(63);
-    (bits & u64::from(point.mask.unwrap_or(u32::MAX))) as f64
-}
-
 impl Device {
     /// Prepared from its configuration; nothing is asked yet. `shared` says whether other devices wait
     /// behind it on the same line; what it reads is put on `shelf`.
@@ -124,6 +115,7 @@ impl Device {
             call: Duration::from_millis(profile.call_ms),
             gap: Duration::from_millis(profile.pace_ms),
         };
+        let decoder = Decoder::new(profile);
         let blocks = blocks::compile(profile).into_iter();
         let asks = blocks.map(|block| Ask { block, refused: None }).collect();
         Device {
@@ -139,7 +131,7 @@ impl Device {
             asks,
             round: None,
             next_poll: None,
-            doubts: Doubts::default(),
+            decoder,
             findings: Vec::new(),
             refused_since: None,
             last_words: Vec::new(),
@@ -197,9 +189,8 @@ impl Device {
         }
         let done = match self.config.profile.kind {
             ProfileKind::SunspecHybrid => self.read_hybrid(bus, pace).await.map(Some),
-            ProfileKind::Meter | ProfileKind::Charger | ProfileKind::Compute => {
-                self.read_block(bus, clock, pace).await
-            }
+            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, pace).await.map(Some),
+            _ => self.read_block(bus, clock, pace).await,
         };
         let outcome = match done {
             Ok(None) => return,
@@ -319,6 +310,23 @@ impl Device {
         Ok(reading)
     }
 
+    async fn read_sunspec_meter(
+        &mut self,
+        bus: &mut Bus,
+        pace: Pace,
+    ) -> Result<Result<Reading, Unusable>, BusError> {
+        let models = match &self.models {
+            Some(models) => models.clone(),
+            None => {
+                let models = sunspec::walk(bus, self.config.unit, pace).await?;
+                self.models.insert(models).clone()
+            }
+        };
+        let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
+        let reading = sunspec::meter_reading(&words);
+        Ok(if self.is_frozen(words) { Err(Unusable::Frozen(self.same_words)) } else { reading })
+    }
+
     /// Reads the next block of the round; the reading once it was the last.
     async fn read_block(
         &mut self,
@@ -383,21 +391,11 @@ impl Device {
         if let Some(shelf) = &self.shelf {
             shelf.put(block.table, block.first, &words, now);
         }
-        let mut found = Vec::with_capacity(block.points.len());
-        for &i in &block.points {
-            let point = &self.config.profile.points[i];
-            let raw = self.raw(point, &words[usize::from(point.address - block.first)..]);
-            match raw.and_then(|raw| self.doubts.judge(point, raw, now)) {
-                Ok(Some(value)) => found.push((point.quantity.clone(), value)),
-                Ok(None) => {}
-                Err(unusable) => return Some(unusable),
-            }
-        }
-        if let Some(round) = &mut self.round {
-            round.values.extend(found);
-            round.words.extend(words);
-        }
-        None
+        let round = self.round.as_mut()?;
+        let (profile, answer) = (&self.config.profile, (block, words.as_slice()));
+        let taken = self.decoder.take(profile, answer, now, &mut round.values);
+        round.words.extend(words);
+        taken.err()
     }
 
     fn finish(&mut self, bus: &Bus, now: Moment) -> Result<Reading, Unusable> {
@@ -413,23 +411,11 @@ impl Device {
         readings::reading(&self.config.profile, &values)
     }
 
-    /// A scaled value, not yet judged.
-    fn raw(&self, point: &Point, words: &[u16]) -> Result<Option<Raw>, Unusable> {
-        let raw = codec::decode(words, point.value_type, self.config.profile.word_order);
-        Ok(match raw {
-            Some(Raw::Number(number)) => Some(Raw::Number(select(number, point) * point.scale)),
-            other => other,
-        })
-    }
-
-    /// A scaled value within its plausible range.
-    pub(super) fn value(&self, point: &Point, words: &[u16]) -> Result<Option<Raw>, Unusable> {
-        self.raw(point, words).and_then(|raw| super::doubts::in_range(point, raw))
-    }
-
     /// A live meter is never still: no bit changed in twenty answers means frozen (fault FB2).
     fn is_frozen(&mut self, words: Vec<u16>) -> bool {
-        let same = self.config.profile.kind == ProfileKind::Meter && words == self.last_words;
+        let kind = self.config.profile.kind;
+        let is_meter = matches!(kind, ProfileKind::Meter | ProfileKind::SunspecMeter);
+        let same = is_meter && words == self.last_words;
         self.same_words = if same { self.same_words.saturating_add(1) } else { 0 };
         self.last_words = words;
         self.same_words >= FROZEN_AFTER
@@ -447,6 +433,10 @@ impl Device {
         else {
             return;
         };
+        if self.order.is_paused() && !recipe.pause.is_empty() {
+            // A switch that pauses leaves the setpoint as it was.
+            return;
+        }
         if self.order.notice(*held, recipe.step_a / 2.0, at) {
             let device = self.config.id.as_str();
             tracing::warn!(device, held, "somebody else has changed the setpoint");

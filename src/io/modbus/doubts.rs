@@ -65,7 +65,7 @@ pub fn in_range(point: &Point, raw: Option<Raw>) -> Result<Option<Raw>, Unusable
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Table, ValueType};
+    use crate::config::{Order, Table, ValueType};
 
     fn point(quantity: &str) -> Point {
         Point {
@@ -73,11 +73,15 @@ mod tests {
             table: Table::Holding,
             address: 0,
             value_type: ValueType::F32,
+            order: Order::Abcd,
             shift: 0,
             mask: None,
             scale: 1.0,
+            scale_at: None,
+            none: Vec::new(),
             min: Some(-40.0),
             max: Some(120.0),
+            rate: None,
         }
     }
 

@@ -12,14 +12,20 @@ mod bus;
 mod codec;
 #[cfg(test)]
 mod damage;
+mod decoder;
 mod device;
 mod doubts;
+mod fit;
 mod health;
 mod identity;
+#[cfg(test)]
+mod images;
+mod inspect;
 mod line;
 mod order;
 mod readings;
 mod server;
+mod storage;
 mod sunspec;
 mod task;
 mod telling;
@@ -32,6 +38,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use bus::{Bus, BusError, Pace};
+pub use codec::Raw;
+pub use fit::{Hypothesis, Verdict};
+pub use inspect::{Inspector, Seen};
 pub use task::DECISION_LIVES;
 
 use crate::config::{Address, DeviceConfig, FieldBus};

@@ -21,6 +21,8 @@ use crate::units::Moment;
 const RENEW_MOST: Duration = Duration::from_secs(5);
 /// Least time between two writes of one register (FB15); a stop does not wait for it.
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+/// Longer than any gateway runs.
+const NEVER_S: f64 = 1e9;
 /// So long a foreign write counts (FB14).
 const RIVAL_COUNTS: Duration = Duration::from_secs(60);
 /// From this many foreign writes in that time on, the lower value stands (FB14).
@@ -39,6 +41,9 @@ pub struct Want {
     pub stop: bool,
     /// Whether the failsafe must be written as well.
     pub failsafe: bool,
+    /// The register wears out: a higher value waits this long after the last write, and an equal one is
+    /// never written again, s. 0 for registers that do not.
+    pub spacing_s: f64,
 }
 
 impl Want {
@@ -113,6 +118,15 @@ impl Order {
             return (pending.read_at, Rank::Setpoint, Step::ReadBack);
         }
         let free = self.tried.map_or(now, |(_, at)| at.after(BETWEEN_WRITES));
+        if want.spacing_s > 0.0
+            && let Some(written) = &self.written
+            && !want.failsafe
+            && (!want.differs(written.value) || want.value > written.value)
+        {
+            let spacing = if want.differs(written.value) { want.spacing_s } else { NEVER_S };
+            let at = written.at.after(Duration::from_secs_f64(spacing));
+            return (at, Rank::Renewal, Step::Write);
+        }
         match &self.written {
             Some(written) if !want.differs(written.value) && !want.failsafe => {
                 let third = want
@@ -136,6 +150,12 @@ impl Order {
     pub fn failed(&mut self, value: f64, now: Moment) {
         self.tried = Some((value, now));
         (self.written, self.pending, self.repeated) = (None, None, false);
+    }
+
+    /// Whether the device was told to pause and has been seen to.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.written.is_some_and(|written| written.value == 0.0)
     }
 
     /// The value that is out and not yet read back.
@@ -216,7 +236,14 @@ mod tests {
 
     fn want(value: f64) -> Want {
         let stop = value == 0.0;
-        Want { value, resolution: 0.05, expires_s: Some(60.0), stop, failsafe: false }
+        Want {
+            value,
+            resolution: 0.05,
+            expires_s: Some(60.0),
+            stop,
+            failsafe: false,
+            spacing_s: 0.0,
+        }
     }
 
     /// Runs an order for `ms` milliseconds of a perfect device, the want changing by `wish`; the writes.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
+use super::decoder;
 use super::device::{self, Device, Rank};
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
-use super::sunspec::{self, Hybrid};
-use crate::config::{FedBy, ProfileKind, Register, SetpointRecipe};
+use super::sunspec;
+use crate::config::{FedBy, Fixed, ProfileKind, Register, SetpointRecipe, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::Permitted;
@@ -19,6 +20,13 @@ use crate::units::{Moment, Watts};
 
 /// Registers and words that make a device hold its failsafe: current, then time-out.
 type FailsafeWrites = [(u16, Vec<u16>); 2];
+
+/// A battery's power; rest stops it.
+fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
+    let value = watts.get();
+    let (stop, spacing_s) = (value == 0.0, 0.0);
+    Want { value, resolution: 1.0, expires_s, stop, failsafe: false, spacing_s }
+}
 
 impl Device {
     /// A device that any request keeps alive, and that did not take the fallback, must hear nothing until
@@ -50,7 +58,7 @@ impl Device {
     fn want(&self, permitted: &Permitted) -> Option<Want> {
         let id = &self.config.id;
         match self.config.profile.kind {
-            ProfileKind::Meter => None,
+            ProfileKind::Meter | ProfileKind::SunspecMeter => None,
             ProfileKind::Charger => {
                 let recipe = self.config.profile.setpoint.as_ref()?;
                 let amps = permitted.charger(id)?.0.amps().get();
@@ -60,6 +68,7 @@ impl Device {
                     expires_s: recipe.expires_s,
                     stop: amps <= 0.0,
                     failsafe: self.failsafe_due().is_some(),
+                    spacing_s: recipe.spacing_s(),
                 })
             }
             ProfileKind::Compute => {
@@ -67,14 +76,17 @@ impl Device {
                 let step = recipe.step_a.max(0.01);
                 let watts = (permitted.compute(id)?.0.get() / step + 1e-6).floor() * step;
                 let (resolution, expires_s) = (recipe.step_a / 2.0, recipe.expires_s);
-                Some(Want { value: watts, resolution, expires_s, stop: false, failsafe: false })
+                let spacing_s = recipe.spacing_s();
+                let stop = false;
+                Some(Want { value: watts, resolution, expires_s, stop, failsafe: false, spacing_s })
+            }
+            ProfileKind::Battery => {
+                let recipe = self.config.profile.battery.as_ref()?;
+                Some(battery_want(permitted.battery(id)?.0, recipe.expires_s))
             }
             ProfileKind::SunspecHybrid => {
                 self.hybrid.as_ref()?;
-                let watts = permitted.battery(id)?.0.get();
-                let expires_s = Some(f64::from(sunspec::REVERT_S));
-                let stop = watts == 0.0;
-                Some(Want { value: watts, resolution: 1.0, expires_s, stop, failsafe: false })
+                Some(battery_want(permitted.battery(id)?.0, Some(f64::from(sunspec::REVERT_S))))
             }
         }
     }
@@ -93,6 +105,7 @@ impl Device {
         let (_, _, step) = self.order.next(&want, clock.now());
         let outcome = match (self.config.profile.kind, step) {
             (ProfileKind::SunspecHybrid, _) => self.tell_battery(bus, clock, want.value).await,
+            (ProfileKind::Battery, _) => self.tell_by_recipe(bus, clock, want.value).await,
             (_, Step::Write) => self.write(bus, clock, &want).await,
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
@@ -169,8 +182,13 @@ impl Device {
         for (address, words) in self.failsafe_due().iter().flatten().filter(|_| !want.stop) {
             bus.write(unit, recipe.function, (*address, words), self.pace).await?;
         }
-        let words = self.encode(&recipe, want.value);
-        bus.write(unit, recipe.function, (recipe.address, &words), self.pace).await?;
+        if want.value == 0.0 && !recipe.pause.is_empty() {
+            self.write_fixed(bus, &recipe.pause).await?;
+        } else {
+            self.write_fixed(bus, &recipe.before).await?;
+            let words = self.encode(&recipe, want.value);
+            bus.write(unit, recipe.function, (recipe.address, &words), self.pace).await?;
+        }
         if want.stop {
             for (address, words) in self.failsafe_due().iter().flatten() {
                 bus.write(unit, recipe.function, (*address, words), self.pace).await?;
@@ -186,7 +204,7 @@ impl Device {
     }
 
     fn encode(&self, recipe: &SetpointRecipe, value: f64) -> Vec<u16> {
-        codec::encode(value * recipe.scale, recipe.value_type, self.config.profile.word_order)
+        codec::encode(value * recipe.scale, recipe.value_type, self.config.profile.order)
     }
 
     async fn check(
@@ -196,7 +214,13 @@ impl Device {
         want: &Want,
     ) -> Result<Option<Verdict>, BusError> {
         let told = self.order.pending();
-        let held = self.read_back(bus, self.setpoint_quantity()).await?;
+        let held = match &self.config.profile.setpoint {
+            Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
+                let pause = recipe.pause.clone();
+                self.holds(bus, &pause).await?.then_some(0.0)
+            }
+            _ => self.read_back(bus, self.setpoint_quantity()).await?,
+        };
         let at = (clock.now(), bus.made());
         let verdict = self.order.read_back(held, want.resolution, at);
         if verdict == Verdict::Disobeyed {
@@ -206,14 +230,35 @@ impl Device {
         Ok(Some(verdict))
     }
 
+    async fn write_fixed(&self, bus: &mut Bus, all: &[Fixed]) -> Result<(), BusError> {
+        for fixed in all {
+            let words = [fixed.value];
+            let span = (fixed.address, words.as_slice());
+            bus.write(self.config.unit, fixed.function, span, self.pace).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the switches of a pause stand as they were set.
+    async fn holds(&self, bus: &mut Bus, all: &[Fixed]) -> Result<bool, BusError> {
+        for fixed in all {
+            let span = (fixed.address, 1);
+            let held = bus.read(self.config.unit, Table::Holding, span, self.pace).await?;
+            if held != [fixed.value] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// One number, read anew; nothing if the profile has no such value or it makes no sense.
     async fn read_back(&self, bus: &mut Bus, quantity: &str) -> Result<Option<f64>, BusError> {
         let Some(point) = self.config.profile.point(quantity) else {
             return Ok(None);
         };
-        let span = (point.address, point.value_type.words());
+        let span = point.span();
         let words = bus.read(self.config.unit, point.table, span, self.pace).await?;
-        Ok(match self.value(point, &words) {
+        Ok(match decoder::value(point, span.0, &words) {
             Ok(Some(Raw::Number(number))) => Some(number),
             _ => None,
         })
@@ -228,7 +273,7 @@ impl Device {
         if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
             return None;
         }
-        let order = self.config.profile.word_order;
+        let order = self.config.profile.order;
         let write = |register: &Register, amount: f64| {
             let words = codec::encode(amount * register.scale, register.value_type, order);
             (register.address, words)
@@ -258,32 +303,5 @@ impl Device {
                 "the device falls back to more than failsafe_a: set it at the device, or raise failsafe_a"
             );
         }
-    }
-
-    /// Writes the control of a battery and reads it back. Nothing where its percentages cannot be told.
-    async fn tell_battery(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        watts: f64,
-    ) -> Result<Option<Verdict>, BusError> {
-        let Some(writes) = self.hybrid.as_ref().and_then(|hybrid| hybrid.pin(Watts(watts)).ok())
-        else {
-            self.order.failed(watts, clock.now());
-            return Ok(None);
-        };
-        for (address, words) in &writes {
-            bus.write(self.config.unit, 16, (*address, words), self.pace).await?;
-        }
-        self.order.sent(watts, clock.now(), Duration::ZERO);
-        let Some(models) = &self.models else {
-            self.order.failed(watts, clock.now());
-            return Ok(Some(Verdict::Disobeyed));
-        };
-        let hybrid = Hybrid::read(bus, self.config.unit, models, self.pace).await?;
-        let held = hybrid.shows(&writes).then_some(watts);
-        self.hybrid = Some(hybrid);
-        let verdict = self.order.read_back(held, 1.0, (clock.now(), bus.made()));
-        Ok(Some(verdict))
     }
 }

@@ -20,8 +20,8 @@ pub struct MeterReading {
     pub current: PerPhase<Amps>,
     /// Voltage of each phase.
     pub voltage: PerPhase<Volts>,
-    /// Grid frequency.
-    pub frequency: Hertz,
+    /// Grid frequency, where the meter measures it.
+    pub frequency: Option<Hertz>,
     /// Imported energy, ever growing.
     pub import: Option<WattHours>,
     /// Exported energy, ever growing.

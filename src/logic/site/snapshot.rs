@@ -153,7 +153,7 @@ mod tests {
             phase_power: PerPhase::all(Watts(amps * 230.0)),
             current: PerPhase::all(Amps(amps)),
             voltage: PerPhase::all(Volts(230.0)),
-            frequency: Hertz(50.0),
+            frequency: Some(Hertz(50.0)),
             import: None,
             export: None,
         })
