@@ -13,5 +13,6 @@ mod gateway;
 mod kills;
 mod look;
 mod page;
+mod profiles;
 mod scenarios;
 mod targets;
