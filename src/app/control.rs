@@ -151,7 +151,7 @@ fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
 }
 
 /// One gateway for one state folder: held as long as the file lives.
-fn lock(state: &Path) -> Result<File, RunError> {
+pub(super) fn lock(state: &Path) -> Result<File, RunError> {
     let failed = |cause| RunError::State { path: state.to_owned(), cause };
     std::fs::create_dir_all(state).map_err(failed)?;
     let file = File::create(state.join("lock")).map_err(failed)?;

@@ -1,14 +1,16 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
-//! restart, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site, `simulate` days
-//! of a site in virtual time, `replay` a trace through a fresh controller.
+//! restart, `plan` a scenario into a schedule, `installer` and `write_test` the tools of whoever puts the
+//! devices in, `demo` a supervisor with a simulated site, `simulate` days of a site in virtual time,
+//! `replay` a trace through a fresh controller.
 
 pub mod child;
 pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod desk;
+pub mod installer;
 mod latch;
 pub mod look;
 mod messages;
@@ -19,3 +21,4 @@ mod shutdown;
 pub mod simulate;
 mod uplink;
 pub mod vision;
+pub mod write_test;

@@ -9,7 +9,10 @@
 mod alarm;
 mod arguments;
 mod check;
+mod device;
 mod plan;
+mod profile;
+mod scan;
 mod simulate;
 
 use std::ffi::OsString;
@@ -24,6 +27,7 @@ use crate::texts::{Lang, fill, text};
 use arguments::{Arguments, Command, Format};
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const OUT_OF_REACH: u8 = 69;
 const NOT_PERMITTED: u8 = 77;
 const CONFIGURATION: u8 = 78;
@@ -111,9 +115,12 @@ fn perform(command: Command, lang: Lang) -> u8 {
             }
         }
         Command::Alarm { action } => alarm::run(action, lang),
-        Command::Profile { action: arguments::Profiles::List { format } } => {
-            profiles(format == Format::Json)
+        Command::Profile { action } => profile::run(action, lang),
+        Command::Config { action: arguments::Configs::Schema } => {
+            say(&format!("{:#}", config::site_schema()))
         }
+        Command::Device { action } => device::run(action, lang),
+        Command::Scan { action } => scan::run(action, lang),
         Command::Version { format } => version(format == Format::Json),
     }
 }
@@ -177,16 +184,6 @@ fn say(line: &str) -> u8 {
         Ok(()) => 0,
         Err(_) => FAILED,
     }
-}
-
-fn profiles(json: bool) -> u8 {
-    let profiles = config::builtin_profiles();
-    if json {
-        let list = |p: &config::Profile| serde_json::json!({"id": p.id, "name": p.name, "confidence": p.confidence, "source": p.source});
-        return say(&serde_json::Value::from_iter(profiles.values().map(list)).to_string());
-    }
-    let line = |p: &config::Profile| format!("{:18} {:28} {}", p.id, p.name, p.confidence);
-    say(&profiles.values().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn version(json: bool) -> u8 {

@@ -10,20 +10,23 @@ mod file;
 mod load;
 mod profile;
 mod report;
+mod schema;
 mod walk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use check::models_beside;
+pub use check::{address_of, models_beside};
 pub use load::{
-    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, profile_file, profiles_beside,
+    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
+    profiles_beside,
 };
 pub use profile::{
     BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
     Register, SetpointRecipe, Table, ValueType, builtin_profiles, read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};
+pub use schema::{profile_schema, site_schema};
 
 use crate::logic::site::{Id, Site};
 

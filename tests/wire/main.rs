@@ -14,5 +14,6 @@ mod gateway;
 mod kills;
 mod look;
 mod page;
+mod profiles;
 mod scenarios;
 mod targets;

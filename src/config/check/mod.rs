@@ -16,9 +16,15 @@ use super::file::{At, MqttTable, SiteFile};
 use super::load::DEFAULT_STATE;
 use super::report::{Fault, Severity};
 use super::walk::{Faults, error, nearest};
-use super::{Command, Config, MqttConfig, Profile, WebConfig};
+use super::{Address, Command, Config, MqttConfig, Profile, WebConfig};
 use crate::logic::site::{GridLimits, Id, Mode, Site};
 use crate::units::{Amps, PerPhase, Volts, Watts};
+
+/// An address as a site file writes it.
+#[must_use]
+pub fn address_of(text: &str) -> Option<Address> {
+    address::parse(&At { value: text.to_owned(), at: None }, &mut Faults::new())
+}
 
 /// Makes the configuration; nothing where an error forbids it.
 pub fn check(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
-use tokio_modbus::prelude::SlaveContext;
+use tokio_modbus::prelude::{DeviceIdObject, ReadCode, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 use tokio_rustls::rustls::ClientConfig;
 
@@ -188,6 +188,21 @@ impl Bus {
             self.prove(unit, table, (first, count), pace).await?;
         }
         self.words(unit, table, (first, count), pace).await
+    }
+
+    /// Maker, product and revision, as far as the device tells them (function 43, type 14).
+    ///
+    /// # Errors
+    /// No connection, no answer in time, or an exception: most devices do not know the question.
+    pub async fn identify(&mut self, unit: u8, pace: Pace) -> Result<Vec<String>, BusError> {
+        let request = Request::ReadDeviceIdentification(ReadCode::Basic, 0);
+        match self.call(unit, request, pace).await? {
+            Response::ReadDeviceIdentification(told) => {
+                let text = |object: &DeviceIdObject| object.value_as_str().map(str::to_owned);
+                Ok(told.device_id_objects.iter().filter_map(text).collect())
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Writes `words` from `first` with function 6 (one word) or 16. Never waits for a late answer: whoever

@@ -216,8 +216,10 @@ impl Device {
         let told = self.order.pending();
         let held = match &self.config.profile.setpoint {
             Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
-                let pause = recipe.pause.clone();
-                self.holds(bus, &pause).await?.then_some(0.0)
+                // A token is in both lists, and few devices show it again.
+                let token = |fixed: &&Fixed| !recipe.before.contains(fixed);
+                let switches: Vec<Fixed> = recipe.pause.iter().filter(token).copied().collect();
+                self.holds(bus, &switches).await?.then_some(0.0)
             }
             _ => self.read_back(bus, self.setpoint_quantity()).await?,
         };
