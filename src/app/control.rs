@@ -265,7 +265,12 @@ fn open_desk(
     overview: &watch::Receiver<Option<Arc<Overview>>>,
     clock: Clock,
 ) {
-    let desk = Desk { observations: observations.clone(), overview: overview.clone(), clock };
+    let desk = Desk {
+        observations: observations.clone(),
+        overview: overview.clone(),
+        clock,
+        roles: config.site.guard.roles.clone(),
+    };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
     }

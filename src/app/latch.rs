@@ -25,9 +25,15 @@ pub fn at_start(remembered: Remembered, site: &Site, now: Moment) -> (Latched, b
         Remembered::Nothing => (Latched::default(), false),
         Remembered::Latched(latched) => (latched, false),
         Remembered::Unreadable => {
-            let tripped = LatchedZone { level: Level::Trip, since: now.utc };
+            let tripped = LatchedZone {
+                level: Level::Trip,
+                since: now.utc,
+                // Whether the contactor was open nobody can say: it must not close again by itself.
+                isolate: true,
+                feeder: false,
+            };
             let zones = site.zones.iter().map(|z| (z.id.clone(), tripped.clone())).collect();
-            (Latched { zones, alarms: Vec::new() }, true)
+            (Latched { zones, ..Latched::default() }, true)
         }
     }
 }

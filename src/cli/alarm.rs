@@ -18,12 +18,15 @@ pub fn run(action: Alarms, lang: Lang) -> u8 {
             let signature = Signature { by, note };
             settle(&place, &Request::Acknowledge { alarm, signature }, lang)
         }
+        Alarms::Prove { id, by, place } => settle(&place, &Request::Prove { id, by }, lang),
         Alarms::Reset { zone, by, inspected, place } => {
-            if !inspected {
-                complain(&fill(lang, "cli.alarm.inspect_first", &[("zone", zone)]));
-                return NOT_PERMITTED;
+            let ask = Request::Reset { zone: zone.clone(), by, inspected };
+            let code = settle(&place, &ask, lang);
+            if inspected || code != 0 {
+                return code;
             }
-            settle(&place, &Request::Reset { zone, by }, lang)
+            complain(&fill(lang, "cli.alarm.inspect_first", &[("zone", zone)]));
+            NOT_PERMITTED
         }
     }
 }

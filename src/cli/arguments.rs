@@ -146,7 +146,17 @@ pub enum Alarms {
         #[command(flatten)]
         place: Place,
     },
-    /// Releases a latched zone, once it has been clear for ten minutes.
+    /// Records that a sensor or relay was tested, if it was seen to react.
+    Prove {
+        /// The sensor or relay.
+        id: String,
+        /// Who acknowledges or resets.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Releases a latched zone in two steps, once it has been clear for ten minutes.
     Reset {
         /// The zone.
         zone: String,

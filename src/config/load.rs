@@ -17,11 +17,12 @@ const LAST_GOOD: &str = "last-good.toml";
 const MOST_BYTES: u64 = 4 << 20;
 
 /// The register maps that come with the binary. A test sees to it that none of the folder is missing.
-const BUILTIN: [(&str, &str); 6] = [
+const BUILTIN: [(&str, &str); 7] = [
     ("abb-terra-ac.toml", include_str!("../../config/profiles/abb-terra-ac.toml")),
     ("alfen-ng9.toml", include_str!("../../config/profiles/alfen-ng9.toml")),
     ("capped-node.toml", include_str!("../../config/profiles/capped-node.toml")),
     ("eastron-sdm630.toml", include_str!("../../config/profiles/eastron-sdm630.toml")),
+    ("io-module.toml", include_str!("../../config/profiles/io-module.toml")),
     ("keba-p40.toml", include_str!("../../config/profiles/keba-p40.toml")),
     ("sunspec-hybrid.toml", include_str!("../../config/profiles/sunspec-hybrid.toml")),
 ];

@@ -7,6 +7,7 @@
 
 mod check;
 mod file;
+mod guarding;
 mod load;
 mod profile;
 mod report;
@@ -18,8 +19,8 @@ use std::path::PathBuf;
 pub use check::models_beside;
 pub use load::{DEFAULT_STATE, Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
 pub use profile::{
-    FailsafeRecipe, FedBy, Point, Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType,
-    WordOrder,
+    FailsafeRecipe, FedBy, Output, Point, Profile, ProfileKind, Register, SetpointRecipe, Table,
+    ValueType, WordOrder,
 };
 pub use report::{Fault, Report, Severity};
 
@@ -57,6 +58,19 @@ pub struct DeviceConfig {
     pub unit: u8,
     /// Failsafe current of the site file, A, for chargers.
     pub failsafe_a: Option<f64>,
+    /// Relays that it drives.
+    pub relays: Vec<RelayOutput>,
+}
+
+/// A relay at an output of a device.
+#[derive(Clone, Debug)]
+pub struct RelayOutput {
+    /// The relay, the same as in the site.
+    pub relay: Id,
+    /// The output of the device's profile.
+    pub output: Output,
+    /// Whether it acts when the output is on; else when it is off.
+    pub acts_energised: bool,
 }
 
 /// How a device is reached: `tcp://host:port` or `rtu+tcp://host:port`.

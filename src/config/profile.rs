@@ -17,6 +17,9 @@ pub enum ProfileKind {
     Charger,
     /// A compute node with a power cap.
     Compute,
+    /// Inputs and outputs: an input/output module, a gas detector, a battery monitoring unit. Its points may
+    /// have any name; sensors and relays of the site file refer to them.
+    Inputs,
     /// A hybrid inverter with battery and PV, speaking SunSpec.
     SunspecHybrid,
 }
@@ -178,6 +181,33 @@ pub struct SetpointRecipe {
     pub settle_ms: u64,
 }
 
+/// One output of an input/output module. Read back by the point of the same name, if there is one.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Holding register.
+    pub address: u16,
+    /// Function code: 6 or 16.
+    #[serde(default = "write_one")]
+    pub function: u8,
+    /// What is written to switch it on.
+    #[serde(default = "switched_on")]
+    pub on: u16,
+    /// What is written to switch it off.
+    #[serde(default)]
+    pub off: u16,
+}
+
+fn write_one() -> u8 {
+    6
+}
+
+fn switched_on() -> u16 {
+    1
+}
+
 /// One register map.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,6 +246,9 @@ pub struct Profile {
     /// Values read every second.
     #[serde(default, rename = "point")]
     pub points: Vec<Point>,
+    /// Outputs.
+    #[serde(default, rename = "output")]
+    pub outputs: Vec<Output>,
     /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
     #[serde(default)]
     pub states: std::collections::BTreeMap<String, crate::logic::site::Vehicle>,

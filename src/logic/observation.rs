@@ -105,10 +105,22 @@ pub enum Observation {
         /// When.
         at: Moment,
     },
-    /// A person asks for a latched zone to be released.
+    /// A person asks for a latched zone to be released: first says so, then has inspected the place.
     ResetAsked {
         /// The zone.
         zone: Id,
+        /// Who.
+        by: String,
+        /// Whether it is the second step.
+        #[serde(default)]
+        inspected: bool,
+        /// When.
+        at: Moment,
+    },
+    /// A person says that a sensor or relay was tested.
+    Proven {
+        /// The sensor or relay.
+        id: Id,
         /// Who.
         by: String,
         /// When.

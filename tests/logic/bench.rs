@@ -100,6 +100,7 @@ pub fn site() -> Site {
         cameras: vec![Camera { id: id("cam1"), name: "cam1".into() }],
         computes: Vec::new(),
         tariff: None,
+        guard: Default::default(),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Devices {
     pub batteries: Vec<Battery>,
     pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
+    /// Input/output modules and the like, with their profiles.
+    pub inputs: BTreeMap<Id, Profile>,
 }
 
 pub fn check(
@@ -54,6 +56,9 @@ pub fn check(
             ProfileKind::Compute => {
                 devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
+            ProfileKind::Inputs => {
+                devices.inputs.insert(id.clone(), profile.clone());
+            }
             ProfileKind::SunspecHybrid => {
                 devices.batteries.push(battery(table, &id, name));
                 devices.pvs.push(id.clone());
@@ -63,7 +68,8 @@ pub fn check(
             let failsafe = devices.chargers.iter().find(|charger| charger.id == id);
             let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
             let profile = profile.clone();
-            devices.configs.push(DeviceConfig { id, profile, address, unit, failsafe_a });
+            let relays = Vec::new();
+            devices.configs.push(DeviceConfig { id, profile, address, unit, failsafe_a, relays });
         }
     }
     devices
@@ -97,6 +103,7 @@ pub fn forget_followers(tables: &[DeviceTable], devices: &Devices, faults: &mut 
         ids.any(|known| known.as_str() == id)
             || devices.chargers.iter().any(|c| c.id.as_str() == id)
             || devices.computes.iter().any(|c| c.id.as_str() == id)
+            || devices.inputs.keys().any(|known| known.as_str() == id)
     };
     let faulty = |id: &String| {
         let named = |table: &DeviceTable| table.id.as_ref().is_some_and(|t| t.value == *id);

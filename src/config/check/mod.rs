@@ -2,6 +2,7 @@
 //! checked is checked even when something before it is wrong, so that one run shows all of it.
 
 mod devices;
+mod guard;
 mod places;
 mod tariff;
 
@@ -27,13 +28,14 @@ pub fn check(
     let id = file.site.id.as_ref().and_then(|id| valid_id(id, faults));
     let mode = mode(file.site.mode.as_ref(), faults);
     let limits = limits(&file, faults);
-    let devices = devices::check(&file.devices, profiles, faults);
+    let mut devices = devices::check(&file.devices, profiles, faults);
     let meter = file
         .grid
         .meter
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
+    let guard = guard::check(&file, &mut devices, &places, faults);
     devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
         devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
@@ -59,6 +61,7 @@ pub fn check(
         zones: places.zones,
         cameras: places.cameras,
         tariff,
+        guard,
     };
     let (devices, cameras) = (devices.configs, places.sources);
     Some(Config { site, devices, cameras, mqtt, web: web?, models, state })

@@ -76,6 +76,7 @@ mod tests {
             pace_ms: 0,
             connect_ms: 100,
             call_ms: 100,
+            outputs: Vec::new(),
             points: points.iter().map(point).collect(),
             states: std::collections::BTreeMap::new(),
             setpoint: None,

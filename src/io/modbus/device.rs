@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::{self, Raw};
+use super::outputs::{Module, Outputs};
 use super::readings::{self, Unusable, Values};
 use super::sunspec::{self, Hybrid, Models};
 use crate::config::{DeviceConfig, FedBy, Point, ProfileKind, Register, SetpointRecipe};
@@ -30,6 +31,7 @@ pub struct Device {
     models: Option<Models>,
     hybrid: Option<Hybrid>,
     written: Option<Written>,
+    outputs: Outputs,
     last_words: Vec<u16>,
     same_words: u32,
     trouble: Option<String>,
@@ -41,6 +43,11 @@ pub struct Device {
 
 /// Registers and words that make a device hold its failsafe: current, then time-out.
 type FailsafeWrites = [(u16, Vec<u16>); 2];
+
+/// The device as a module with outputs.
+fn module(config: &DeviceConfig, pace: Pace) -> Module<'_> {
+    Module { unit: config.unit, pace, profile: &config.profile, relays: &config.relays }
+}
 
 /// The bits of a raw number that a point means.
 fn select(raw: f64, point: &Point) -> f64 {
@@ -75,6 +82,7 @@ impl Device {
             models: None,
             hybrid: None,
             written: None,
+            outputs: Outputs::default(),
             last_words: Vec::new(),
             same_words: 0,
             trouble: None,
@@ -88,9 +96,7 @@ impl Device {
         let device = self.config.id.clone();
         let asked = match self.config.profile.kind {
             ProfileKind::SunspecHybrid => self.poll_hybrid(bus).await,
-            ProfileKind::Meter | ProfileKind::Charger | ProfileKind::Compute => {
-                self.poll_points(bus).await
-            }
+            _ => self.poll_points(bus).await,
         };
         let at = clock.now();
         match asked {
@@ -167,6 +173,7 @@ impl Device {
         }
         self.notice_foreign_value(&values);
         self.notice_failsafe(&values);
+        self.outputs.notice(&module(&self.config, self.pace), &values);
         Ok(readings::reading(&self.config.profile, &values))
     }
 
@@ -262,6 +269,10 @@ impl Device {
         let now = clock.now();
         let outcome = match self.config.profile.kind {
             ProfileKind::Meter => return None,
+            ProfileKind::Inputs => {
+                let module = module(&self.config, self.pace);
+                self.outputs.obey(bus, &module, (permitted, now)).await?
+            }
             ProfileKind::Charger => {
                 let (setpoint, _) = permitted.charger(&self.config.id)?;
                 let recipe = self.config.profile.setpoint.clone()?;

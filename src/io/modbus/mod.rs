@@ -10,6 +10,7 @@ mod blocks;
 mod bus;
 mod codec;
 mod device;
+mod outputs;
 mod readings;
 mod sunspec;
 mod task;

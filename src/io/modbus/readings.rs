@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::codec::Raw;
 use crate::config::{Profile, ProfileKind};
-use crate::logic::site::{ChargerReading, ComputeReading, MeterReading, Reading, Vehicle};
+use crate::logic::site::{
+    ChargerReading, ComputeReading, InputsReading, MeterReading, Reading, Vehicle,
+};
 use crate::units::{Amps, Hertz, PerPhase, Volts, WattHours, Watts};
 
 /// Scaled and plausible values of one device by quantity.
@@ -48,6 +50,7 @@ pub fn reading(profile: &Profile, values: &Values) -> Result<Reading, Unusable> 
         ProfileKind::Meter => meter(values).map(Reading::Meter),
         ProfileKind::Charger => charger(profile, values).map(Reading::Charger),
         ProfileKind::Compute => compute(values).map(Reading::Compute),
+        ProfileKind::Inputs => Ok(Reading::Inputs(inputs(values))),
         ProfileKind::SunspecHybrid => Err(Unusable::Missing("SunSpec models")),
     }
 }
@@ -81,6 +84,15 @@ fn meter(values: &Values) -> Result<MeterReading, Unusable> {
         import: number(values, "import_wh").ok().map(WattHours),
         export: number(values, "export_wh").ok().map(WattHours),
     })
+}
+
+/// Whatever came; judging it is the business of `logic::safety`.
+fn inputs(values: &Values) -> InputsReading {
+    let number = |(name, raw): (&String, &Raw)| match raw {
+        Raw::Number(number) => Some((name.clone(), *number)),
+        Raw::Text(_) => None,
+    };
+    InputsReading { values: values.iter().filter_map(number).collect() }
 }
 
 fn compute(values: &Values) -> Result<ComputeReading, Unusable> {

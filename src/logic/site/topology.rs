@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stay, Tariff};
+use super::{Guard, Stay, Tariff};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -222,6 +222,9 @@ pub struct Site {
     pub cameras: Vec<Camera>,
     /// What energy costs; without it nothing is planned.
     pub tariff: Option<Tariff>,
+    /// What guards it.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 #[cfg(test)]
