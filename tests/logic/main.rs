@@ -10,6 +10,7 @@
 mod bench;
 mod checkers;
 mod day;
+mod hazard;
 mod night;
 mod plan;
 

@@ -181,6 +181,7 @@ impl Controller {
     pub fn decide(&mut self, now: Moment) -> Decision {
         self.sequence += 1;
         self.hazards = self.fire.assess(&guarding::overdue(self, now), now);
+        let relays = guarding::relays(self, now);
         let conditions = conditions::conditions(self, now);
         self.alarms.step(&conditions, now);
         let not_writing = arming::obstacle(&self.site, &self.snapshot, now);
@@ -190,7 +191,7 @@ impl Controller {
         let left = self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
         self.wish_computes(now, left, &mut wishes);
-        wishes.relays = guarding::relays(self, now);
+        wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
             if let Some((setpoint, _)) = permitted.charger(id)

@@ -18,9 +18,11 @@ const WATCH_WINDOW: Duration = Duration::from_secs(120);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// A voltage must be off its neighbours for this long, at rest (design/safety).
 const OFF_FOR: Duration = Duration::from_secs(600);
-/// How much of a new voltage goes into what a cell is compared with: it follows within 20 s at 1 Hz, and
-/// stands still while the cell is collapsed.
-const FOLLOWS: f64 = 0.05;
+/// How much of a new voltage goes into what a cell is compared with: it follows within ten minutes at 1 Hz,
+/// as charge and discharge need it, and stands still while the cell is collapsed. Our own figure.
+const FOLLOWS: f64 = 1.0 / 600.0;
+/// Samples whose median it starts from.
+const FIRST: usize = 3;
 /// Samples in a row that a collapse needs.
 const COLLAPSED: u32 = 2;
 /// What rounding to whole degrees may hide of a rise.
@@ -37,6 +39,7 @@ pub struct Cell {
     runs_away: bool,
     off_since: Option<Moment>,
     is_off: bool,
+    first_v: Vec<f64>,
     usual_v: Option<f64>,
     collapsed: u32,
 }
@@ -114,7 +117,13 @@ pub fn judge_voltages(
         let off = neighbours.is_some_and(|others| (volts - others).abs() > limits.cell_off_v);
         cell.off_since = if off && at_rest { cell.off_since.or(Some(at)) } else { None };
         cell.is_off = cell.off_since.is_some_and(|since| since.age_at(at) >= OFF_FOR);
-        let usual = *cell.usual_v.get_or_insert(volts);
+        let Some(usual) = cell.usual_v else {
+            cell.first_v.push(volts);
+            if cell.first_v.len() >= FIRST {
+                cell.usual_v = middle(std::mem::take(&mut cell.first_v));
+            }
+            continue;
+        };
         if volts < usual * (1.0 - limits.voltage_drop) {
             cell.collapsed = cell.collapsed.saturating_add(1);
         } else {
@@ -131,7 +140,10 @@ fn median(
     value: impl Fn(&Channel) -> Option<f64>,
 ) -> Option<f64> {
     let others = channels.iter().enumerate().filter(|(i, _)| *i != own);
-    let mut values: Vec<f64> = others.filter_map(|(_, channel)| value(channel)).collect();
+    middle(others.filter_map(|(_, channel)| value(channel)).collect())
+}
+
+fn middle(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {

@@ -127,6 +127,11 @@ impl Member {
         !self.channels.iter().all(|channel| channel.is_sound(now))
     }
 
+    /// One of its values has not come for so long that it counts as lost.
+    fn has_lost(&self, now: Moment) -> bool {
+        self.channels.iter().any(|c| c.age(now).is_none_or(|age| age >= LOST_AFTER))
+    }
+
     /// Nothing at all has come from it for so long.
     fn is_silent(&self, now: Moment, limit: Duration) -> bool {
         self.channels.iter().all(|c| c.age(now).is_none_or(|age| age >= limit))
@@ -300,7 +305,7 @@ impl Sensing {
     }
 
     fn is_lost(&self, member: &Member, now: Moment) -> bool {
-        member.is_silent(now, LOST_AFTER) && self.started.age_at(now) >= FIRST_ANSWER
+        member.has_lost(now) && self.started.age_at(now) >= FIRST_ANSWER
     }
 
     /// What several voices say together.
