@@ -15,11 +15,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::breakage::{Breakage, How, Part};
 use super::messages;
 use crate::io::clock::Clock;
 use crate::logic::decision::{Overview, ZoneView};
 use crate::logic::observation::Observation;
-use crate::logic::safety::alarms::{Alarm, Signature};
+use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
 use crate::logic::safety::fire::ResetObstacle;
 use crate::logic::site::{Id, Roles};
 
@@ -43,6 +44,15 @@ pub enum Request {
         /// Who.
         signature: Signature,
     },
+    /// Put this alarm out of sight for a time.
+    Shelve {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+        /// For how long, minutes.
+        minutes: u32,
+    },
     /// Release this latched zone: first I say that I go and look, then that I have.
     Reset {
         /// The zone.
@@ -51,6 +61,13 @@ pub enum Request {
         by: String,
         /// Whether this is the second step.
         inspected: bool,
+    },
+    /// Let this vital thread break; simulated sites only.
+    Break {
+        /// The thread.
+        part: Part,
+        /// How.
+        how: How,
     },
     /// This sensor or relay was tested.
     Prove {
@@ -88,6 +105,10 @@ pub enum Refusal {
     NoSuchZone,
     /// A name is needed, of at most 200 characters.
     NoName,
+    /// A trip cannot be shelved, an alarm for eight hours at most, a warning for a week.
+    NotShelved,
+    /// Only on a simulated site.
+    NotSimulated,
     /// There is no such sensor or relay.
     NoSuchSensor,
     /// The sensor or relay was not seen to react lately: nothing was proven.
@@ -114,6 +135,8 @@ impl Refusal {
             Refusal::Reset(ResetObstacle::StillSeen) => "still_seen",
             Refusal::Reset(ResetObstacle::Blind) => "blind",
             Refusal::Reset(ResetObstacle::SensorFault) => "sensor_fault",
+            Refusal::NotShelved => "not_shelved",
+            Refusal::NotSimulated => "not_simulated",
             Refusal::NoSuchSensor => "no_such_sensor",
             Refusal::NotSeenToReact => "not_seen_to_react",
             Refusal::NotYourRole => "not_your_role",
@@ -134,6 +157,8 @@ pub struct Desk {
     pub clock: Clock,
     /// Who may release what.
     pub roles: Roles,
+    /// What may be broken on purpose; nothing on a real site.
+    pub breakage: Option<Breakage>,
 }
 
 /// Opens the desk. It stays open until the process ends.
@@ -197,9 +222,20 @@ impl Desk {
             Request::Acknowledge { alarm, signature } => {
                 self.acknowledge(&overview, alarm, signature).await
             }
+            Request::Shelve { alarm, signature, minutes } => {
+                let span = Duration::from_secs(u64::from(minutes) * 60);
+                self.shelve(&overview, alarm, (signature, span)).await
+            }
             Request::Reset { zone, by, inspected } => {
                 self.reset(&overview, zone, (by, inspected)).await
             }
+            Request::Break { part, how } => match &self.breakage {
+                Some(breakage) => {
+                    breakage.ask(part, how);
+                    Answer::Done
+                }
+                None => Answer::Refused(Refusal::NotSimulated),
+            },
             Request::Prove { id, by } => self.prove(&overview, id, by).await,
         }
     }
@@ -220,6 +256,32 @@ impl Desk {
         };
         let at = self.clock.now();
         self.tell(Observation::Acknowledged { alarm, signature, at }, done).await
+    }
+
+    async fn shelve(
+        &self,
+        before: &Overview,
+        alarm: String,
+        (signature, span): (Signature, Duration),
+    ) -> Answer {
+        let note = signature.note.as_ref();
+        if !is_name(&signature.by) || note.is_some_and(|note| note.len() > MOST_TEXT) {
+            return Answer::Refused(Refusal::NoName);
+        }
+        let Some(known) = before.alarms.iter().find(|known| known.id == alarm) else {
+            return Answer::Refused(Refusal::NoSuchAlarm);
+        };
+        if !may_shelve(known.severity, span) {
+            return Answer::Refused(Refusal::NotShelved);
+        }
+        let (id, earlier) = (alarm.clone(), known.shelved_until);
+        let at = self.clock.now();
+        let ask = Observation::Shelved { alarm, signature, span, at };
+        let taken = move |o: &Overview| {
+            let mine = o.alarms.iter().find(|known| known.id == id);
+            mine.is_none_or(|a| a.shelved_until.is_some() && a.shelved_until != earlier)
+        };
+        self.tell(ask, taken).await
     }
 
     async fn reset(

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::breakage::{Breakage, Part};
 use super::control::{RunError, named};
 use crate::io::clock::Clock;
 use crate::io::store::{Latch, Remembered};
@@ -45,12 +46,13 @@ pub fn at_start(remembered: Remembered, site: &Site, now: Moment) -> (Latched, b
 pub fn keep(
     latch: Latch,
     inbox: Receiver<Latched>,
-    observations: SyncSender<Observation>,
+    (observations, breakage): (SyncSender<Observation>, Breakage),
     clock: Clock,
 ) -> Result<JoinHandle<()>, RunError> {
     let mut keeper = Keeper { latch, observations, clock, failing: false };
     named("latch", move || {
         while let Ok(newest) = inbox.recv() {
+            breakage.strike(Part::Latch);
             keeper.write(newest, &inbox);
         }
     })

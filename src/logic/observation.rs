@@ -1,6 +1,8 @@
 //! Every fact that can come into the controller. The order in which they come is part of the trace;
 //! nothing else may change what `logic` thinks.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::safety::alarms::Signature;
@@ -34,6 +36,8 @@ pub enum Trouble {
     StoreFault,
     /// The site file is broken: the last good copy is in use.
     ConfigFallback,
+    /// Five crashes in a minute: nothing is written until the next start.
+    SafeMode,
     /// The latch cannot be written.
     LatchFault,
     /// The latch could not be read at start: every zone counts as tripped.
@@ -93,6 +97,17 @@ pub enum Observation {
         alarm: String,
         /// Who.
         signature: Signature,
+        /// When.
+        at: Moment,
+    },
+    /// A person puts an alarm out of sight for a time.
+    Shelved {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+        /// For how long.
+        span: Duration,
         /// When.
         at: Moment,
     },

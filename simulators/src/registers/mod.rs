@@ -3,12 +3,13 @@
 
 mod abb;
 mod alfen;
+mod io_module;
 mod keba;
 mod node;
 mod sdm630;
 mod sunspec_hybrid;
 
-use crate::physics::{Node, Pile, World};
+use crate::physics::{Module, Node, Pile, World};
 use crate::scenario::Make;
 
 /// Why a request is answered with an exception.
@@ -33,6 +34,8 @@ pub enum Map {
     Hybrid,
     /// The compute node.
     Node,
+    /// The input/output module.
+    Module,
 }
 
 impl Map {
@@ -55,6 +58,9 @@ impl Map {
                 }
             }),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
+            (Map::Module, false) => {
+                world.module.as_ref().map_or_else(Vec::new, |m| io_module::image(m, noise))
+            }
             (Map::Node, false) => world.node.as_ref().map_or_else(Vec::new, node::image),
             _ => Vec::new(),
         }
@@ -67,6 +73,7 @@ impl Map {
             Map::Pile(i, _) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
             Map::Hybrid => world.hybrid.reboot(),
             Map::Node => world.node.iter_mut().for_each(Node::reboot),
+            Map::Module => world.module.iter_mut().for_each(Module::reboot),
         }
     }
 
@@ -79,6 +86,7 @@ impl Map {
             }
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
             Map::Node => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
+            Map::Module => world.module.iter_mut().for_each(|module| module.welded = deaf),
         }
     }
 
@@ -114,6 +122,10 @@ impl Map {
                     Make::Keba => keba::write(pile, function, (first, words)),
                     Make::Abb => abb::write(pile, function, (first, words)),
                 }
+            }
+            Map::Module => {
+                let module = world.module.as_mut().ok_or(Refusal::Address)?;
+                io_module::write(module, function, (first, words))
             }
             Map::Hybrid => sunspec_hybrid::write(world, first, words),
             Map::Node => {

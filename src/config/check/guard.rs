@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::file::{At, SiteFile};
 use super::super::guarding::{LimitsTable, RelayTable, SensorTable};
 use super::super::walk::{Faults, error, nearest};
-use super::super::{Profile, RelayOutput};
+use super::super::{Address, Profile, RelayOutput};
 use super::devices::{Devices, reference, unique_id};
 use super::places::Places;
 use super::{one_of, warning};
@@ -28,6 +28,7 @@ pub fn check(
     let mut ids = BTreeSet::new();
     let mut guard = Guard {
         roles: Roles { operators: file.roles.operators.clone(), safety: file.roles.safety.clone() },
+        lines: lines(devices),
         ..Guard::default()
     };
     for table in &file.zones {
@@ -53,6 +54,15 @@ pub fn check(
         }
     }
     guard
+}
+
+/// Devices behind one address, where there are two or more.
+fn lines(devices: &Devices) -> Vec<Vec<Id>> {
+    let mut lines: BTreeMap<&Address, Vec<Id>> = BTreeMap::new();
+    for device in &devices.configs {
+        lines.entry(&device.address).or_default().push(device.id.clone());
+    }
+    lines.into_values().filter(|line| line.len() > 1).collect()
 }
 
 /// Stages that are not in order would make a later one unreachable.

@@ -42,6 +42,8 @@ fn condition(code: &'static str, about: &str, severity: Severity) -> Condition {
 fn zones(c: &Controller) -> Vec<Condition> {
     let zone = |(id, hazard): (&Id, &super::Hazard)| match hazard.level {
         Level::Normal => None,
+        // What it follows from is an alarm of its own.
+        Level::Watch if hazard.told_otherwise => None,
         Level::Watch => Some(condition("fire_watch", id.as_str(), Severity::Warning)),
         Level::Alarm => Some(condition("fire_alarm", id.as_str(), Severity::Alarm)),
         Level::Trip => Some(condition("zone_tripped", id.as_str(), Severity::Trip)),
@@ -100,12 +102,22 @@ fn devices(c: &Controller, now: Moment) -> Vec<Condition> {
         Known::Lost { .. } => true,
         Known::Never => c.started.age_at(now) >= FIRST_ANSWER,
     };
-    let lost: Vec<&Id> = ids.iter().copied().filter(|id| is_lost(id)).collect();
+    let mut lost: Vec<&Id> = ids.iter().copied().filter(|id| is_lost(id)).collect();
     if lost.len() > 1 && lost.len() == ids.len() {
         return vec![condition("field_bus_lost", "", Severity::Alarm)];
     }
+    let mut all = Vec::new();
+    for line in &site.guard.lines {
+        if !line.iter().all(|id| lost.contains(&id)) {
+            continue;
+        }
+        lost.retain(|id| !line.contains(id));
+        let worst = if line.contains(&site.meter) { Severity::Alarm } else { Severity::Warning };
+        all.extend(line.first().map(|first| condition("line_lost", first.as_str(), worst)));
+    }
     let severity = |id: &Id| if *id == site.meter { Severity::Alarm } else { Severity::Warning };
-    lost.into_iter().map(|id| condition("device_lost", id.as_str(), severity(id))).collect()
+    all.extend(lost.iter().map(|id| condition("device_lost", id.as_str(), severity(id))));
+    all
 }
 
 fn plant(trouble: Trouble) -> Condition {
@@ -115,6 +127,7 @@ fn plant(trouble: Trouble) -> Condition {
         }
         Trouble::StoreFault => condition("store_fault", "", Severity::Warning),
         Trouble::ConfigFallback => condition("config_fallback", "", Severity::Warning),
+        Trouble::SafeMode => condition("safe_mode", "", Severity::Alarm),
         Trouble::LatchFault => condition("latch_fault", "", Severity::Alarm),
         Trouble::LatchUnreadable => condition("latch_unreadable", "", Severity::Trip),
     }

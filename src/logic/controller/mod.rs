@@ -170,6 +170,10 @@ impl Controller {
                 guarding::reset(self, &zone, (&by, inspected), at);
                 true
             }
+            Observation::Shelved { alarm, signature, span, at } => {
+                self.alarms.shelve(&alarm, &signature, (span, at));
+                true
+            }
             Observation::Proven { id, at, .. } => {
                 guarding::prove(self, &id, at);
                 true

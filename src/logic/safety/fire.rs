@@ -16,10 +16,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-
 use super::eyes::{Eyes, Sight};
+pub use super::level::{Hazard, LatchedZone, Level, ResetObstacle};
 use super::sensing::{Sensing, Vote};
 use super::signs::{Cause, Sign};
 use crate::logic::site::{Id, Limits, Reading, Sensor, Site};
@@ -30,77 +28,6 @@ use crate::units::Moment;
 const CLEAR_FOR: Duration = Duration::from_secs(600);
 /// The second step of a reset must follow the first within this time. Our own figure.
 const STEPS_WITHIN: Duration = Duration::from_secs(3600);
-
-/// How dangerous a zone is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Nothing known.
-    #[default]
-    Normal,
-    /// Something may be wrong: half power.
-    Watch,
-    /// Fire, smoke, gas or a hot cell: stop charging in the zone and its neighbours. Latched.
-    Alarm,
-    /// Stopped, the battery isolated where the vote says so. Latched. Not entered on vision alone.
-    Trip,
-}
-
-impl Level {
-    /// 0 to 3, as MQTT and the page say it.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-}
-
-/// The hazard of one zone now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hazard {
-    /// The level.
-    pub level: Level,
-    /// A camera or sensor of the zone does not deliver.
-    pub fault: bool,
-    /// Since when the level stands.
-    pub since: Moment,
-    /// What holds now, worst first.
-    pub causes: Vec<Cause>,
-    /// The battery of the zone must be at rest whatever the level: its management is silent.
-    pub battery_rests: bool,
-    /// The vote has asked for the battery's contactor to open. Latched with the level.
-    pub isolate: bool,
-}
-
-/// A latched zone, as it is remembered across a restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LatchedZone {
-    /// Alarm or Trip.
-    pub level: Level,
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// The contactor was asked to open.
-    #[serde(default)]
-    pub isolate: bool,
-    /// The feeder of the zone's chargers was opened, because one of them did not stop.
-    #[serde(default)]
-    pub feeder: bool,
-}
-
-/// Why a latched zone is not released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResetObstacle {
-    /// The zone is not latched: there is nothing to reset.
-    NotLatched,
-    /// What made the alarm still holds.
-    StillSeen,
-    /// A camera of the zone is blind: nobody can say that it is clear.
-    Blind,
-    /// A sensor of the zone is at fault: nobody can say that it is clear.
-    SensorFault,
-    /// It is clear, but not for ten minutes yet.
-    NotClearLongEnough,
-}
 
 /// Watches the zones of a site.
 #[derive(Clone, Debug)]
@@ -119,6 +46,7 @@ struct Watching {
     since: Moment,
     clear_since: Option<Moment>,
     isolate: bool,
+    told_otherwise: bool,
     /// Who took the first step of a reset, and when.
     begun: Option<(String, Moment)>,
 }
@@ -144,6 +72,7 @@ impl FireWatch {
             since: now,
             clear_since: None,
             isolate: false,
+            told_otherwise: false,
             begun: None,
         };
         FireWatch {
@@ -328,9 +257,12 @@ impl Watching {
         let cut_off = evidence.bms_silent && self.limits.isolate_on_bms_loss;
         let wanted = if cut_off { Level::Trip } else { evidence.asks_for() };
         if wanted > self.level {
+            self.told_otherwise = self.level == Level::Normal;
             self.level = wanted;
             self.since = now;
         }
+        let told = |cause: &Cause| cause.sign.is_told_otherwise();
+        self.told_otherwise &= evidence.causes.iter().all(told);
         let tripped = self.level == Level::Trip;
         self.isolate |= tripped && evidence.vote.isolates(self.limits.confirmed_by.is_some());
         self.isolate |= cut_off;
@@ -349,6 +281,7 @@ impl Watching {
             since: self.since,
             battery_rests: evidence.bms_silent,
             isolate: self.isolate,
+            told_otherwise: self.told_otherwise,
             causes: evidence.causes,
         }
     }

@@ -121,6 +121,12 @@ impl Sign {
         )
     }
 
+    /// Whether an alarm of its own tells of it: of the device that is lost, or of the proof.
+    #[must_use]
+    pub fn is_told_otherwise(self) -> bool {
+        matches!(self, Sign::SensorLost | Sign::BmsSilent | Sign::ProofOverdue)
+    }
+
     /// Whether it is a temperature that makes a lost voltage believable.
     #[must_use]
     pub fn is_of_temperature(self) -> bool {

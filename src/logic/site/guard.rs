@@ -279,6 +279,9 @@ pub struct Guard {
     pub limits: BTreeMap<Id, Limits>,
     /// People.
     pub roles: Roles,
+    /// Devices that share a line: where none of them answers, that is one trouble.
+    #[serde(default)]
+    pub lines: Vec<Vec<Id>>,
 }
 
 impl Guard {

@@ -97,6 +97,7 @@ pub fn guard() -> Guard {
         ],
         limits: [(id("store"), limits)].into(),
         roles: Default::default(),
+        lines: Vec::new(),
     }
 }
 
