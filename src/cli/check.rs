@@ -61,7 +61,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034"]),
     (
         "cli.check.guard",
-        &["WG0070", "WG0071", "WG0072", "WG0073", "WG0074", "WG0075", "WG0076", "WG0077", "WG0078"],
+        &["WG0110", "WG0111", "WG0112", "WG0113", "WG0114", "WG0115", "WG0116", "WG0117", "WG0118"],
     ),
     ("cli.check.tariff", &["WG0025", "WG0026", "WG0027"]),
     ("cli.check.links", &["WG0040", "WG0041", "WG0042", "WG0043", "WG0046"]),

@@ -83,11 +83,11 @@ fn in_order(table: &LimitsTable, faults: &mut Faults) {
                 ("high", high.to_owned()),
                 ("b", b.to_string()),
             ];
-            faults.push(error("WG0070", table.at, values));
+            faults.push(error("WG0110", table.at, values));
         }
     }
     if let (Some(_), Some(key)) = (&limits.confirmed_by, table.not_given) {
-        faults.push(error("WG0071", table.at, vec![("key", key.to_owned())]));
+        faults.push(error("WG0111", table.at, vec![("key", key.to_owned())]));
     }
 }
 
@@ -103,7 +103,7 @@ fn can_isolate(
         return;
     }
     if relay.feedback.is_none() {
-        faults.push(error("WG0072", at, vec![("id", relay.id.to_string())]));
+        faults.push(error("WG0112", at, vec![("id", relay.id.to_string())]));
     }
     for zone in &relay.zones {
         let voices = || {
@@ -114,16 +114,16 @@ fn can_isolate(
         let confirmed = guard.limits.get(zone).is_some_and(|l: &Limits| l.confirmed_by.is_some());
         let values = || vec![("id", relay.id.to_string()), ("zone", zone.to_string())];
         if !hard && voices().count() < 2 {
-            faults.push(error("WG0073", at, values()));
+            faults.push(error("WG0113", at, values()));
         } else if !confirmed {
-            faults.push(warning("WG0074", at, values()));
+            faults.push(warning("WG0114", at, values()));
         }
         let has_battery = |table: &&super::super::file::ZoneTable| {
             table.id.as_ref().is_some_and(|id| id.value == zone.as_str())
         };
         let without = file.zones.iter().find(has_battery).is_some_and(|t| t.battery.is_none());
         if without {
-            faults.push(error("WG0075", at, values()));
+            faults.push(error("WG0115", at, values()));
         }
     }
 }
@@ -148,7 +148,7 @@ impl Known<'_> {
         let contact = kind.is_some_and(SensorKind::is_contact);
         if contact && table.loop_full.is_some() {
             let id = id.as_ref().map(Id::to_string).unwrap_or_default();
-            faults.push(error("WG0076", table.at, vec![("id", id)]));
+            faults.push(error("WG0116", table.at, vec![("id", id)]));
         }
         let active = [(false, "high"), (true, "low")];
         let active_low = match &table.active {
@@ -200,7 +200,7 @@ impl Known<'_> {
         let output = profile.outputs.iter().find(|output| output.name == text.value);
         if output.is_none() {
             let values = vec![("output", text.value.clone()), ("profile", profile.id.clone())];
-            let mut fault = error("WG0077", text.at, values);
+            let mut fault = error("WG0117", text.at, values);
             fault.nearest = nearest(&text.value, profile.outputs.iter().map(|o| o.name.as_str()));
             faults.push(fault);
         }
@@ -253,7 +253,7 @@ impl Known<'_> {
             return Some(text.value.clone());
         }
         let values = vec![("point", text.value.clone()), ("profile", profile.id.clone())];
-        let mut fault = error("WG0078", text.at, values);
+        let mut fault = error("WG0118", text.at, values);
         fault.nearest = nearest(&text.value, profile.points.iter().map(|p| p.quantity.as_str()));
         faults.push(fault);
         None

@@ -7,106 +7,125 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::bus::{Bus, BusError, Pace};
+use super::bus::{Bus, BusError};
 use super::codec::Raw;
+use super::device::{Device, Rank};
 use super::readings::Values;
-use crate::config::{Profile, RelayOutput, Table};
+use crate::config::{RelayOutput, Table};
+use crate::io::clock::Clock;
+use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::Permitted;
 use crate::logic::site::{Id, RelaySetpoint};
 use crate::units::Moment;
 
 /// An output that cannot be read back is written again this often.
 const RENEW: Duration = Duration::from_secs(5);
+/// Pause before a switch that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// What was last written to each relay.
+/// What was last written to each relay, and which failed.
 #[derive(Debug, Default)]
 pub struct Outputs {
     written: BTreeMap<Id, (u16, Moment)>,
+    not_before: BTreeMap<Id, Moment>,
 }
 
-/// Where the module is, and what it is.
-pub struct Module<'m> {
-    /// Unit id.
-    pub unit: u8,
-    /// Times of its calls.
-    pub pace: Pace,
-    /// Its profile.
-    pub profile: &'m Profile,
-    /// Its relays.
-    pub relays: &'m [RelayOutput],
+fn word(relay: &RelayOutput, told: RelaySetpoint) -> u16 {
+    let on = (told == RelaySetpoint::Act) == relay.acts_energised;
+    if on { relay.output.on } else { relay.output.off }
 }
 
-fn word(output: &RelayOutput, told: RelaySetpoint) -> u16 {
-    let on = (told == RelaySetpoint::Act) == output.acts_energised;
-    if on { output.output.on } else { output.output.off }
-}
-
-impl Outputs {
+impl Device {
     /// Forgets what the module does not show any more, so that it is written again.
-    pub fn notice(&mut self, module: &Module<'_>, values: &Values) {
-        for relay in module.relays {
+    pub(super) fn notice_outputs(&mut self, values: &Values) {
+        for relay in &self.config.relays {
             let (Some(Raw::Number(shown)), Some((written, _))) =
-                (values.get(&relay.output.name), self.written.get(&relay.relay))
+                (values.get(&relay.output.name), self.outputs.written.get(&relay.relay))
             else {
                 continue;
             };
             if *shown != f64::from(*written) {
-                tracing::warn!(
-                    relay = relay.relay.as_str(),
-                    shown,
-                    told = written,
-                    "an output was changed behind our back"
-                );
-                self.written.remove(&relay.relay);
+                let (relay, told) = (relay.relay.as_str(), *written);
+                tracing::warn!(relay, shown, told, "an output was changed behind our back");
+                self.outputs.written.retain(|id, _| id.as_str() != relay);
             }
         }
     }
 
-    /// Writes what differs and reads it back. Nothing where nothing had to be written.
-    pub async fn obey(
-        &mut self,
-        bus: &mut Bus,
-        module: &Module<'_>,
-        (permitted, now): (&Permitted, Moment),
-    ) -> Option<Result<bool, BusError>> {
-        let mut outcome = None;
-        for relay in module.relays {
+    /// The first relay that must be switched or renewed, when, and its word.
+    fn next_relay(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank, usize, u16)> {
+        let mut next: Option<(Moment, Rank, usize, u16)> = None;
+        for (i, relay) in self.config.relays.iter().enumerate() {
             let Some((told, _)) = permitted.relay(&relay.relay) else {
                 continue;
             };
             let word = word(relay, *told);
-            let shown = module.profile.point(&relay.output.name);
-            let holds = self.written.get(&relay.relay).is_some_and(|(written, at)| {
-                *written == word && (shown.is_some() || at.age_at(now) < RENEW)
-            });
-            if holds {
-                continue;
+            let is_shown = self.config.profile.point(&relay.output.name).is_some();
+            let (mut at, rank) = match self.outputs.written.get(&relay.relay) {
+                Some((written, _)) if *written == word && is_shown => continue,
+                Some((written, at)) if *written == word => (at.after(RENEW), Rank::Renewal),
+                _ => (now, Rank::Setpoint),
+            };
+            if let Some(wait) = self.outputs.not_before.get(&relay.relay)
+                && wait.uptime > at.uptime
+            {
+                at = *wait;
             }
-            match switch(bus, module, (relay, word)).await {
-                Ok(true) => {
-                    self.written.insert(relay.relay.clone(), (word, now));
-                    outcome = Some(outcome.unwrap_or(Ok(true)));
-                }
-                Ok(false) => outcome = Some(Ok(false)),
-                Err(error) => return Some(Err(error)),
+            if next.is_none_or(|(soonest, ..)| at.uptime < soonest.uptime) {
+                next = Some((at, rank, i, word));
             }
         }
-        outcome
+        next
     }
-}
 
-/// Whether the module shows what was written; it does where it cannot be asked.
-async fn switch(
-    bus: &mut Bus,
-    module: &Module<'_>,
-    (relay, word): (&RelayOutput, u16),
-) -> Result<bool, BusError> {
-    let output = &relay.output;
-    bus.write(module.unit, output.function, (output.address, &[word]), module.pace).await?;
-    if module.profile.point(&output.name).is_none() {
-        return Ok(true);
+    /// When an output must be switched, and how urgent that is.
+    pub(super) fn next_switch(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
+        self.next_relay(permitted, now).map(|(at, rank, ..)| (at, rank))
     }
-    let span = (output.address, 1);
-    let held = bus.read(module.unit, Table::Holding, span, module.pace).await?;
-    Ok(held == [word])
+
+    /// Switches the next output and reads it back.
+    pub(super) async fn switch(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        permitted: &Permitted,
+        told: &mut Vec<Observation>,
+    ) {
+        let Some((_, _, i, word)) = self.next_relay(permitted, clock.now()) else {
+            return;
+        };
+        let relay = self.config.relays[i].clone();
+        let outcome = self.write_output(bus, &relay, word).await;
+        let now = clock.now();
+        let matches = matches!(outcome, Ok(true));
+        if matches {
+            self.outputs.written.insert(relay.relay.clone(), (word, now));
+            self.outputs.not_before.remove(&relay.relay);
+        } else {
+            let (id, error) = (relay.relay.as_str(), outcome.as_ref().err());
+            tracing::warn!(relay = id, ?error, "an output was not switched");
+            self.outputs.not_before.insert(relay.relay.clone(), now.after(RETRY));
+        }
+        if let Err(error) = &outcome {
+            self.health.failed(error, now);
+        }
+        told.push(Observation::Obeyed { device: self.config.id.clone(), at: now, matches });
+    }
+
+    /// Whether the module shows what was written; it does where it cannot be asked.
+    async fn write_output(
+        &self,
+        bus: &mut Bus,
+        relay: &RelayOutput,
+        word: u16,
+    ) -> Result<bool, BusError> {
+        let (unit, output) = (self.config.unit, &relay.output);
+        bus.write(unit, output.function, (output.address, &[word]), self.pace).await?;
+        if self.config.profile.point(&output.name).is_none() {
+            return Ok(true);
+        }
+        let span = (output.address, 1);
+        let held = bus.read(unit, Table::Holding, span, self.pace).await?;
+        Ok(held == [word])
+    }
 }
