@@ -46,6 +46,8 @@ pub struct Addresses {
     pub hybrid: SocketAddr,
     /// Compute node, if there is one.
     pub node: Option<SocketAddr>,
+    /// Input/output module, if there is one.
+    pub module: Option<SocketAddr>,
     /// Cameras, truth and switches over HTTP.
     pub http: SocketAddr,
 }
@@ -243,7 +245,10 @@ pub async fn start(options: Options) -> io::Result<Site> {
     if world.node.is_some() {
         maps.push(("node".to_owned(), Map::Node));
     }
-    let has_node = world.node.is_some();
+    if world.module.is_some() {
+        maps.push(("module".to_owned(), Map::Module));
+    }
+    let (has_node, has_module) = (world.node.is_some(), world.module.is_some());
     maps.extend(piles.iter().enumerate().map(map));
     let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
     let shared = Arc::new(Shared {
@@ -273,10 +278,15 @@ pub async fn start(options: Options) -> io::Result<Site> {
         true => Some(plug_in(place(), "node", &shared, &mut tasks).await?),
         false => None,
     };
+    let module = match has_module {
+        true => Some(plug_in(place(), "module", &shared, &mut tasks).await?),
+        false => None,
+    };
     let (http, serving) = camera_server::serve(place(), Arc::clone(&shared)).await?;
     tasks.push(serving);
     tasks.push(tokio::spawn(step(Arc::clone(&shared), options.speed)));
-    Ok(Site { addresses: Addresses { meter, piles: plugged, hybrid, node, http }, shared, tasks })
+    let addresses = Addresses { meter, piles: plugged, hybrid, node, module, http };
+    Ok(Site { addresses, shared, tasks })
 }
 
 /// One device alone on a wire, with a world of its own behind it.

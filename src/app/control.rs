@@ -11,19 +11,22 @@
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
 use super::latch;
+use super::service::Service;
 use super::shutdown;
+use super::storm::{self, Start};
 use super::uplink::{self, Uplink};
 use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
@@ -33,11 +36,16 @@ use crate::io::store::{Head, Journal, Latch, Line, TraceRing, digest, site_hash}
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::{Observation, Trouble};
+use crate::logic::site::Mode;
+use crate::units::Moment;
 
 /// The controller decides this often, of site time.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Observations that may wait for the controller; it drains at most these between two decisions.
 const OBSERVATIONS: usize = 256;
+/// The field bus says this often that it moves, and counts as stuck when it has not for so long.
+const BUS_BEATS: Duration = Duration::from_millis(100);
+const BUS_STUCK: Duration = Duration::from_secs(5);
 /// Longest wait for the field bus to leave its devices at the fallback.
 const BUS_STOPS_IN: Duration = Duration::from_secs(5);
 
@@ -114,7 +122,8 @@ pub fn page_code() -> std::io::Result<String> {
 /// # Errors
 /// When it cannot start; see [`RunError`].
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
-    shutdown::end_process_on_vital_panic();
+    let known_state = Arc::new(OnceLock::new());
+    shutdown::end_process_on_vital_panic(Arc::clone(&known_state));
     let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
         .map_err(RunError::Config)?;
     if let Some(report) = &loaded.fell_back {
@@ -128,16 +137,40 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         config.state.clone_from(state);
     }
     let _lock = lock(&config.state)?;
+    let _ = known_state.set(config.state.clone());
+    let (start, storm) = Start::begin(&config.state, Clock::real().now().uptime);
+    if storm {
+        make_safe(&mut config);
+    }
     config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
         tracing::warn!(%cause, "the last good copy of the site file could not be kept");
     });
     let clock = Clock::simulated(options.speed, options.site_time);
-    let fell_back = loaded.fell_back.is_some();
-    let gateway = Gateway::start(config, clock, (options, fell_back))?;
+    let begun = Begun { options, fell_back: loaded.fell_back.is_some(), storm, start };
+    let gateway = Gateway::start(config, clock, &begun)?;
     let reason = wait_for_stop(options.stop_with_stdin)?;
     tracing::info!(reason, "stopping");
+    Service::from_environment().stopping();
     gateway.stop();
+    begun.start.forget(Clock::real().now().uptime);
     Ok(())
+}
+
+/// Page and reading only: nothing is written, nothing can be asked for.
+fn make_safe(config: &mut Config) {
+    tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
+    config.site.mode = Mode::Observe;
+    if let Some(mqtt) = &mut config.mqtt {
+        mqtt.commands.clear();
+    }
+}
+
+/// How the gateway was started, and how the starts before it went.
+struct Begun<'o> {
+    options: &'o RunOptions,
+    fell_back: bool,
+    storm: bool,
+    start: Start,
 }
 
 fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
@@ -175,11 +208,9 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(
-        config: Config,
-        clock: Clock,
-        (options, fell_back): (&RunOptions, bool),
-    ) -> Result<Gateway, RunError> {
+    fn start(config: Config, clock: Clock, begun: &Begun<'_>) -> Result<Gateway, RunError> {
+        let options = begun.options;
+        let breakage = Breakage::default();
         let (stop, stopped) = watch::channel(false);
         let (observations, inbox) = sync_channel(OBSERVATIONS);
         let (decisions, newest_decision) = watch::channel(None);
@@ -198,12 +229,15 @@ impl Gateway {
             decisions: newest_decision,
             shutdown: stopped.clone(),
         };
-        let bus = start_bus(config.devices.clone(), wiring)?;
+        let bus_moves = Arc::new(AtomicU64::new(millis(Clock::real().now())));
+        let bus = start_bus(config.devices.clone(), wiring, (&bus_moves, &breakage))?;
         let controller_stops = Arc::new(AtomicBool::new(false));
         let (to_latch, from_controller) = sync_channel(1);
-        let (latch, controller) = remembering(&config, clock, fell_back);
-        let latch = latch::keep(latch, from_controller, observations.clone(), clock)?;
+        let (latch, controller) = remembering(&config, clock, begun);
         let trace = open_trace(&config, &controller, clock);
+        let to = (observations.clone(), breakage.clone());
+        let latch = latch::keep(latch, from_controller, to, clock)?;
+        let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let mind = Mind {
             controller,
             clock,
@@ -214,10 +248,12 @@ impl Gateway {
             to_latch,
             handed: None,
             trace,
+            life,
         };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        open_desk(&config, &observations, &newest_overview, clock);
+        let breakage = options.simulated.then_some(breakage);
+        open_desk(&config, &observations, &newest_overview, (clock, breakage));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -248,7 +284,7 @@ impl Gateway {
 }
 
 /// A controller that knows what was latched when the gateway stopped, however it stopped.
-fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Controller) {
+fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Controller) {
     let now = clock.now();
     let (latch, remembered) = Latch::open(&config.state);
     let (latched, unreadable) = latch::at_start(remembered, &config.site, now);
@@ -264,7 +300,8 @@ fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Contro
     let mut trouble = |trouble, holds| {
         controller.observe(Observation::Trouble { trouble, holds, at: now });
     };
-    trouble(Trouble::ConfigFallback, fell_back);
+    trouble(Trouble::ConfigFallback, begun.fell_back);
+    trouble(Trouble::SafeMode, begun.storm);
     trouble(Trouble::LatchUnreadable, unreadable);
     (latch, controller)
 }
@@ -288,9 +325,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     overview: &watch::Receiver<Option<Arc<Overview>>>,
-    clock: Clock,
+    (clock, breakage): (Clock, Option<Breakage>),
 ) {
-    let desk = Desk { observations: observations.clone(), overview: overview.clone(), clock };
+    let desk = Desk {
+        observations: observations.clone(),
+        overview: overview.clone(),
+        clock,
+        roles: config.site.guard.roles.clone(),
+        breakage,
+    };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
     }
@@ -328,15 +371,21 @@ pub(super) fn named(
 fn start_bus(
     devices: Vec<config::DeviceConfig>,
     wiring: modbus::Wiring,
+    (moves, breakage): (&Arc<AtomicU64>, &Breakage),
 ) -> Result<JoinHandle<()>, RunError> {
     let failed = |cause| RunError::Start { what: "field bus", cause };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (moves, breakage) = (Arc::clone(moves), breakage.clone());
     named("fieldbus", move || {
         let mut shutdown = wiring.shutdown.clone();
         runtime.block_on(async move {
             let tasks = modbus::start(&devices, &wiring);
-            let _ = shutdown.wait_for(|stop| *stop).await;
+            // Errors of the watch mean that whoever could stop this is gone: a stop as well.
+            while tokio::time::timeout(BUS_BEATS, shutdown.wait_for(|stop| *stop)).await.is_err() {
+                moves.store(millis(Clock::real().now()), Ordering::Relaxed);
+                breakage.strike(Part::Fieldbus);
+            }
             let all = async {
                 for task in tasks {
                     let _ = task.await;
@@ -362,6 +411,42 @@ struct Mind {
     handed: Option<Latched>,
     /// What `replay` needs, where it can be written.
     trace: Option<TraceRing>,
+    life: Life,
+}
+
+/// Time since boot as a plain number, ms.
+fn millis(now: Moment) -> u64 {
+    u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the control thread tells of its life, and to whom.
+struct Life {
+    service: Service,
+    /// When the field bus moved last, ms since boot.
+    bus_moves: Arc<AtomicU64>,
+    start: Option<Start>,
+    began: Moment,
+    breakage: Breakage,
+}
+
+impl Life {
+    fn new(bus_moves: Arc<AtomicU64>, start: Start, breakage: Breakage) -> Life {
+        let (service, began) = (Service::from_environment(), Clock::real().now());
+        Life { service, bus_moves, start: Some(start), began, breakage }
+    }
+
+    /// A cycle was completed; `writing`: what it decided may be written.
+    fn completed_cycle(&mut self, writing: bool) {
+        let now = Clock::real().now();
+        let still = millis(now).saturating_sub(self.bus_moves.load(Ordering::Relaxed));
+        if Duration::from_millis(still) < BUS_STUCK {
+            self.service.completed_cycle();
+        }
+        if writing || self.began.age_at(now) >= storm::LASTED {
+            self.start.take().into_iter().for_each(|start| start.forget(now.uptime));
+        }
+        self.breakage.strike(Part::Control);
+    }
 }
 
 impl Mind {
@@ -413,6 +498,7 @@ impl Mind {
             trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
         }
         let overview = self.controller.overview(&decision);
+        let writing = decision.writing;
         self.duties.send_if_modified(|duty| {
             let changed = *duty != decision.duty;
             duty.clone_from(&decision.duty);
@@ -426,5 +512,6 @@ impl Mind {
             self.handed = Some(latched);
         }
         self.overviews.send_replace(Some(Arc::new(overview)));
+        self.life.completed_cycle(writing);
     }
 }

@@ -170,7 +170,16 @@ fn hazards(config: &Config, clock: &Clock) -> BTreeMap<Id, Hazard> {
     let (_, remembered) = Latch::open(&config.state);
     let (latched, _) = latch::at_start(remembered, &config.site, now);
     let hazard = |(id, zone): (Id, crate::logic::safety::fire::LatchedZone)| {
-        (id, Hazard { level: zone.level, fault: false, since: now })
+        let hazard = Hazard {
+            level: zone.level,
+            fault: false,
+            since: now,
+            causes: Vec::new(),
+            battery_rests: false,
+            told_otherwise: false,
+            isolate: zone.isolate,
+        };
+        (id, hazard)
     };
     latched.zones.into_iter().map(hazard).collect()
 }

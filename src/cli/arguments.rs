@@ -349,7 +349,33 @@ pub enum Alarms {
         #[command(flatten)]
         place: Place,
     },
-    /// Releases a latched zone, once it has been clear for ten minutes.
+    /// Puts an alarm out of sight for a time; a trip cannot be.
+    Shelve {
+        /// The alarm, as `alarm list` calls it.
+        alarm: String,
+        /// Who acknowledges or resets.
+        #[arg(long)]
+        by: String,
+        /// For how long.
+        #[arg(long)]
+        minutes: u32,
+        /// A note for the record.
+        #[arg(long)]
+        note: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Records that a sensor or relay was tested, if it was seen to react.
+    Prove {
+        /// The sensor or relay.
+        id: String,
+        /// Who acknowledges or resets.
+        #[arg(long)]
+        by: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Releases a latched zone in two steps, once it has been clear for ten minutes.
     Reset {
         /// The zone.
         zone: String,

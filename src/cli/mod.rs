@@ -161,8 +161,9 @@ fn gateway(run: arguments::Run, lang: Lang) -> u8 {
             ));
             CONFIGURATION
         }
-        Err(error @ control::RunError::SecondInstance(_)) => {
-            complain(&format!("wattgate: {error}"));
+        Err(control::RunError::SecondInstance(state)) => {
+            let values = [("state", state.display().to_string())];
+            complain(&fill(lang, "cli.second_instance", &values));
             NOT_PERMITTED
         }
         Err(error) => outcome(Err(error.to_string())),

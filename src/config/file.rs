@@ -3,6 +3,7 @@
 
 use toml_edit::{Document, Item};
 
+use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, error};
 
 /// A value and where it stands.
@@ -115,6 +116,7 @@ pub struct ZoneTable {
     pub neighbours: Vec<(String, Option<usize>)>,
     pub battery: Option<At<String>>,
     pub on_blind: Option<At<String>>,
+    pub limits: Option<LimitsTable>,
 }
 
 /// `[[camera]]`.
@@ -179,6 +181,9 @@ pub struct SiteFile {
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
+    pub sensors: Vec<SensorTable>,
+    pub relays: Vec<RelayTable>,
+    pub roles: RolesTable,
 }
 
 /// Reads the tables; nothing where the text is not TOML at all.
@@ -211,6 +216,11 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
+    site_file.sensors = each(walk.item("sensor"), "sensor", faults, guarding::sensor);
+    site_file.relays = each(walk.item("relay"), "relay", faults, guarding::relay);
+    if let Some(item) = walk.item("roles") {
+        site_file.roles = guarding::roles(item, faults).unwrap_or_default();
+    }
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
     site_file.fieldbus.tls = walk.item("modbus_tls").and_then(|item| modbus_tls(item, faults));
@@ -229,17 +239,25 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     Some(site_file)
 }
 
-fn text_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+pub(super) fn text_at(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+) -> Option<At<String>> {
     let value = walk.text(key, faults)?;
     Some(At { value, at: walk.at_key(key) })
 }
 
-fn needed_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+pub(super) fn needed_at(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+) -> Option<At<String>> {
     walk.needed(key, faults);
     text_at(walk, key, faults)
 }
 
-fn number_at(
+pub(super) fn number_at(
     walk: &mut Walk<'_>,
     key: &'static str,
     range: std::ops::RangeInclusive<f64>,
@@ -421,6 +439,7 @@ fn zone(mut walk: Walk<'_>, faults: &mut Faults) -> ZoneTable {
         neighbours: walk.texts("neighbours", faults),
         battery: text_at(&mut walk, "battery", faults),
         on_blind: text_at(&mut walk, "on_blind", faults),
+        limits: walk.item("limits").and_then(|item| guarding::limits(item, faults)),
     };
     walk.finish(faults);
     table

@@ -7,6 +7,7 @@
 
 mod check;
 mod file;
+mod guarding;
 mod load;
 mod profile;
 mod report;
@@ -22,8 +23,9 @@ pub use load::{
     profiles_beside,
 };
 pub use profile::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
-    Register, SetpointRecipe, Table, ValueType, builtin_profiles, read as read_profile, shipped,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
+    ProfileKind, Register, SetpointRecipe, Table, ValueType, builtin_profiles,
+    read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};
 pub use schema::{profile_schema, site_schema};
@@ -66,6 +68,19 @@ pub struct DeviceConfig {
     pub failsafe_a: Option<f64>,
     /// Unit id under which the caching server shows its registers.
     pub serve_as: Option<u8>,
+    /// Relays that it drives.
+    pub relays: Vec<RelayOutput>,
+}
+
+/// A relay at an output of a device.
+#[derive(Clone, Debug)]
+pub struct RelayOutput {
+    /// The relay, the same as in the site.
+    pub relay: Id,
+    /// The output of the device's profile.
+    pub output: Output,
+    /// Whether it acts when the output is on; else when it is off.
+    pub acts_energised: bool,
 }
 
 /// How a device is reached: `tcp://host:port`, `rtu+tcp://host:port`, `tls://host:port` or

@@ -226,6 +226,7 @@ fn bench_site() -> Site {
         failsafe: Amps(6.0),
         step: Amps(0.1),
         stay: None,
+        right: Default::default(),
     };
     Site {
         id: id("bench"),
@@ -236,6 +237,8 @@ fn bench_site() -> Site {
             breaker: Amps(63.0),
             nominal_voltage: Volts(230.0),
             max_base_load: Amps(25.0),
+            power: None,
+            unbalance: None,
         },
         meter: id("grid"),
         chargers: vec![charger],
@@ -246,6 +249,8 @@ fn bench_site() -> Site {
         cameras: Vec::new(),
         computes: Vec::new(),
         tariff: None,
+        circuits: Vec::new(),
+        guard: Default::default(),
     }
 }
 
@@ -288,7 +293,15 @@ fn field(devices: Vec<DeviceConfig>) -> Field {
 fn config(name: &str, profile: Profile, address: SocketAddr) -> DeviceConfig {
     let (host, port) = (address.ip().to_string(), address.port());
     let address = Address::Tcp { host, port };
-    DeviceConfig { id: id(name), profile, address, unit: 1, failsafe_a: None, serve_as: None }
+    DeviceConfig {
+        id: id(name),
+        profile,
+        address,
+        unit: 1,
+        failsafe_a: None,
+        serve_as: None,
+        relays: Default::default(),
+    }
 }
 
 /// A hundred meters on a hundred connections, a second each.

@@ -105,6 +105,7 @@ pub fn site() -> Site {
         computes: Vec::new(),
         tariff: None,
         circuits: Vec::new(),
+        guard: Default::default(),
     }
 }
 

@@ -13,6 +13,7 @@ mod day;
 mod fairness;
 mod faults;
 mod field;
+mod hazard;
 mod night;
 mod plan;
 mod watch;

@@ -201,6 +201,7 @@ pub fn random_scenario(rng: &mut fastrand::Rng, random: &Site, hours: f64) -> Sc
         visits,
         events: Vec::new(),
         repeat_h: None,
+        module: false,
     }
 }
 

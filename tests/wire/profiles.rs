@@ -156,6 +156,9 @@ fn compare(id: &str, profile: &Profile, reading: &Reading, world: &World) {
                 near(&format!("{id} A{i}"), charger.current.0[i].get(), amps, 2.5);
             }
         }
+        Reading::Inputs(inputs) => {
+            assert!(!inputs.values.is_empty(), "{id}: nothing was read");
+        }
         Reading::Compute(node) => {
             near(&format!("{id} W"), node.power.get(), world.node.as_ref().unwrap().power_w, 800.0);
         }

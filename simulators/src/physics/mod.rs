@@ -6,10 +6,12 @@
 
 mod charger;
 mod hybrid;
+mod module;
 mod node;
 mod world;
 
 pub use charger::{Car, Pile, PlugState};
 pub use hybrid::{Hybrid, StorageControl};
+pub use module::Module;
 pub use node::{IDLE_W, Node};
 pub use world::{Bay, BayTruth, PileTruth, Truth, World};

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::charger::{Car, Pile, PlugState};
 use super::hybrid::Hybrid;
+use super::module::Module;
 use super::node::Node;
 use crate::scenario::{Event, EventKind, Scenario, Visit};
 
@@ -48,6 +49,8 @@ pub struct World {
     pub hybrid: Hybrid,
     /// The compute node, if there is one.
     pub node: Option<Node>,
+    /// The input/output module of a guarded store, if there is one.
+    pub module: Option<Module>,
     /// Bays.
     pub bays: Vec<Bay>,
     /// Voltage of each phase, V.
@@ -155,6 +158,7 @@ impl World {
         let mut world = World {
             piles: piles.collect(),
             node: scenario.node_w.map(Node::new),
+            module: scenario.module.then(Module::default),
             bays: (0..scenario.bays).map(bay).collect(),
             scenario,
             rng: fastrand::Rng::with_seed(seed),
@@ -202,6 +206,9 @@ impl World {
         }
         if let Some(node) = &mut self.node {
             node.step(dt, self.elapsed_s);
+        }
+        if let Some(module) = &mut self.module {
+            module.cut_off(&mut self.hybrid, &mut self.piles);
         }
         let phases = self.grid_phases_w();
         let grid: f64 = phases.iter().sum();

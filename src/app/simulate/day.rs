@@ -188,6 +188,7 @@ fn scenario(site: &Site, days: u32, seed: u64) -> Scenario {
         visits,
         events: Vec::new(),
         repeat_h: None,
+        module: false,
     }
 }
 

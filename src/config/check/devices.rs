@@ -21,6 +21,8 @@ pub struct Devices {
     pub batteries: Vec<Battery>,
     pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
+    /// Input/output modules and the like, with their profiles.
+    pub inputs: BTreeMap<Id, Profile>,
 }
 
 pub fn check(
@@ -53,6 +55,9 @@ pub fn check(
             ProfileKind::Compute => {
                 devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
+            ProfileKind::Inputs => {
+                devices.inputs.insert(id.clone(), profile.clone());
+            }
             ProfileKind::SunspecHybrid | ProfileKind::Battery => {
                 devices.batteries.extend(battery(table, (&id, name), profile, faults));
                 if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
@@ -65,7 +70,8 @@ pub fn check(
             let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
             let profile = profile.clone();
             let serve_as = table.serve_as.map(|unit| unit as u8);
-            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as };
+            let relays = Vec::new();
+            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as, relays };
             devices.configs.push(config);
         }
     }
@@ -100,6 +106,7 @@ pub fn forget_followers(tables: &[DeviceTable], devices: &Devices, faults: &mut 
         ids.any(|known| known.as_str() == id)
             || devices.chargers.iter().any(|c| c.id.as_str() == id)
             || devices.computes.iter().any(|c| c.id.as_str() == id)
+            || devices.inputs.keys().any(|known| known.as_str() == id)
     };
     let faulty = |id: &String| {
         let named = |table: &DeviceTable| table.id.as_ref().is_some_and(|t| t.value == *id);

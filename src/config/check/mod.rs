@@ -5,6 +5,7 @@ mod address;
 mod circuits;
 mod devices;
 mod fieldbus;
+mod guard;
 mod places;
 mod tariff;
 
@@ -36,7 +37,7 @@ pub fn check(
     let id = file.site.id.as_ref().and_then(|id| valid_id(id, faults));
     let mode = mode(file.site.mode.as_ref(), faults);
     let limits = limits(&file, faults);
-    let devices = devices::check(&file.devices, profiles, faults);
+    let mut devices = devices::check(&file.devices, profiles, faults);
     let meter = file
         .grid
         .meter
@@ -44,6 +45,7 @@ pub fn check(
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
     let circuits = circuits::check(&file.circuits, &devices, faults);
+    let guard = guard::check(&file, &mut devices, &places, faults);
     devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
         let places = (file.grid.at, file.circuits.as_slice());
@@ -73,6 +75,7 @@ pub fn check(
         cameras: places.cameras,
         tariff,
         circuits,
+        guard,
     };
     let (devices, cameras) = (devices.configs, places.sources);
     Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })

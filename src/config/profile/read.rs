@@ -10,8 +10,8 @@ use toml_edit::{Document, Item};
 use super::super::walk::{Faults, Walk, error, nearest};
 use super::quantity::{self, plausible, unit_of};
 use super::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
-    Register, SetpointRecipe, Table, ValueType, rules,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
+    ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
 };
 use crate::logic::site::Vehicle;
 
@@ -86,6 +86,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
     let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
     let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
     let battery = walk.item("battery").map(|item| battery(item, house, faults));
+    let outputs = each(walk.item("outputs"), "outputs", faults, |walk, f| output(walk, house, f));
     Some(Profile {
         id: id?,
         kind: kind?,
@@ -106,6 +107,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
         failsafe: failsafe.map_or(Some(None), |recipe| recipe.map(Some))?,
         battery: battery.map_or(Some(None), |recipe| recipe.map(Some))?,
+        outputs,
     })
 }
 
@@ -142,6 +144,17 @@ fn each<T>(
     all
 }
 
+/// One output; function 6 and 1 or 0 unless said.
+fn output(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Output> {
+    let name = walk.needed_text("name", faults);
+    let address = address(walk, "address", house, faults);
+    let said = walk.item("function").is_some();
+    let function = if said { function(walk, faults) } else { Some(6) };
+    let on = walk.whole("on", 0.0..=65_535.0, faults).unwrap_or(1.0) as u16;
+    let off = walk.whole("off", 0.0..=65_535.0, faults).unwrap_or(0.0) as u16;
+    Some(Output { name: name?, address: address?, function: function?, on, off })
+}
+
 fn points(item: Option<&Item>, house: House, faults: &mut Faults) -> Vec<Point> {
     each(item, "points", faults, |walk, faults| point(walk, house, faults))
 }
@@ -164,7 +177,8 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     let (min, max) = (bound(walk, "min", faults), bound(walk, "max", faults));
     let rate = walk.number("rate", 1e-9..=1e15, faults);
     let quantity = quantity?;
-    let Some(known) = plausible(&quantity) else {
+    let free = (house.kind == ProfileKind::Inputs).then_some(&quantity::FREE);
+    let Some(known) = free.or_else(|| plausible(&quantity)) else {
         let allowed = quantity::quantities().collect::<Vec<_>>().join(", ");
         let values = vec![("quantity", quantity.clone()), ("allowed", allowed)];
         let mut fault = error("WG0070", walk.at_key("quantity"), values);

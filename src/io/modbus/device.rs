@@ -15,6 +15,7 @@ use super::codec::Raw;
 use super::decoder::Decoder;
 use super::health::Health;
 use super::order::Order;
+use super::outputs::Outputs;
 use super::readings::{self, Unusable, Values};
 use super::server::Shelf;
 use super::sunspec::{self, Hybrid, Models};
@@ -75,6 +76,7 @@ pub struct Device {
     pub(super) models: Option<Models>,
     pub(super) hybrid: Option<Hybrid>,
     pub(super) order: Order,
+    pub(super) outputs: Outputs,
     pub(super) health: Health,
     /// What the device said of its failsafe last: A and s.
     pub(super) failsafe: (Option<f64>, Option<f64>),
@@ -124,6 +126,7 @@ impl Device {
             models: None,
             hybrid: None,
             order: Order::default(),
+            outputs: Outputs::default(),
             health: Health::new(shared),
             failsafe: (None, None),
             silent_until: None,
@@ -407,6 +410,7 @@ impl Device {
             return Err(Unusable::Frozen(self.same_words));
         }
         self.notice_foreign_value(&values, (now, bus.made()));
+        self.notice_outputs(&values);
         self.notice_failsafe(&values);
         readings::reading(&self.config.profile, &values)
     }

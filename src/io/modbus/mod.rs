@@ -23,6 +23,7 @@ mod images;
 mod inspect;
 mod line;
 mod order;
+mod outputs;
 mod readings;
 pub mod scan;
 mod server;

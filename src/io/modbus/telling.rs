@@ -48,6 +48,9 @@ impl Device {
         if self.keeps_silent(now) {
             return None;
         }
+        if self.config.profile.kind == ProfileKind::Inputs {
+            return self.next_switch(permitted, now);
+        }
         let want = self.order.settle(self.want(permitted)?);
         let (at, rank, _) = self.order.next(&want, now);
         let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
@@ -58,7 +61,7 @@ impl Device {
     fn want(&self, permitted: &Permitted) -> Option<Want> {
         let id = &self.config.id;
         match self.config.profile.kind {
-            ProfileKind::Meter | ProfileKind::SunspecMeter => None,
+            ProfileKind::Meter | ProfileKind::SunspecMeter | ProfileKind::Inputs => None,
             ProfileKind::Charger => {
                 let recipe = self.config.profile.setpoint.as_ref()?;
                 let amps = permitted.charger(id)?.0.amps().get();
@@ -99,6 +102,9 @@ impl Device {
         permitted: &Permitted,
         told: &mut Vec<Observation>,
     ) {
+        if self.config.profile.kind == ProfileKind::Inputs {
+            return self.switch(bus, clock, permitted, told).await;
+        }
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
         };

@@ -8,6 +8,7 @@ mod arming;
 mod computes;
 mod conditions;
 mod grid;
+mod guarding;
 mod overview;
 mod planned;
 mod planning;
@@ -28,7 +29,7 @@ use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Ramp};
 use super::observation::{Finding, Observation, Silence, Trouble};
-use super::safety::alarms::{AlarmBook, Severity};
+use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
@@ -63,6 +64,7 @@ pub struct Controller {
     troubles: BTreeSet<Trouble>,
     planning: Planning,
     reset_by: BTreeMap<Id, String>,
+    guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
     eyes_gone: bool,
     started: Moment,
@@ -76,7 +78,7 @@ impl Controller {
     /// A controller that has seen nothing yet.
     #[must_use]
     pub fn new(site: Site, now: Moment) -> Controller {
-        let fire = FireWatch::new(&site.zones, now);
+        let fire = FireWatch::new(&site, now);
         let ramps = site.chargers.iter().map(|c| (c.id.clone(), Ramp::default())).collect();
         Controller {
             feeders: Feeders::of(&site),
@@ -95,6 +97,7 @@ impl Controller {
             troubles: BTreeSet::new(),
             planning: Planning::default(),
             reset_by: BTreeMap::new(),
+            guarding: guarding::Guarding::default(),
             eyes_gone: false,
             started: now,
             armed: false,
@@ -111,17 +114,13 @@ impl Controller {
 
     /// Takes up what was latched before the gateway started. To be called before the first decision.
     pub fn remember(&mut self, latched: &Latched, now: Moment) {
-        self.fire.restore(&latched.zones, now);
-        self.alarms.restore(&latched.alarms);
+        guarding::remember(self, latched, now);
     }
 
     /// What must survive a restart, as of the last decision.
     #[must_use]
     pub fn latched(&self) -> Latched {
-        let mut alarms = self.alarms.list();
-        alarms.retain(|alarm| alarm.severity >= Severity::Alarm);
-        alarms.sort_by(|a, b| a.id.cmp(&b.id));
-        Latched { zones: self.fire.latched(), alarms }
+        guarding::latched(self)
     }
 
     /// When it was made.
@@ -141,7 +140,8 @@ impl Controller {
         match observation {
             Observation::Answered { device, at, reading } => {
                 self.silences.remove(&device);
-                let urgent = self.charger_fault_begins(&device, &reading);
+                let urgent = self.charger_fault_begins(&device, &reading)
+                    | self.fire.sense(&device, at, &reading);
                 self.adopt_held(&device, &reading);
                 if let Reading::Charger(reading) = &reading
                     && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
@@ -207,18 +207,21 @@ impl Controller {
                 self.planning.visits.ask(&charger, target, at);
                 true
             }
-            // Both urgent: a person waits for the answer.
+            // All urgent: a person waits for the answer.
             Observation::Acknowledged { alarm, signature, .. } => {
                 self.alarms.acknowledge(&alarm, &signature);
                 true
             }
-            Observation::ResetAsked { zone, by, at } => {
-                if self.fire.reset(&zone, at) {
-                    if self.fire.latched().is_empty() {
-                        self.troubles.remove(&Trouble::LatchUnreadable);
-                    }
-                    self.reset_by.insert(zone, by);
-                }
+            Observation::ResetAsked { zone, by, inspected, at } => {
+                guarding::reset(self, &zone, (&by, inspected), at);
+                true
+            }
+            Observation::Shelved { alarm, signature, span, at } => {
+                self.alarms.shelve(&alarm, &signature, (span, at));
+                true
+            }
+            Observation::Proven { id, at, .. } => {
+                guarding::prove(self, &id, at);
                 true
             }
         }
@@ -227,7 +230,8 @@ impl Controller {
     /// The complete answer for now. Called every second and on urgent news.
     pub fn decide(&mut self, now: Moment) -> Decision {
         self.sequence += 1;
-        self.hazards = self.fire.assess(now);
+        self.hazards = self.fire.assess(&guarding::overdue(self, now), now);
+        let relays = guarding::relays(self, now);
         let conditions = conditions::conditions(self, now);
         self.alarms.step(&conditions, now);
         let not_writing = arming::obstacle(&self.site, &self.snapshot, now)
@@ -238,6 +242,7 @@ impl Controller {
         let left = self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
         self.wish_computes(now, left, &mut wishes);
+        wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
             if let Some((setpoint, _)) = permitted.charger(id)
@@ -256,7 +261,7 @@ impl Controller {
         Decision {
             sequence: self.sequence,
             at: now,
-            writing: self.armed,
+            writing: self.armed || guarding::must_act(self),
             permitted,
             duty: self.duty(),
         }

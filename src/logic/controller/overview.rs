@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Controller, arming};
+use super::{Controller, arming, guarding};
 use crate::logic::decision::{
-    BayView, CameraView, Decision, DeviceView, Overview, Quality, SetpointView, ZoneView,
+    BayView, CameraView, Decision, DeviceView, Overview, Quality, RelayView, SensorView,
+    SetpointView, ZoneView,
 };
 use crate::logic::safety::fire::ResetObstacle;
 use crate::logic::site::{Bay, Id, Known, Reading, Reason, Vehicle};
@@ -47,6 +48,8 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         bays: c.site.bays.iter().map(|bay| bay_view(c, bay, now)).collect(),
         zones: zones(c, now),
         cameras: cameras(c, now),
+        sensors: sensors(c, now),
+        relays: relays(c, decision),
         alarms: c.alarms.list(),
         plan: c.planning.view().cloned(),
     };
@@ -175,7 +178,7 @@ fn values(kind: &str, reading: &Reading) -> BTreeMap<String, Value> {
             put("soc_pct", battery.soc.percent());
         }
         Reading::Pv(pv) | Reading::Hybrid { pv, .. } => put("power_w", pv.power.get()),
-        Reading::Battery(_) => {}
+        Reading::Battery(_) | Reading::Inputs(_) => {}
     }
     values
 }
@@ -203,9 +206,11 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
         | Reason::BelowMinimum { circuit: Some(circuit), line } => {
             Some(format!("{circuit} {line}"))
         }
-        Reason::FireWatch { zone } | Reason::ZoneBlind { zone } | Reason::FireAlarm { zone } => {
-            Some(zone.to_string())
-        }
+        Reason::FireWatch { zone }
+        | Reason::ZoneBlind { zone }
+        | Reason::FireAlarm { zone }
+        | Reason::Tripped { zone }
+        | Reason::BmsSilent { zone } => Some(zone.to_string()),
         _ => None,
     };
     Some(SetpointView { current_a, power_w, reason: reason.code().to_owned(), about })
@@ -251,9 +256,42 @@ fn zones(c: &Controller, now: Moment) -> Vec<ZoneView> {
                 .reset_obstacle(id, now)
                 .filter(|obstacle| *obstacle != ResetObstacle::NotLatched),
             reset_by: c.reset_by.get(id).cloned(),
+            reset_begun_by: c.fire.reset_begun(id, now).map(str::to_owned),
+            causes: hazard.causes.clone(),
+            isolation: c.guarding.linkage.isolation(id),
+            feeder_open: c.guarding.linkage.is_feeder_open(id),
         })
     };
     c.site.zones.iter().filter_map(|z| zone(&z.id)).collect()
+}
+
+fn sensors(c: &Controller, now: Moment) -> Vec<SensorView> {
+    let faults: Vec<&Id> = c.fire.sensor_faults(now).map(|sensor| &sensor.id).collect();
+    let view = |sensor: &crate::logic::site::Sensor| SensorView {
+        id: sensor.id.clone(),
+        name: sensor.name.clone(),
+        kind: sensor.kind,
+        fault: faults.contains(&&sensor.id),
+        proven: guarding::proven(c, &sensor.id),
+        reacted: guarding::has_reacted(c, &sensor.id, now),
+    };
+    c.site.guard.sensors.iter().map(view).collect()
+}
+
+fn relays(c: &Controller, decision: &Decision) -> Vec<RelayView> {
+    let view = |relay: &crate::logic::site::Relay| {
+        let (told, reason) = decision.permitted.relay(&relay.id)?;
+        Some(RelayView {
+            id: relay.id.clone(),
+            name: relay.name.clone(),
+            kind: relay.kind,
+            told: *told,
+            reason: reason.code().to_owned(),
+            proven: guarding::proven(c, &relay.id),
+            reacted: guarding::has_reacted(c, &relay.id, decision.at),
+        })
+    };
+    c.site.guard.relays.iter().filter_map(view).collect()
 }
 
 fn cameras(c: &Controller, now: Moment) -> Vec<CameraView> {

@@ -32,6 +32,16 @@ impl ChargerSetpoint {
     }
 }
 
+/// What a relay is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelaySetpoint {
+    /// As in normal operation: contactors and feeders may be closed, sirens are quiet.
+    Rest,
+    /// Does what it is there for: opens, sounds, ventilates.
+    Act,
+}
+
 /// Why a setpoint is what it is: the one that bound last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -101,6 +111,28 @@ pub enum Reason {
         /// The zone.
         zone: Id,
     },
+    /// Stopped: the zone is tripped.
+    Tripped {
+        /// The zone.
+        zone: Id,
+    },
+    /// At rest: the battery's own management is silent.
+    BmsSilent {
+        /// The zone.
+        zone: Id,
+    },
+    /// A relay at rest: there is no danger.
+    NoDanger,
+    /// The feeder is open: a charger did not stop in time.
+    NotObeyed {
+        /// The zone.
+        zone: Id,
+    },
+    /// The contactor did not open: the breaker above it.
+    Welded {
+        /// The zone.
+        zone: Id,
+    },
     /// No fresh decision: the configured fallback.
     NoDecision,
     /// The battery takes PV surplus or gives to the site.
@@ -140,6 +172,11 @@ impl Reason {
             Reason::FireWatch { .. } => "fire_watch",
             Reason::ZoneBlind { .. } => "zone_blind",
             Reason::FireAlarm { .. } => "fire_alarm",
+            Reason::Tripped { .. } => "tripped",
+            Reason::BmsSilent { .. } => "bms_silent",
+            Reason::NoDanger => "no_danger",
+            Reason::NotObeyed { .. } => "not_obeyed",
+            Reason::Welded { .. } => "welded",
             Reason::NoDecision => "no_decision",
             Reason::SelfConsumption => "self_consumption",
             Reason::PeakShaving => "peak_shaving",
@@ -160,4 +197,7 @@ pub struct Setpoints {
     /// Compute nodes: power cap.
     #[serde(default)]
     pub computes: BTreeMap<Id, (Watts, Reason)>,
+    /// Relays.
+    #[serde(default)]
+    pub relays: BTreeMap<Id, (RelaySetpoint, Reason)>,
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Circuit, Right, Stay, Tariff};
+use super::{Circuit, Guard, Right, Stay, Tariff};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -234,6 +234,9 @@ pub struct Site {
     /// Circuits below the grid connection.
     #[serde(default)]
     pub circuits: Vec<Circuit>,
+    /// What guards it.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 #[cfg(test)]
