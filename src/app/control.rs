@@ -24,9 +24,10 @@ use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
 use super::latch;
+use super::life::{Life, millis};
 use super::service::Service;
 use super::shutdown;
-use super::storm::{self, Start};
+use super::storm::Start;
 use super::uplink::{self, Uplink};
 use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
@@ -37,15 +38,13 @@ use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::site::Mode;
-use crate::units::Moment;
 
 /// The controller decides this often, of site time.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Observations that may wait for the controller; it drains at most these between two decisions.
 const OBSERVATIONS: usize = 256;
-/// The field bus says this often that it moves, and counts as stuck when it has not for so long.
+/// The field bus says this often that it moves.
 const BUS_BEATS: Duration = Duration::from_millis(100);
-const BUS_STUCK: Duration = Duration::from_secs(5);
 /// Longest wait for the field bus to leave its devices at the fallback.
 const BUS_STOPS_IN: Duration = Duration::from_secs(5);
 
@@ -412,41 +411,6 @@ struct Mind {
     /// What `replay` needs, where it can be written.
     trace: Option<TraceRing>,
     life: Life,
-}
-
-/// Time since boot as a plain number, ms.
-fn millis(now: Moment) -> u64 {
-    u64::try_from(now.uptime.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What the control thread tells of its life, and to whom.
-struct Life {
-    service: Service,
-    /// When the field bus moved last, ms since boot.
-    bus_moves: Arc<AtomicU64>,
-    start: Option<Start>,
-    began: Moment,
-    breakage: Breakage,
-}
-
-impl Life {
-    fn new(bus_moves: Arc<AtomicU64>, start: Start, breakage: Breakage) -> Life {
-        let (service, began) = (Service::from_environment(), Clock::real().now());
-        Life { service, bus_moves, start: Some(start), began, breakage }
-    }
-
-    /// A cycle was completed; `writing`: what it decided may be written.
-    fn completed_cycle(&mut self, writing: bool) {
-        let now = Clock::real().now();
-        let still = millis(now).saturating_sub(self.bus_moves.load(Ordering::Relaxed));
-        if Duration::from_millis(still) < BUS_STUCK {
-            self.service.completed_cycle();
-        }
-        if writing || self.began.age_at(now) >= storm::LASTED {
-            self.start.take().into_iter().for_each(|start| start.forget(now.uptime));
-        }
-        self.breakage.strike(Part::Control);
-    }
 }
 
 impl Mind {

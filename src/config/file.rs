@@ -3,6 +3,7 @@
 
 use toml_edit::{Document, Item};
 
+use super::circuits::{self, CircuitTable};
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, error};
 
@@ -62,19 +63,6 @@ pub struct DeviceTable {
     pub serve_as: Option<f64>,
     pub priority: Option<f64>,
     pub weight: Option<f64>,
-}
-
-/// `[[circuit]]`.
-#[derive(Clone, Debug)]
-pub struct CircuitTable {
-    pub at: Option<usize>,
-    pub id: Option<At<String>>,
-    pub name: Option<String>,
-    pub parent: Option<At<String>>,
-    pub limit_a: Option<At<[f64; 3]>>,
-    pub limit_w: Option<f64>,
-    pub base_load_a: Option<f64>,
-    pub members: Vec<(String, Option<usize>)>,
 }
 
 /// `[tariff]`.
@@ -212,7 +200,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
     site_file.devices = each(walk.item("device"), "device", faults, device);
-    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit);
+    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuits::circuit);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
@@ -326,7 +314,7 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
 }
 
 /// One number for all phases, or a list of three.
-fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
+pub(super) fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
     let at = walk.at_key("limit_a");
     let item = walk.item("limit_a")?;
     let Some(array) = item.as_array() else {
@@ -377,21 +365,6 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
         priority: walk.whole("priority", 0.0..=9.0, faults),
         weight: walk.number("weight", 0.1..=10.0, faults),
-    };
-    walk.finish(faults);
-    table
-}
-
-fn circuit(mut walk: Walk<'_>, faults: &mut Faults) -> CircuitTable {
-    let table = CircuitTable {
-        at: walk.at(),
-        id: needed_at(&mut walk, "id", faults),
-        name: walk.text("name", faults),
-        parent: text_at(&mut walk, "parent", faults),
-        limit_a: limits(&mut walk, faults),
-        limit_w: walk.number("limit_w", 0.0..=1e8, faults),
-        base_load_a: walk.number("base_load_a", 0.0..=5000.0, faults),
-        members: walk.texts("members", faults),
     };
     walk.finish(faults);
     table

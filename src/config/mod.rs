@@ -6,6 +6,7 @@
 //! house knows only [`Config`].
 
 mod check;
+mod circuits;
 mod file;
 mod guarding;
 mod load;

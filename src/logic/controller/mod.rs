@@ -138,32 +138,7 @@ impl Controller {
     /// Takes in a fact and steps the machines. Whether it is urgent: worth deciding at once.
     pub fn observe(&mut self, observation: Observation) -> bool {
         match observation {
-            Observation::Answered { device, at, reading } => {
-                self.silences.remove(&device);
-                let urgent = self.charger_fault_begins(&device, &reading)
-                    | self.fire.sense(&device, at, &reading);
-                self.adopt_held(&device, &reading);
-                if let Reading::Charger(reading) = &reading
-                    && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
-                {
-                    self.planning.visits.see(charger, at, reading);
-                    if let Some(ramp) = self.ramps.get_mut(&device) {
-                        ramp.see(at, reading.most_drawn());
-                    }
-                }
-                if let Reading::Meter(meter) = &reading
-                    && device == self.site.meter
-                {
-                    self.grid.see(meter, self.site.limits.nominal_voltage, at);
-                }
-                if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
-                    && let Some(watch) = self.batteries.get_mut(&device)
-                {
-                    watch.see(battery.power, at);
-                }
-                self.snapshot.store(device, at, reading);
-                urgent
-            }
+            Observation::Answered { device, at, reading } => self.take_answer(device, at, reading),
             Observation::Found { device, finding, holds, .. } => {
                 self.findings.retain(|known| *known != (device.clone(), finding));
                 self.findings.extend(holds.then_some((device, finding)));
@@ -225,6 +200,34 @@ impl Controller {
                 true
             }
         }
+    }
+
+    /// A device has answered. Whether it is urgent.
+    fn take_answer(&mut self, device: Id, at: Moment, reading: Reading) -> bool {
+        self.silences.remove(&device);
+        let urgent =
+            self.charger_fault_begins(&device, &reading) | self.fire.sense(&device, at, &reading);
+        self.adopt_held(&device, &reading);
+        if let Reading::Charger(reading) = &reading
+            && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
+        {
+            self.planning.visits.see(charger, at, reading);
+            if let Some(ramp) = self.ramps.get_mut(&device) {
+                ramp.see(at, reading.most_drawn());
+            }
+        }
+        if let Reading::Meter(meter) = &reading
+            && device == self.site.meter
+        {
+            self.grid.see(meter, self.site.limits.nominal_voltage, at);
+        }
+        if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
+            && let Some(watch) = self.batteries.get_mut(&device)
+        {
+            watch.see(battery.power, at);
+        }
+        self.snapshot.store(device, at, reading);
+        urgent
     }
 
     /// The complete answer for now. Called every second and on urgent news.

@@ -66,6 +66,16 @@ impl Plug<'_> {
 }
 
 impl Controller {
+    /// What every charger gets while no meter is to be trusted.
+    fn wish_safe_shares(&self, starting: bool, wishes: &mut Setpoints) {
+        for charger in &self.site.chargers {
+            let reason = if starting { Reason::Starting } else { Reason::MeterLost };
+            let last = self.ramps.get(&charger.id).and_then(Ramp::last);
+            let safe = safe_share(charger, last);
+            wishes.chargers.insert(charger.id.clone(), (safe, reason));
+        }
+    }
+
     /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
     /// each room, where that is known.
     pub(super) fn wish_chargers(
@@ -75,13 +85,7 @@ impl Controller {
     ) -> Option<Vec<Room>> {
         let meter = self.meter(now);
         let Some(usable) = meter.usable() else {
-            let starting = matches!(meter, Known::Never);
-            for charger in &self.site.chargers {
-                let reason = if starting { Reason::Starting } else { Reason::MeterLost };
-                let last = self.ramps.get(&charger.id).and_then(Ramp::last);
-                let safe = safe_share(charger, last);
-                wishes.chargers.insert(charger.id.clone(), (safe, reason));
-            }
+            self.wish_safe_shares(matches!(meter, Known::Never), wishes);
             return None;
         };
         let meter_fresh =
