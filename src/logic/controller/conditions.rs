@@ -46,7 +46,8 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
         }
     }
     for (id, watch) in &c.batteries {
-        if watch.disobeys(now) {
+        let lost = matches!(c.snapshot.at(id, now), Known::Lost { .. } | Known::Never);
+        if watch.disobeys(now) && !lost {
             all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
         }
     }

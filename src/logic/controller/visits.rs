@@ -37,10 +37,11 @@ const SLOW_PART_KWH: f64 = 16.0;
 /// Less than this is not worth planning for.
 const LEAST_NEED: WattHours = WattHours(100.0);
 
-/// A wish, and the charger's counter when it was made.
+/// A wish, and when it was made, and the charger's counter then.
 #[derive(Clone, Copy, Debug)]
 struct Wish {
     target: Target,
+    told: DateTime<Utc>,
     counter: Option<WattHours>,
 }
 
@@ -167,7 +168,7 @@ impl Visits {
         if let Some((target, told)) = self.waiting.remove(&charger.id)
             && told.age_at(at) < WISH_WAITS
         {
-            visit.wish = Some(Wish { target, counter: visit.counter });
+            visit.wish = Some(Wish { target, told: at.utc, counter: visit.counter });
             self.changed = true;
         }
         self.changed |= visit.learn(charger, at, reading);
@@ -177,7 +178,7 @@ impl Visits {
     pub fn ask(&mut self, charger: &Id, target: Target, at: Moment) {
         match self.visits.get_mut(charger) {
             Some(visit) => {
-                visit.wish = Some(Wish { target, counter: visit.counter });
+                visit.wish = Some(Wish { target, told: at.utc, counter: visit.counter });
                 self.changed = true;
             }
             None => _ = self.waiting.insert(charger.clone(), (target, at)),
@@ -205,18 +206,22 @@ impl Visits {
         if visit.since.age_at(now) < TRIAL {
             return None;
         }
-        let (leaves, need) = match (visit.wish, charger.stay) {
-            (Some(wish), _) => {
-                let taken = visit.taken_since(wish.counter);
-                (wish.target.leaves, wish.target.need.get() - taken.get())
-            }
+        let (from, leaves, asked, counter) = match (visit.wish, charger.stay) {
+            (Some(wish), _) => (wish.told, wish.target.leaves, wish.target.need, wish.counter),
             (None, Some(stay)) => {
-                let taken = visit.taken_since(visit.counter_at_start);
-                (stay.ends(visit.since.utc, zone), stay.need.get() - taken.get())
+                let leaves = stay.ends(visit.since.utc, zone);
+                (visit.since.utc, leaves, stay.need, visit.counter_at_start)
             }
             (None, None) => return None,
         };
+        let need = asked.get() - visit.taken_since(counter).get();
         if leaves <= now.utc || need < LEAST_NEED.get() {
+            return None;
+        }
+        // Who leaves short even alone takes at once what those leave who can be full.
+        let able = USUAL.max(visit.drawn).bounded(charger.min, charger.max);
+        let hours = (leaves - from).num_seconds() as f64 / 3600.0;
+        if asked.get() > able.get() * volts * self.phases(charger) as f64 * hours {
             return None;
         }
         if self.is_sated(&charger.id) {
