@@ -77,12 +77,16 @@ pub enum Command {
         models: Option<PathBuf>,
     },
     /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Plan {
         /// A scenario file.
-        scenario: PathBuf,
+        #[arg(required = true)]
+        scenario: Option<PathBuf>,
         /// Where the schedule is written.
-        #[arg(long)]
-        out: PathBuf,
+        #[arg(long, required = true)]
+        out: Option<PathBuf>,
+        #[command(subcommand)]
+        view: Option<PlanView>,
     },
     /// The vision child; started by `run`.
     #[command(hide = true)]
@@ -121,6 +125,20 @@ pub enum Profiles {
     List {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlanView {
+    /// Plans a scenario and prints the schedule as a table with a picture.
+    Show {
+        /// A scenario file.
+        scenario: PathBuf,
+    },
+    /// Plans a scenario and says who is short, when, and what is in the way.
+    Explain {
+        /// A scenario file.
+        scenario: PathBuf,
     },
 }
 

@@ -93,7 +93,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let options = app::look::LookOptions { paths, bays, json, models };
             look(&options)
         }
-        Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
+        Command::Plan { scenario, out, view } => plan::run((scenario, out), view, lang),
         Command::Vision { config, state, socket, speed, site_time } => {
             let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))
