@@ -19,7 +19,7 @@ use planning::Planning;
 use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Claim, Ramp};
-use super::observation::{Observation, Silence, Trouble};
+use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::{AlarmBook, Severity};
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
@@ -47,6 +47,7 @@ pub struct Controller {
     scenes: BTreeMap<Id, Scene>,
     silences: BTreeMap<Id, Silence>,
     disobeyed: BTreeMap<Id, u32>,
+    findings: BTreeSet<(Id, Finding)>,
     alarms: AlarmBook,
     troubles: BTreeSet<Trouble>,
     planning: Planning,
@@ -73,6 +74,7 @@ impl Controller {
             scenes: BTreeMap::new(),
             silences: BTreeMap::new(),
             disobeyed: BTreeMap::new(),
+            findings: BTreeSet::new(),
             alarms: AlarmBook::default(),
             troubles: BTreeSet::new(),
             planning: Planning::default(),
@@ -126,7 +128,15 @@ impl Controller {
                 self.snapshot.store(device, at, reading);
                 urgent
             }
-            Observation::Silent { device, why, .. } => {
+            Observation::Found { device, finding, holds, .. } => {
+                self.findings.retain(|known| *known != (device.clone(), finding));
+                self.findings.extend(holds.then_some((device, finding)));
+                false
+            }
+            Observation::Silent { device, at, why } => {
+                if why == Silence::Implausible {
+                    self.snapshot.doubt(&device, at);
+                }
                 self.silences.insert(device, why);
                 false
             }

@@ -78,6 +78,8 @@ struct Seen {
     reading: Reading,
     /// Complete answers without a gap longer than [`STALE_AFTER`]; two are needed to raise on.
     in_row: u32,
+    /// Answers since then that were not to be believed.
+    doubted: u32,
 }
 
 impl Snapshot {
@@ -85,10 +87,25 @@ impl Snapshot {
     pub fn store(&mut self, device: Id, at: Moment, reading: Reading) {
         let in_row = match self.seen.get(&device) {
             Some(old) if at.uptime < old.at.uptime => return,
-            Some(old) if old.at.age_at(at) <= STALE_AFTER => old.in_row.saturating_add(1),
+            Some(old)
+                if old.at.age_at(at) <= STALE_AFTER
+                    && (old.in_row > 1 || old.reading.is_like(&reading)) =>
+            {
+                old.in_row.saturating_add(1)
+            }
             _ => 1,
         };
-        self.seen.insert(device, Seen { at, reading, in_row });
+        self.seen.insert(device, Seen { at, reading, in_row, doubted: 0 });
+    }
+
+    /// The device answered with something that is not to be believed. The last good answer is held for
+    /// one such answer, raises nothing after two, and is lost after three in a row (fault FB8).
+    pub fn doubt(&mut self, device: &Id, at: Moment) {
+        if let Some(seen) = self.seen.get_mut(device)
+            && seen.at.uptime <= at.uptime
+        {
+            seen.doubted = seen.doubted.saturating_add(1);
+        }
     }
 
     /// The last answer of `device` as it must be seen at `now`.
@@ -98,9 +115,9 @@ impl Snapshot {
             return Known::Never;
         };
         let age = seen.at.age_at(now);
-        if age >= LOST_AFTER {
+        if age >= LOST_AFTER || seen.doubted >= 3 {
             Known::Lost { age }
-        } else if age >= STALE_AFTER {
+        } else if age >= STALE_AFTER || seen.doubted == 2 {
             Known::Stale { last: &seen.reading, age }
         } else {
             Known::Fresh(&seen.reading)
