@@ -200,8 +200,11 @@ fn floor_faults(module: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, line) in paths(text).found {
         let simulators = path.starts_with("simulators::");
-        if simulators && !module.starts_with("app::demo") {
-            faults.push(format!("{module}:{line}: only app::demo knows the simulators"));
+        let hosts = ["app::demo", "app::simulate"].iter().any(|host| module.starts_with(host));
+        if simulators && !hosts {
+            faults.push(format!(
+                "{module}:{line}: only app::demo and app::simulate know the simulators"
+            ));
         }
         let Some(target) = absolute(module, &path) else {
             continue;

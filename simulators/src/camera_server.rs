@@ -51,6 +51,8 @@ struct Change {
     plug: Option<Plug>,
     fire: Option<Hazard>,
     smoke: Option<Hazard>,
+    /// Contacts and loops of the input/output module by their names.
+    module: Option<std::collections::BTreeMap<String, f64>>,
 }
 
 fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<f64>>, D::Error> {
@@ -85,6 +87,13 @@ impl Change {
                 return Some(format!("`{key}.intensity` is 0 to 1, or null"));
             }
         }
+        if let Some(values) = &self.module {
+            let mut tried = world.module.clone();
+            let wrong = tried.as_mut().map_or(Some("module".to_owned()), |m| m.set(values));
+            if let Some(name) = wrong {
+                return Some(format!("there is no `{name}` that could be set"));
+            }
+        }
         let places = [
             self.plug.as_ref().map(|plug| &plug.bay),
             self.fire.as_ref().map(|hazard| &hazard.bay),
@@ -102,6 +111,9 @@ impl Change {
         }
         if let Some(watts) = self.pv_w {
             world.set_pv(watts);
+        }
+        if let (Some(values), Some(module)) = (&self.module, &mut world.module) {
+            module.set(values);
         }
         if let Some(plug) = self.plug {
             world.set_plugged(&plug.bay, plug.plugged);

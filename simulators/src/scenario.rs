@@ -149,6 +149,9 @@ pub struct Scenario {
     pub pv_peak_w: f64,
     /// Largest power of the compute node, W, up to 60 000; nothing: there is none.
     pub node_w: Option<f64>,
+    /// Whether there is an input/output module: sensors, a battery contactor, the feeder of the piles.
+    #[serde(default)]
+    pub module: bool,
     /// Who comes when.
     #[serde(default, rename = "visit")]
     pub visits: Vec<Visit>,
@@ -175,8 +178,8 @@ pub enum ScenarioError {
 
 impl Scenario {
     /// Names of the built-in scenarios that a person may ask for.
-    pub const NAMES: [&'static str; 4] =
-        ["sunny_day", "evening_peak", "broker_outage", "cable_fire"];
+    pub const NAMES: [&'static str; 5] =
+        ["sunny_day", "evening_peak", "broker_outage", "cable_fire", "guarded_store"];
 
     /// A built-in scenario by its name.
     #[must_use]
@@ -186,6 +189,7 @@ impl Scenario {
             "evening_peak" => include_str!("../scenarios/evening_peak.toml"),
             "broker_outage" => include_str!("../scenarios/broker_outage.toml"),
             "cable_fire" => include_str!("../scenarios/cable_fire.toml"),
+            "guarded_store" => include_str!("../scenarios/guarded_store.toml"),
             "one_pile" => include_str!("../scenarios/one_pile.toml"),
             _ => return None,
         };
@@ -213,6 +217,7 @@ impl Scenario {
             building_w: 0.0,
             pv_peak_w: 0.0,
             node_w: None,
+            module: false,
             visits: Vec::new(),
             piles: Vec::new(),
             events: Vec::new(),

@@ -11,33 +11,40 @@
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
 use super::latch;
+use super::life::{Life, millis};
+use super::service::Service;
 use super::shutdown;
+use super::storm::Start;
 use super::uplink::{self, Uplink};
 use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::{Journal, Latch};
+use crate::io::store::{Head, Journal, Latch, Line, TraceRing, digest, site_hash};
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::{Observation, Trouble};
+use crate::logic::site::Mode;
 
 /// The controller decides this often, of site time.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Observations that may wait for the controller; it drains at most these between two decisions.
 const OBSERVATIONS: usize = 256;
+/// The field bus says this often that it moves.
+const BUS_BEATS: Duration = Duration::from_millis(100);
 /// Longest wait for the field bus to leave its devices at the fallback.
 const BUS_STOPS_IN: Duration = Duration::from_secs(5);
 
@@ -114,7 +121,8 @@ pub fn page_code() -> std::io::Result<String> {
 /// # Errors
 /// When it cannot start; see [`RunError`].
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
-    shutdown::end_process_on_vital_panic();
+    let known_state = Arc::new(OnceLock::new());
+    shutdown::end_process_on_vital_panic(Arc::clone(&known_state));
     let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
         .map_err(RunError::Config)?;
     if let Some(report) = &loaded.fell_back {
@@ -128,16 +136,40 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         config.state.clone_from(state);
     }
     let _lock = lock(&config.state)?;
+    let _ = known_state.set(config.state.clone());
+    let (start, storm) = Start::begin(&config.state, Clock::real().now().uptime);
+    if storm {
+        make_safe(&mut config);
+    }
     config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
         tracing::warn!(%cause, "the last good copy of the site file could not be kept");
     });
     let clock = Clock::simulated(options.speed, options.site_time);
-    let fell_back = loaded.fell_back.is_some();
-    let gateway = Gateway::start(config, clock, (options, fell_back))?;
+    let begun = Begun { options, fell_back: loaded.fell_back.is_some(), storm, start };
+    let gateway = Gateway::start(config, clock, &begun)?;
     let reason = wait_for_stop(options.stop_with_stdin)?;
     tracing::info!(reason, "stopping");
+    Service::from_environment().stopping();
     gateway.stop();
+    begun.start.forget(Clock::real().now().uptime);
     Ok(())
+}
+
+/// Page and reading only: nothing is written, nothing can be asked for.
+fn make_safe(config: &mut Config) {
+    tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
+    config.site.mode = Mode::Observe;
+    if let Some(mqtt) = &mut config.mqtt {
+        mqtt.commands.clear();
+    }
+}
+
+/// How the gateway was started, and how the starts before it went.
+struct Begun<'o> {
+    options: &'o RunOptions,
+    fell_back: bool,
+    storm: bool,
+    start: Start,
 }
 
 fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
@@ -151,7 +183,7 @@ fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
 }
 
 /// One gateway for one state folder: held as long as the file lives.
-fn lock(state: &Path) -> Result<File, RunError> {
+pub(super) fn lock(state: &Path) -> Result<File, RunError> {
     let failed = |cause| RunError::State { path: state.to_owned(), cause };
     std::fs::create_dir_all(state).map_err(failed)?;
     let file = File::create(state.join("lock")).map_err(failed)?;
@@ -175,11 +207,9 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(
-        config: Config,
-        clock: Clock,
-        (options, fell_back): (&RunOptions, bool),
-    ) -> Result<Gateway, RunError> {
+    fn start(config: Config, clock: Clock, begun: &Begun<'_>) -> Result<Gateway, RunError> {
+        let options = begun.options;
+        let breakage = Breakage::default();
         let (stop, stopped) = watch::channel(false);
         let (observations, inbox) = sync_channel(OBSERVATIONS);
         let (decisions, newest_decision) = watch::channel(None);
@@ -198,16 +228,31 @@ impl Gateway {
             decisions: newest_decision,
             shutdown: stopped.clone(),
         };
-        let bus = start_bus(config.devices.clone(), wiring)?;
+        let bus_moves = Arc::new(AtomicU64::new(millis(Clock::real().now())));
+        let bus = start_bus(config.devices.clone(), wiring, (&bus_moves, &breakage))?;
         let controller_stops = Arc::new(AtomicBool::new(false));
         let (to_latch, from_controller) = sync_channel(1);
-        let (latch, controller) = remembering(&config, clock, fell_back);
-        let latch = latch::keep(latch, from_controller, observations.clone(), clock)?;
-        let mind =
-            Mind { controller, clock, inbox, decisions, overviews, duties, to_latch, handed: None };
+        let (latch, controller) = remembering(&config, clock, begun);
+        let trace = open_trace(&config, &controller, clock);
+        let to = (observations.clone(), breakage.clone());
+        let latch = latch::keep(latch, from_controller, to, clock)?;
+        let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
+        let mind = Mind {
+            controller,
+            clock,
+            inbox,
+            decisions,
+            overviews,
+            duties,
+            to_latch,
+            handed: None,
+            trace,
+            life,
+        };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        open_desk(&config, &observations, &newest_overview, clock);
+        let breakage = options.simulated.then_some(breakage);
+        open_desk(&config, &observations, &newest_overview, (clock, breakage));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -238,7 +283,7 @@ impl Gateway {
 }
 
 /// A controller that knows what was latched when the gateway stopped, however it stopped.
-fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Controller) {
+fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Controller) {
     let now = clock.now();
     let (latch, remembered) = Latch::open(&config.state);
     let (latched, unreadable) = latch::at_start(remembered, &config.site, now);
@@ -254,9 +299,24 @@ fn remembering(config: &Config, clock: Clock, fell_back: bool) -> (Latch, Contro
     let mut trouble = |trouble, holds| {
         controller.observe(Observation::Trouble { trouble, holds, at: now });
     };
-    trouble(Trouble::ConfigFallback, fell_back);
+    trouble(Trouble::ConfigFallback, begun.fell_back);
+    trouble(Trouble::SafeMode, begun.storm);
     trouble(Trouble::LatchUnreadable, unreadable);
     (latch, controller)
+}
+
+/// Without a trace the gateway controls all the same; nobody can play it again then.
+fn open_trace(config: &Config, controller: &Controller, clock: Clock) -> Option<TraceRing> {
+    let head = Head {
+        site_hash: site_hash(&config.site),
+        site: config.site.clone(),
+        latched: controller.latched(),
+        started: controller.started(),
+        vision_pace: clock.vision_pace(),
+        part: 0,
+    };
+    let started = TraceRing::start(&config.state.join("trace"), head);
+    started.map_err(|cause| tracing::warn!(%cause, "no trace is kept")).ok()
 }
 
 /// Without a desk the gateway still protects; alarms can then only be acknowledged on the page.
@@ -264,9 +324,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     overview: &watch::Receiver<Option<Arc<Overview>>>,
-    clock: Clock,
+    (clock, breakage): (Clock, Option<Breakage>),
 ) {
-    let desk = Desk { observations: observations.clone(), overview: overview.clone(), clock };
+    let desk = Desk {
+        observations: observations.clone(),
+        overview: overview.clone(),
+        clock,
+        roles: config.site.guard.roles.clone(),
+        breakage,
+    };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
     }
@@ -304,15 +370,21 @@ pub(super) fn named(
 fn start_bus(
     devices: Vec<config::DeviceConfig>,
     wiring: modbus::Wiring,
+    (moves, breakage): (&Arc<AtomicU64>, &Breakage),
 ) -> Result<JoinHandle<()>, RunError> {
     let failed = |cause| RunError::Start { what: "field bus", cause };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (moves, breakage) = (Arc::clone(moves), breakage.clone());
     named("fieldbus", move || {
         let mut shutdown = wiring.shutdown.clone();
         runtime.block_on(async move {
             let tasks = modbus::start(&devices, &wiring);
-            let _ = shutdown.wait_for(|stop| *stop).await;
+            // Errors of the watch mean that whoever could stop this is gone: a stop as well.
+            while tokio::time::timeout(BUS_BEATS, shutdown.wait_for(|stop| *stop)).await.is_err() {
+                moves.store(millis(Clock::real().now()), Ordering::Relaxed);
+                breakage.strike(Part::Fieldbus);
+            }
             let all = async {
                 for task in tasks {
                     let _ = task.await;
@@ -336,6 +408,9 @@ struct Mind {
     to_latch: SyncSender<Latched>,
     /// What the latch's thread was given last.
     handed: Option<Latched>,
+    /// What `replay` needs, where it can be written.
+    trace: Option<TraceRing>,
+    life: Life,
 }
 
 impl Mind {
@@ -364,19 +439,30 @@ impl Mind {
 
     /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
     fn take_in(&mut self, first: Observation) -> bool {
-        let mut urgent = self.controller.observe(first);
+        let mut urgent = self.hear(first);
         for _ in 1..OBSERVATIONS {
             match self.inbox.try_recv() {
-                Ok(observation) => urgent |= self.controller.observe(observation),
+                Ok(observation) => urgent |= self.hear(observation),
                 Err(_) => break,
             }
         }
         urgent
     }
 
+    fn hear(&mut self, observation: Observation) -> bool {
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Heard(observation.clone()));
+        }
+        self.controller.observe(observation)
+    }
+
     fn decide(&mut self) {
         let decision = self.controller.decide(self.clock.now());
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
+        }
         let overview = self.controller.overview(&decision);
+        let writing = decision.writing;
         self.duties.send_if_modified(|duty| {
             let changed = *duty != decision.duty;
             duty.clone_from(&decision.duty);
@@ -390,5 +476,6 @@ impl Mind {
             self.handed = Some(latched);
         }
         self.overviews.send_replace(Some(Arc::new(overview)));
+        self.life.completed_cycle(writing);
     }
 }

@@ -15,13 +15,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::breakage::{Breakage, How, Part};
 use super::messages;
 use crate::io::clock::Clock;
 use crate::logic::decision::{Overview, ZoneView};
 use crate::logic::observation::Observation;
-use crate::logic::safety::alarms::{Alarm, Signature};
+use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::Id;
+use crate::logic::site::{Id, Roles};
 
 /// Name of the socket in the state folder.
 const SOCKET: &str = "control.sock";
@@ -43,10 +44,35 @@ pub enum Request {
         /// Who.
         signature: Signature,
     },
-    /// Release this latched zone.
+    /// Put this alarm out of sight for a time.
+    Shelve {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+        /// For how long, minutes.
+        minutes: u32,
+    },
+    /// Release this latched zone: first I say that I go and look, then that I have.
     Reset {
         /// The zone.
         zone: String,
+        /// Who.
+        by: String,
+        /// Whether this is the second step.
+        inspected: bool,
+    },
+    /// Let this vital thread break; simulated sites only.
+    Break {
+        /// The thread.
+        part: Part,
+        /// How.
+        how: How,
+    },
+    /// This sensor or relay was tested.
+    Prove {
+        /// Its id.
+        id: String,
         /// Who.
         by: String,
     },
@@ -79,6 +105,18 @@ pub enum Refusal {
     NoSuchZone,
     /// A name is needed, of at most 200 characters.
     NoName,
+    /// A trip cannot be shelved, an alarm for eight hours at most, a warning for a week.
+    NotShelved,
+    /// Only on a simulated site.
+    NotSimulated,
+    /// There is no such sensor or relay.
+    NoSuchSensor,
+    /// The sensor or relay was not seen to react lately: nothing was proven.
+    NotSeenToReact,
+    /// This person's role does not allow it.
+    NotYourRole,
+    /// The first step was not taken, or by somebody else.
+    NotBegun,
     /// The zone is not released.
     Reset(ResetObstacle),
     /// The controller did not answer.
@@ -96,6 +134,13 @@ impl Refusal {
             Refusal::Reset(ResetObstacle::NotLatched) => "not_latched",
             Refusal::Reset(ResetObstacle::StillSeen) => "still_seen",
             Refusal::Reset(ResetObstacle::Blind) => "blind",
+            Refusal::Reset(ResetObstacle::SensorFault) => "sensor_fault",
+            Refusal::NotShelved => "not_shelved",
+            Refusal::NotSimulated => "not_simulated",
+            Refusal::NoSuchSensor => "no_such_sensor",
+            Refusal::NotSeenToReact => "not_seen_to_react",
+            Refusal::NotYourRole => "not_your_role",
+            Refusal::NotBegun => "not_begun",
             Refusal::Reset(ResetObstacle::NotClearLongEnough) => "not_clear_long_enough",
             Refusal::NoAnswer => "no_answer",
         }
@@ -110,6 +155,10 @@ pub struct Desk {
     pub overview: watch::Receiver<Option<Arc<Overview>>>,
     /// Site time.
     pub clock: Clock,
+    /// Who may release what.
+    pub roles: Roles,
+    /// What may be broken on purpose; nothing on a real site.
+    pub breakage: Option<Breakage>,
 }
 
 /// Opens the desk. It stays open until the process ends.
@@ -173,7 +222,21 @@ impl Desk {
             Request::Acknowledge { alarm, signature } => {
                 self.acknowledge(&overview, alarm, signature).await
             }
-            Request::Reset { zone, by } => self.reset(&overview, zone, by).await,
+            Request::Shelve { alarm, signature, minutes } => {
+                let span = Duration::from_secs(u64::from(minutes) * 60);
+                self.shelve(&overview, alarm, (signature, span)).await
+            }
+            Request::Reset { zone, by, inspected } => {
+                self.reset(&overview, zone, (by, inspected)).await
+            }
+            Request::Break { part, how } => match &self.breakage {
+                Some(breakage) => {
+                    breakage.ask(part, how);
+                    Answer::Done
+                }
+                None => Answer::Refused(Refusal::NotSimulated),
+            },
+            Request::Prove { id, by } => self.prove(&overview, id, by).await,
         }
     }
 
@@ -195,25 +258,99 @@ impl Desk {
         self.tell(Observation::Acknowledged { alarm, signature, at }, done).await
     }
 
-    async fn reset(&self, before: &Overview, zone: String, by: String) -> Answer {
+    async fn shelve(
+        &self,
+        before: &Overview,
+        alarm: String,
+        (signature, span): (Signature, Duration),
+    ) -> Answer {
+        let note = signature.note.as_ref();
+        if !is_name(&signature.by) || note.is_some_and(|note| note.len() > MOST_TEXT) {
+            return Answer::Refused(Refusal::NoName);
+        }
+        let Some(known) = before.alarms.iter().find(|known| known.id == alarm) else {
+            return Answer::Refused(Refusal::NoSuchAlarm);
+        };
+        if !may_shelve(known.severity, span) {
+            return Answer::Refused(Refusal::NotShelved);
+        }
+        let (id, earlier) = (alarm.clone(), known.shelved_until);
+        let at = self.clock.now();
+        let ask = Observation::Shelved { alarm, signature, span, at };
+        let taken = move |o: &Overview| {
+            let mine = o.alarms.iter().find(|known| known.id == id);
+            mine.is_none_or(|a| a.shelved_until.is_some() && a.shelved_until != earlier)
+        };
+        self.tell(ask, taken).await
+    }
+
+    async fn reset(
+        &self,
+        before: &Overview,
+        zone: String,
+        (by, inspected): (String, bool),
+    ) -> Answer {
         let known = before.zones.iter().find(|known| known.id.as_str() == zone);
         let (Some(known), Ok(zone)) = (known, Id::try_from(zone.clone())) else {
             return Answer::Refused(Refusal::NoSuchZone);
         };
+        if let Some(refusal) = self.reset_refused(known, &by, inspected) {
+            return Answer::Refused(refusal);
+        }
+        tracing::warn!(zone = zone.as_str(), %by, inspected, "a person resets a latched zone");
+        let at = self.clock.now();
+        let ask = Observation::ResetAsked { zone: zone.clone(), by: by.clone(), inspected, at };
+        let released = move |o: &Overview| {
+            let mut mine = o.zones.iter().filter(|z| z.id == zone);
+            match inspected {
+                true => mine.any(|z| z.level < 2),
+                false => mine.any(|z| z.reset_begun_by.as_deref() == Some(by.as_str())),
+            }
+        };
+        self.tell(ask, released).await
+    }
+
+    /// Why a step of a reset is not even asked of the controller.
+    fn reset_refused(&self, zone: &ZoneView, by: &str, inspected: bool) -> Option<Refusal> {
+        if !is_name(by) {
+            return Some(Refusal::NoName);
+        }
+        if zone.level < 2 {
+            return Some(Refusal::Reset(ResetObstacle::NotLatched));
+        }
+        if !self.roles.may_release(by, zone.level > 2) {
+            return Some(Refusal::NotYourRole);
+        }
+        if !inspected {
+            return None;
+        }
+        if zone.reset_begun_by.as_deref() != Some(by) {
+            return Some(Refusal::NotBegun);
+        }
+        zone.reset_obstacle.map(Refusal::Reset)
+    }
+
+    async fn prove(&self, before: &Overview, id: String, by: String) -> Answer {
+        let sensors = before.sensors.iter().map(|s| (&s.id, s.reacted, s.proven));
+        let relays = before.relays.iter().map(|r| (&r.id, r.reacted, r.proven));
+        let known = sensors.chain(relays).find(|(known, ..)| known.as_str() == id);
+        let Some((id, reacted, earlier)) = known.map(|(id, r, p)| (id.clone(), r, p)) else {
+            return Answer::Refused(Refusal::NoSuchSensor);
+        };
         if !is_name(&by) {
             return Answer::Refused(Refusal::NoName);
         }
-        if known.level < 2 {
-            return Answer::Refused(Refusal::Reset(ResetObstacle::NotLatched));
+        if !reacted {
+            return Answer::Refused(Refusal::NotSeenToReact);
         }
-        if let Some(obstacle) = known.reset_obstacle {
-            return Answer::Refused(Refusal::Reset(obstacle));
-        }
-        tracing::warn!(zone = zone.as_str(), %by, "a person resets a latched zone");
-        let at = self.clock.now();
-        let ask = Observation::ResetAsked { zone: zone.clone(), by, at };
-        let released = move |o: &Overview| o.zones.iter().any(|z| z.id == zone && z.level < 2);
-        self.tell(ask, released).await
+        tracing::warn!(id = id.as_str(), %by, "a person records a proof test");
+        let ask = Observation::Proven { id: id.clone(), by, at: self.clock.now() };
+        let taken = move |o: &Overview| {
+            let sensors = o.sensors.iter().map(|s| (&s.id, s.proven));
+            let mut all = sensors.chain(o.relays.iter().map(|r| (&r.id, r.proven)));
+            all.any(|(known, proven)| *known == id && proven != earlier)
+        };
+        self.tell(ask, taken).await
     }
 
     /// Hands the observation over and waits until the overview shows that it was taken.

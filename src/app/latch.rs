@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::breakage::{Breakage, Part};
 use super::control::{RunError, named};
 use crate::io::clock::Clock;
 use crate::io::store::{Latch, Remembered};
@@ -25,9 +26,15 @@ pub fn at_start(remembered: Remembered, site: &Site, now: Moment) -> (Latched, b
         Remembered::Nothing => (Latched::default(), false),
         Remembered::Latched(latched) => (latched, false),
         Remembered::Unreadable => {
-            let tripped = LatchedZone { level: Level::Trip, since: now.utc };
+            let tripped = LatchedZone {
+                level: Level::Trip,
+                since: now.utc,
+                // Whether the contactor was open nobody can say: it must not close again by itself.
+                isolate: true,
+                feeder: false,
+            };
             let zones = site.zones.iter().map(|z| (z.id.clone(), tripped.clone())).collect();
-            (Latched { zones, alarms: Vec::new() }, true)
+            (Latched { zones, ..Latched::default() }, true)
         }
     }
 }
@@ -39,12 +46,13 @@ pub fn at_start(remembered: Remembered, site: &Site, now: Moment) -> (Latched, b
 pub fn keep(
     latch: Latch,
     inbox: Receiver<Latched>,
-    observations: SyncSender<Observation>,
+    (observations, breakage): (SyncSender<Observation>, Breakage),
     clock: Clock,
 ) -> Result<JoinHandle<()>, RunError> {
     let mut keeper = Keeper { latch, observations, clock, failing: false };
     named("latch", move || {
         while let Ok(newest) = inbox.recv() {
+            breakage.strike(Part::Latch);
             keeper.write(newest, &inbox);
         }
     })

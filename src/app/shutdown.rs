@@ -5,16 +5,22 @@
 //! purpose. The service manager restarts it, and meanwhile the devices' own time-outs cover the gap.
 
 use std::io::Read;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::storm;
+use crate::io::clock::Clock;
 
 /// Threads that the process does not outlive.
 pub const VITAL_THREADS: [&str; 3] = ["control", "fieldbus", "latch"];
 /// Exit status after a panic in a vital thread (sysexits: internal software error).
 const PANICKED: i32 = 70;
 
-/// Makes a panic in a vital thread end the process, after its message.
-pub fn end_process_on_vital_panic() {
+/// Makes a panic in a vital thread end the process, after its message; it is noted in the state folder, once
+/// that is known.
+pub fn end_process_on_vital_panic(state: Arc<OnceLock<PathBuf>>) {
     let message = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         message(info);
@@ -22,6 +28,9 @@ pub fn end_process_on_vital_panic() {
         let name = thread.name().unwrap_or("unnamed").to_owned();
         tracing::error!(thread = %name, "panic: {info}");
         if VITAL_THREADS.contains(&name.as_str()) {
+            if let Some(state) = state.get() {
+                storm::note_panic(state, Clock::real().now().uptime);
+            }
             std::process::exit(PANICKED);
         }
     }));

@@ -18,12 +18,19 @@ pub fn run(action: Alarms, lang: Lang) -> u8 {
             let signature = Signature { by, note };
             settle(&place, &Request::Acknowledge { alarm, signature }, lang)
         }
+        Alarms::Shelve { alarm, by, minutes, note, place } => {
+            let signature = Signature { by, note };
+            settle(&place, &Request::Shelve { alarm, signature, minutes }, lang)
+        }
+        Alarms::Prove { id, by, place } => settle(&place, &Request::Prove { id, by }, lang),
         Alarms::Reset { zone, by, inspected, place } => {
-            if !inspected {
-                complain(&fill(lang, "cli.alarm.inspect_first", &[("zone", zone)]));
-                return NOT_PERMITTED;
+            let ask = Request::Reset { zone: zone.clone(), by, inspected };
+            let code = settle(&place, &ask, lang);
+            if inspected || code != 0 {
+                return code;
             }
-            settle(&place, &Request::Reset { zone, by }, lang)
+            complain(&fill(lang, "cli.alarm.inspect_first", &[("zone", zone)]));
+            NOT_PERMITTED
         }
     }
 }
@@ -93,7 +100,13 @@ fn table(alarms: &[Alarm], zones: &[ZoneView], lang: Lang) -> String {
             _ => text(lang, "cli.alarm.not_acknowledged").to_owned(),
         };
         let since = alarm.since.format("%Y-%m-%d %H:%M:%SZ");
-        let active = text(lang, active);
+        let active = match alarm.shelved_until {
+            Some(until) => {
+                let until = [("until", until.format("%Y-%m-%d %H:%M:%SZ").to_string())];
+                format!("{}, {}", text(lang, active), fill(lang, "cli.alarm.shelved", &until))
+            }
+            None => text(lang, active).to_owned(),
+        };
         lines.push(format!("{:32} {since}  {active}, {known}\n    {what}", alarm.id));
     }
     if alarms.is_empty() {

@@ -45,7 +45,7 @@ fn as_json(report: &Report, lang: Lang, bad: bool) -> String {
 }
 
 /// Groups of codes, in the order of the tick list.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     (
         "cli.check.syntax",
         &["WG0001", "WG0002", "WG0003", "WG0004", "WG0005", "WG0009", "WG0010", "WG0044", "WG0045"],
@@ -59,6 +59,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034"]),
+    (
+        "cli.check.guard",
+        &["WG0110", "WG0111", "WG0112", "WG0113", "WG0114", "WG0115", "WG0116", "WG0117", "WG0118"],
+    ),
     ("cli.check.tariff", &["WG0025", "WG0026", "WG0027"]),
     ("cli.check.links", &["WG0040", "WG0041", "WG0042", "WG0043", "WG0046"]),
 ];

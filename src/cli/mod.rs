@@ -9,7 +9,11 @@
 mod alarm;
 mod arguments;
 mod check;
+mod device;
 mod plan;
+mod profile;
+mod scan;
+mod simulate;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,6 +27,7 @@ use crate::texts::{Lang, fill, text};
 use arguments::{Arguments, Command, Format};
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const OUT_OF_REACH: u8 = 69;
 const NOT_PERMITTED: u8 = 77;
 const CONFIGURATION: u8 = 78;
@@ -94,6 +99,11 @@ fn perform(command: Command, lang: Lang) -> u8 {
             look(&options)
         }
         Command::Plan { scenario, out, view } => plan::run((scenario, out), view, lang),
+        #[cfg(feature = "demo")]
+        Command::Simulate { site, days, seed, trace } => {
+            simulate::run(&app::simulate::SimulateOptions { site, days, seed, trace }, lang)
+        }
+        Command::Replay { trace } => simulate::replay(&trace, lang),
         Command::Vision { config, state, socket, speed, site_time } => {
             let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
             match app::vision::run(&options) {
@@ -105,9 +115,12 @@ fn perform(command: Command, lang: Lang) -> u8 {
             }
         }
         Command::Alarm { action } => alarm::run(action, lang),
-        Command::Profile { action: arguments::Profiles::List { format } } => {
-            profiles(format == Format::Json)
+        Command::Profile { action } => profile::run(action, lang),
+        Command::Config { action: arguments::Configs::Schema } => {
+            say(&format!("{:#}", config::site_schema()))
         }
+        Command::Device { action } => device::run(action, lang),
+        Command::Scan { action } => scan::run(action, lang),
         Command::Version { format } => version(format == Format::Json),
     }
 }
@@ -148,8 +161,9 @@ fn gateway(run: arguments::Run, lang: Lang) -> u8 {
             ));
             CONFIGURATION
         }
-        Err(error @ control::RunError::SecondInstance(_)) => {
-            complain(&format!("wattgate: {error}"));
+        Err(control::RunError::SecondInstance(state)) => {
+            let values = [("state", state.display().to_string())];
+            complain(&fill(lang, "cli.second_instance", &values));
             NOT_PERMITTED
         }
         Err(error) => outcome(Err(error.to_string())),
@@ -171,16 +185,6 @@ fn say(line: &str) -> u8 {
         Ok(()) => 0,
         Err(_) => FAILED,
     }
-}
-
-fn profiles(json: bool) -> u8 {
-    let profiles = config::builtin_profiles();
-    if json {
-        let list = |p: &config::Profile| serde_json::json!({"id": p.id, "name": p.name, "confidence": p.confidence, "source": p.source});
-        return say(&serde_json::Value::from_iter(profiles.values().map(list)).to_string());
-    }
-    let line = |p: &config::Profile| format!("{:18} {:28} {}", p.id, p.name, p.confidence);
-    say(&profiles.values().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn version(json: bool) -> u8 {

@@ -3,6 +3,8 @@
 
 use toml_edit::{Document, Item};
 
+use super::circuits::{self, CircuitTable};
+use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, error};
 
 /// A value and where it stands.
@@ -31,6 +33,8 @@ pub struct GridTable {
     pub breaker_a: Option<At<f64>>,
     pub nominal_v: Option<f64>,
     pub max_base_load_a: Option<f64>,
+    pub limit_w: Option<f64>,
+    pub unbalance_a: Option<f64>,
 }
 
 /// `[[device]]`.
@@ -57,6 +61,8 @@ pub struct DeviceTable {
     pub leave_by: Option<At<String>>,
     pub stay_h: Option<At<f64>>,
     pub serve_as: Option<f64>,
+    pub priority: Option<f64>,
+    pub weight: Option<f64>,
 }
 
 /// `[tariff]`.
@@ -98,6 +104,7 @@ pub struct ZoneTable {
     pub neighbours: Vec<(String, Option<usize>)>,
     pub battery: Option<At<String>>,
     pub on_blind: Option<At<String>>,
+    pub limits: Option<LimitsTable>,
 }
 
 /// `[[camera]]`.
@@ -152,6 +159,7 @@ pub struct SiteFile {
     pub site: SiteTable,
     pub grid: GridTable,
     pub devices: Vec<DeviceTable>,
+    pub circuits: Vec<CircuitTable>,
     pub bays: Vec<BayTable>,
     pub zones: Vec<ZoneTable>,
     pub cameras: Vec<CameraTable>,
@@ -161,6 +169,9 @@ pub struct SiteFile {
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
+    pub sensors: Vec<SensorTable>,
+    pub relays: Vec<RelayTable>,
+    pub roles: RolesTable,
 }
 
 /// Reads the tables; nothing where the text is not TOML at all.
@@ -189,9 +200,15 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
     site_file.devices = each(walk.item("device"), "device", faults, device);
+    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuits::circuit);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
+    site_file.sensors = each(walk.item("sensor"), "sensor", faults, guarding::sensor);
+    site_file.relays = each(walk.item("relay"), "relay", faults, guarding::relay);
+    if let Some(item) = walk.item("roles") {
+        site_file.roles = guarding::roles(item, faults).unwrap_or_default();
+    }
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
     site_file.fieldbus.tls = walk.item("modbus_tls").and_then(|item| modbus_tls(item, faults));
@@ -210,17 +227,25 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     Some(site_file)
 }
 
-fn text_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+pub(super) fn text_at(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+) -> Option<At<String>> {
     let value = walk.text(key, faults)?;
     Some(At { value, at: walk.at_key(key) })
 }
 
-fn needed_at(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<String>> {
+pub(super) fn needed_at(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+) -> Option<At<String>> {
     walk.needed(key, faults);
     text_at(walk, key, faults)
 }
 
-fn number_at(
+pub(super) fn number_at(
     walk: &mut Walk<'_>,
     key: &'static str,
     range: std::ops::RangeInclusive<f64>,
@@ -281,13 +306,15 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
         breaker_a: amps(&mut walk, "breaker_a", faults),
         nominal_v: walk.number("nominal_v", 100.0..=300.0, faults),
         max_base_load_a: walk.number("max_base_load_a", 0.0..=5000.0, faults),
+        limit_w: walk.number("limit_w", 0.0..=1e8, faults),
+        unbalance_a: walk.number("unbalance_a", 1.0..=5000.0, faults),
     };
     walk.finish(faults);
     Some(table)
 }
 
 /// One number for all phases, or a list of three.
-fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
+pub(super) fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64; 3]>> {
     let at = walk.at_key("limit_a");
     let item = walk.item("limit_a")?;
     let Some(array) = item.as_array() else {
@@ -336,6 +363,8 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         leave_by: text_at(&mut walk, "leave_by", faults),
         stay_h: number_at(&mut walk, "stay_h", 0.1..=168.0, faults),
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
+        priority: walk.whole("priority", 0.0..=9.0, faults),
+        weight: walk.number("weight", 0.1..=10.0, faults),
     };
     walk.finish(faults);
     table
@@ -383,6 +412,7 @@ fn zone(mut walk: Walk<'_>, faults: &mut Faults) -> ZoneTable {
         neighbours: walk.texts("neighbours", faults),
         battery: text_at(&mut walk, "battery", faults),
         on_blind: text_at(&mut walk, "on_blind", faults),
+        limits: walk.item("limits").and_then(|item| guarding::limits(item, faults)),
     };
     walk.finish(faults);
     table

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::report::Report;
-use super::walk::error;
+use super::walk::{error, nearest};
 use super::{Config, Profile, builtin_profiles, check, file, read_profile};
 
 /// Where the state lives unless the file says otherwise.
@@ -73,6 +73,14 @@ pub fn profiles_beside(folder: &Path) -> (BTreeMap<String, Profile>, Vec<Report>
         }
     }
     (profiles, broken)
+}
+
+/// The report that there is no profile of this name.
+#[must_use]
+pub fn no_such_profile(name: &str) -> Report {
+    let mut fault = error("WG0012", None, vec![("profile", name.to_owned())]);
+    fault.nearest = nearest(name, builtin_profiles().keys().map(String::as_str));
+    Report { file: PathBuf::from(name), faults: vec![fault], ..Report::default() }
 }
 
 /// Reads and checks one profile file.

@@ -6,24 +6,30 @@
 //! house knows only [`Config`].
 
 mod check;
+mod circuits;
 mod file;
+mod guarding;
 mod load;
 mod profile;
 mod report;
+mod schema;
 mod walk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use check::models_beside;
+pub use check::{address_of, models_beside};
 pub use load::{
-    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, profile_file, profiles_beside,
+    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
+    profiles_beside,
 };
 pub use profile::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
-    Register, SetpointRecipe, Table, ValueType, builtin_profiles, read as read_profile, shipped,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
+    ProfileKind, Register, SetpointRecipe, Table, ValueType, builtin_profiles,
+    read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};
+pub use schema::{profile_schema, site_schema};
 
 use crate::logic::site::{Id, Site};
 
@@ -63,6 +69,19 @@ pub struct DeviceConfig {
     pub failsafe_a: Option<f64>,
     /// Unit id under which the caching server shows its registers.
     pub serve_as: Option<u8>,
+    /// Relays that it drives.
+    pub relays: Vec<RelayOutput>,
+}
+
+/// A relay at an output of a device.
+#[derive(Clone, Debug)]
+pub struct RelayOutput {
+    /// The relay, the same as in the site.
+    pub relay: Id,
+    /// The output of the device's profile.
+    pub output: Output,
+    /// Whether it acts when the output is on; else when it is off.
+    pub acts_energised: bool,
 }
 
 /// How a device is reached: `tcp://host:port`, `rtu+tcp://host:port`, `tls://host:port` or

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::safety::alarms::Alarm;
 use super::safety::fire::{LatchedZone, ResetObstacle};
 use super::safety::interlock::Permitted;
-use super::site::{Id, Mode};
+use super::safety::linkage::Isolation;
+use super::safety::signs::Cause;
+use super::site::{Id, Mode, RelayKind, RelaySetpoint, SensorKind};
 use super::vision::{BayState, Verdict};
 use crate::units::Moment;
 
@@ -37,6 +39,9 @@ pub struct Latched {
     pub zones: BTreeMap<Id, LatchedZone>,
     /// Alarms worse than a warning, with who acknowledged them.
     pub alarms: Vec<Alarm>,
+    /// When each sensor and relay was last proven to react.
+    #[serde(default)]
+    pub proofs: BTreeMap<Id, DateTime<Utc>>,
 }
 
 /// How eagerly each camera is looked at.
@@ -153,6 +158,54 @@ pub struct ZoneView {
     /// Who reset it last.
     #[serde(default)]
     pub reset_by: Option<String>,
+    /// Who has taken the first of the two steps of a reset.
+    #[serde(default)]
+    pub reset_begun_by: Option<String>,
+    /// What holds now, worst first.
+    #[serde(default)]
+    pub causes: Vec<Cause>,
+    /// How far the isolation of its battery has come.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The feeder of its chargers was opened, because one of them did not stop.
+    #[serde(default)]
+    pub feeder_open: bool,
+}
+
+/// One sensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SensorView {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// What it is.
+    pub kind: SensorKind,
+    /// Whether it does not deliver, or has not been good for a minute since.
+    pub fault: bool,
+    /// When it was last proven to react.
+    pub proven: Option<DateTime<Utc>>,
+    /// Whether it was seen to react in the last quarter of an hour, so that it can be recorded as proven.
+    pub reacted: bool,
+}
+
+/// One relay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RelayView {
+    /// Its id.
+    pub id: Id,
+    /// What people call it.
+    pub name: String,
+    /// What it does.
+    pub kind: RelayKind,
+    /// What it is told.
+    pub told: RelaySetpoint,
+    /// Code of the reason.
+    pub reason: String,
+    /// When it was last proven to react.
+    pub proven: Option<DateTime<Utc>>,
+    /// Whether it was seen to act in the last quarter of an hour, so that it can be recorded as proven.
+    pub reacted: bool,
 }
 
 /// One slot of the plan.
@@ -264,6 +317,12 @@ pub struct Overview {
     pub zones: Vec<ZoneView>,
     /// Cameras.
     pub cameras: Vec<CameraView>,
+    /// Sensors.
+    #[serde(default)]
+    pub sensors: Vec<SensorView>,
+    /// Relays.
+    #[serde(default)]
+    pub relays: Vec<RelayView>,
     /// Alarms: not acknowledged first, then the worse, then the newer.
     #[serde(default)]
     pub alarms: Vec<Alarm>,

@@ -1,6 +1,8 @@
 //! Every fact that can come into the controller. The order in which they come is part of the trace;
 //! nothing else may change what `logic` thinks.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::safety::alarms::Signature;
@@ -61,6 +63,8 @@ pub enum Trouble {
     StoreFault,
     /// The site file is broken: the last good copy is in use.
     ConfigFallback,
+    /// Five crashes in a minute: nothing is written until the next start.
+    SafeMode,
     /// The latch cannot be written.
     LatchFault,
     /// The latch could not be read at start: every zone counts as tripped.
@@ -134,6 +138,17 @@ pub enum Observation {
         /// When.
         at: Moment,
     },
+    /// A person puts an alarm out of sight for a time.
+    Shelved {
+        /// The alarm's id.
+        alarm: String,
+        /// Who.
+        signature: Signature,
+        /// For how long.
+        span: Duration,
+        /// When.
+        at: Moment,
+    },
     /// Somebody says what the car at a charger needs from now on.
     Asked {
         /// The charger.
@@ -143,10 +158,22 @@ pub enum Observation {
         /// When.
         at: Moment,
     },
-    /// A person asks for a latched zone to be released.
+    /// A person asks for a latched zone to be released: first says so, then has inspected the place.
     ResetAsked {
         /// The zone.
         zone: Id,
+        /// Who.
+        by: String,
+        /// Whether it is the second step.
+        #[serde(default)]
+        inspected: bool,
+        /// When.
+        at: Moment,
+    },
+    /// A person says that a sensor or relay was tested.
+    Proven {
+        /// The sensor or relay.
+        id: Id,
         /// Who.
         by: String,
         /// When.

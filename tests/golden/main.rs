@@ -38,6 +38,73 @@ fn broken_site_files_are_answered_with_place_and_hint() {
 }
 
 #[test]
+fn broken_profiles_are_answered_with_place_and_hint() {
+    let folder = root().join("tests/golden/profiles");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
+    files.sort();
+    assert!(files.len() >= 12, "only {} broken profiles", files.len());
+    for file in files {
+        let Err(mut report) = config::profile_file(&file) else {
+            panic!("{} is not broken", file.display())
+        };
+        report.file = PathBuf::from(file.file_name().unwrap());
+        for (lang, name) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
+            let golden = file.with_extension(format!("{name}.txt"));
+            let rendered = report.render(lang);
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&golden, &rendered).unwrap();
+            }
+            let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+            assert_eq!(rendered, expected, "{}", golden.display());
+        }
+    }
+}
+
+#[test]
+fn the_documented_profile_has_no_fault_and_a_local_one_stands_before_a_shipped_one() {
+    let example = root().join("config/example-profile.toml");
+    let profile = config::profile_file(&example).unwrap();
+    assert_eq!(profile.point("voltage_l1_v").unwrap().address, 0);
+    assert_eq!(profile.point("power_l1_w").unwrap().scale, -1.0);
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("profiles.d");
+    std::fs::create_dir(&local).unwrap();
+    std::fs::copy(&example, local.join("acme-m3.toml")).unwrap();
+    let shipped = &config::shipped()["eastron-sdm630.toml"];
+    let changed = shipped.replace("name = \"Eastron SDM630\"", "name = \"Ours\"");
+    std::fs::write(local.join("sdm.toml"), changed).unwrap();
+    std::fs::write(local.join("zbroken.toml"), "id = 3").unwrap();
+    let (profiles, broken) = config::profiles_beside(folder.path());
+    assert_eq!(profiles["eastron-sdm630"].name, "Ours");
+    assert!(profiles.contains_key("acme-m3"));
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].render(Lang::En).contains("zbroken.toml:1:6: error[WG0004]"));
+}
+
+/// Mutated profiles never panic: they read, or say why not.
+#[test]
+fn mutated_profiles_never_panic() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    let texts: Vec<String> = config::shipped().into_values().collect();
+    let (mut good, mut bad) = (0, 0);
+    for round in 0..4_000 {
+        let text = &texts[rng.usize(0..texts.len())];
+        let text = String::from_utf8_lossy(&mutate(&mut rng, text)).into_owned();
+        let mut faults = Vec::new();
+        match config::read_profile(&text, &mut faults) {
+            Some(_) => good += 1,
+            None => {
+                bad += 1;
+                assert!(!faults.is_empty(), "seed 7 round {round}: refused without a fault");
+            }
+        }
+    }
+    assert!(good > 100 && bad > 100, "{good} good, {bad} bad");
+}
+
+#[test]
 fn the_documented_site_file_has_no_fault() {
     let (config, report) = config::load(&root().join("config/depot.toml")).unwrap();
     assert_eq!(report.faults, []);

@@ -10,7 +10,8 @@ use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ComputeReading,
-    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Site, Target, Vehicle, Zone,
+    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site, Target, Vehicle,
+    Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -60,6 +61,8 @@ pub fn site() -> Site {
             breaker: Amps(40.0),
             nominal_voltage: Volts(230.0),
             max_base_load: Amps(25.0),
+            power: None,
+            unbalance: None,
         },
         meter: id("grid"),
         chargers: vec![Charger {
@@ -71,6 +74,7 @@ pub fn site() -> Site {
             failsafe: Amps(6.0),
             step: Amps(0.1),
             stay: None,
+            right: Right::default(),
         }],
         batteries: vec![Battery {
             id: id("hybrid"),
@@ -100,6 +104,8 @@ pub fn site() -> Site {
         cameras: vec![Camera { id: id("cam1"), name: "cam1".into() }],
         computes: Vec::new(),
         tariff: None,
+        circuits: Vec::new(),
+        guard: Default::default(),
     }
 }
 

@@ -10,8 +10,14 @@
 mod bench;
 mod checkers;
 mod day;
+mod fairness;
+mod faults;
+mod field;
+mod hazard;
 mod night;
 mod plan;
+mod watch;
+mod worlds;
 
 use bench::{Bench, Silenced};
 use wattgate::logic::site::{ChargerSetpoint, Reason};

@@ -8,10 +8,12 @@
 mod alarms;
 mod broker;
 mod browser;
+mod bus;
 mod demo;
 mod gateway;
 mod kills;
 mod look;
 mod page;
+mod profiles;
 mod scenarios;
 mod targets;

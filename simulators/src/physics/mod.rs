@@ -6,10 +6,14 @@
 
 mod charger;
 mod hybrid;
+mod module;
 mod node;
+mod truth;
 mod world;
 
 pub use charger::{Car, Pile, PlugState};
 pub use hybrid::{Hybrid, StorageControl};
+pub use module::Module;
 pub use node::{IDLE_W, Node};
-pub use world::{Bay, BayTruth, PileTruth, Truth, World};
+pub use truth::{BayTruth, PileTruth, Truth};
+pub use world::{Bay, World};

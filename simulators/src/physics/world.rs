@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
-use super::charger::{Car, Pile, PlugState};
+use super::charger::{Car, Pile};
 use super::hybrid::Hybrid;
+use super::module::Module;
 use super::node::Node;
 use crate::scenario::{Event, EventKind, Scenario, Visit};
 
@@ -48,6 +47,8 @@ pub struct World {
     pub hybrid: Hybrid,
     /// The compute node, if there is one.
     pub node: Option<Node>,
+    /// The input/output module of a guarded store, if there is one.
+    pub module: Option<Module>,
     /// Bays.
     pub bays: Vec<Bay>,
     /// Voltage of each phase, V.
@@ -73,67 +74,8 @@ pub struct World {
     pub broker_up: bool,
     /// Events of the scenario that have happened.
     played: usize,
-}
-
-/// What is true at this moment, for tests and people.
-#[derive(Clone, Debug, Serialize)]
-pub struct Truth {
-    /// Site time since the start, s.
-    pub elapsed_s: f64,
-    /// Grid power, import positive, W.
-    pub grid_w: f64,
-    /// Grid current of each phase, import positive, A.
-    pub grid_a: [f64; 3],
-    /// PV power, W.
-    pub pv_w: f64,
-    /// Battery power, discharge positive, W.
-    pub battery_w: f64,
-    /// State of charge, 0 to 1.
-    pub soc: f64,
-    /// Building load, W.
-    pub building_w: f64,
-    /// Compute node, W.
-    pub node_w: f64,
-    /// Its cap in force, W.
-    pub node_cap_w: Option<f64>,
-    /// Piles.
-    pub chargers: Vec<PileTruth>,
-    /// Bays.
-    pub bays: Vec<BayTruth>,
-}
-
-/// What is true of one bay.
-#[derive(Clone, Debug, Serialize)]
-pub struct BayTruth {
-    /// Its id.
-    pub id: String,
-    /// Whether a car stands there.
-    pub occupied: bool,
-    /// Flame, 0 to 1.
-    pub fire: f64,
-    /// Smoke, 0 to 1.
-    pub smoke: f64,
-}
-
-/// What is true of one pile.
-#[derive(Clone, Debug, Serialize)]
-pub struct PileTruth {
-    /// Its id.
-    pub id: String,
-    /// Power, W.
-    pub power_w: f64,
-    /// Current of each of its own phases, A.
-    pub current_a: [f64; 3],
-    /// Limit in force, A.
-    pub limit_a: f64,
-    /// `A`, `B` or `C`.
-    pub state: String,
-    /// Whether a car is plugged in.
-    pub plugged: bool,
-    /// State of charge of the car, 0 to 1.
-    pub car_soc: Option<f64>,
-    /// Energy delivered since ever, Wh.
-    pub energy_wh: f64,
+    /// Until then nobody comes or goes, s.
+    visits_due_s: f64,
 }
 
 impl World {
@@ -153,6 +95,7 @@ impl World {
         let mut world = World {
             piles: piles.collect(),
             node: scenario.node_w.map(Node::new),
+            module: scenario.module.then(Module::default),
             bays: (0..scenario.bays).map(bay).collect(),
             scenario,
             rng: fastrand::Rng::with_seed(seed),
@@ -170,6 +113,7 @@ impl World {
             cloud: (0.9, 30.0),
             broker_up: true,
             played: 0,
+            visits_due_s: 0.0,
         };
         world.step(0.001);
         world
@@ -186,7 +130,10 @@ impl World {
     fn small_step(&mut self, dt: f64) {
         self.elapsed_s += dt;
         self.play();
-        self.visits();
+        if self.elapsed_s >= self.visits_due_s {
+            self.visits();
+            self.visits_due_s = self.next_visit_s();
+        }
         self.load(dt);
         let pv = self.sun();
         self.hybrid.step(dt, pv);
@@ -197,17 +144,21 @@ impl World {
         if let Some(node) = &mut self.node {
             node.step(dt, self.elapsed_s);
         }
-        let grid = self.grid_w();
+        if let Some(module) = &mut self.module {
+            module.cut_off(&mut self.hybrid, &mut self.piles);
+        }
+        let phases = self.grid_phases_w();
+        let grid: f64 = phases.iter().sum();
         if grid > 0.0 {
             self.import_wh += grid * dt / 3600.0;
         } else {
             self.export_wh -= grid * dt / 3600.0;
         }
-        for (i, watts) in self.grid_phases_w().into_iter().enumerate() {
+        for (i, watts) in phases.into_iter().enumerate() {
             self.import_phase_wh[i] += watts.max(0.0) * dt / 3600.0;
             self.export_phase_wh[i] += (-watts).max(0.0) * dt / 3600.0;
         }
-        let sag = |i: usize| 0.02 * self.grid_phase_a(i);
+        let sag = |i: usize| 0.02 * phases[i] / self.volts[i];
         self.volts = [231.0 - sag(0), 230.4 - sag(1), 229.8 - sag(2)];
         self.hertz = 50.0 + 0.01 * (self.elapsed_s / 37.0).sin();
     }
@@ -247,6 +198,18 @@ impl World {
                 pile.car = car;
             }
         }
+    }
+
+    /// When the next car comes or goes, s after the start.
+    fn next_visit_s(&self) -> f64 {
+        let again = self.scenario.repeat_h.map_or(f64::INFINITY, |hours| hours * 3600.0);
+        let (round, now) = if again.is_finite() {
+            (self.elapsed_s - self.elapsed_s % again, self.elapsed_s % again)
+        } else {
+            (0.0, self.elapsed_s)
+        };
+        let edges = self.scenario.visits.iter().flat_map(|visit| [visit.arrives_s, visit.leaves_s]);
+        round + edges.filter(|edge| *edge > now).fold(again, f64::min)
     }
 
     /// Who stands in a bay now.
@@ -327,11 +290,11 @@ impl World {
         })
     }
 
-    fn node_w(&self) -> f64 {
+    pub(super) fn node_w(&self) -> f64 {
         self.node.as_ref().map_or(0.0, |node| node.power_w)
     }
 
-    fn grid_phase_a(&self, i: usize) -> f64 {
+    pub(super) fn grid_phase_a(&self, i: usize) -> f64 {
         self.grid_phases_w()[i] / self.volts[i]
     }
 
@@ -339,45 +302,6 @@ impl World {
     #[must_use]
     pub fn grid_w(&self) -> f64 {
         self.grid_phases_w().iter().sum()
-    }
-
-    /// What is true now.
-    #[must_use]
-    pub fn truth(&self) -> Truth {
-        let pile = |pile: &Pile| PileTruth {
-            id: pile.id.clone(),
-            power_w: pile.grid_currents().iter().zip(self.volts).map(|(a, v)| a * v).sum(),
-            current_a: pile.currents(),
-            limit_a: pile.limit_a(),
-            state: match pile.state() {
-                PlugState::A => "A",
-                PlugState::B => "B",
-                PlugState::C => "C",
-            }
-            .to_owned(),
-            plugged: pile.car.is_some(),
-            car_soc: pile.car.as_ref().map(Car::soc),
-            energy_wh: pile.energy_wh,
-        };
-        let bay = |bay: &Bay| BayTruth {
-            id: bay.id.clone(),
-            occupied: bay.occupied,
-            fire: bay.fire,
-            smoke: bay.smoke,
-        };
-        Truth {
-            elapsed_s: self.elapsed_s,
-            grid_w: self.grid_w(),
-            grid_a: std::array::from_fn(|i| self.grid_phase_a(i)),
-            pv_w: self.hybrid.pv_w,
-            battery_w: self.hybrid.battery_w,
-            soc: self.hybrid.soc(),
-            building_w: self.building_w.iter().sum(),
-            node_w: self.node_w(),
-            node_cap_w: self.node.as_ref().map(Node::cap_w),
-            chargers: self.piles.iter().map(pile).collect(),
-            bays: self.bays.iter().map(bay).collect(),
-        }
     }
 
     /// Fixes the building load (W), or gives it back to the model.

@@ -3,6 +3,7 @@
 
 mod abb;
 mod alfen;
+mod io_module;
 mod keba;
 mod node;
 mod profiled;
@@ -12,7 +13,7 @@ mod sunspec_meter;
 
 use std::sync::Arc;
 
-use crate::physics::{Node, Pile, World};
+use crate::physics::{Module, Node, Pile, World};
 use crate::scenario::Make;
 
 pub use profiled::Profiled;
@@ -39,6 +40,8 @@ pub enum Map {
     Hybrid,
     /// The compute node.
     Node,
+    /// The input/output module.
+    Module,
     /// The grid meter, speaking SunSpec.
     SunspecMeter,
     /// A device made from a profile file, over the first pile, the meter, the battery or the node.
@@ -65,6 +68,9 @@ impl Map {
                 }
             }),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
+            (Map::Module, false) => {
+                world.module.as_ref().map_or_else(Vec::new, |m| io_module::image(m, noise))
+            }
             (Map::Node, false) => world.node.as_ref().map_or_else(Vec::new, node::image),
             (Map::SunspecMeter, false) => {
                 vec![(sunspec_meter::BASE, sunspec_meter::image(world, noise))]
@@ -91,6 +97,7 @@ impl Map {
             Map::Pile(_, make) => format!("{make:?}"),
             Map::Hybrid => "Hybrid 10".to_owned(),
             Map::Node => "Node".to_owned(),
+            Map::Module => "Module 8".to_owned(),
             Map::SunspecMeter => "Meter 203".to_owned(),
             Map::Profiled(device) => device.profile().id.clone(),
         };
@@ -104,6 +111,7 @@ impl Map {
             Map::Pile(i, _) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
             Map::Hybrid => world.hybrid.reboot(),
             Map::Node => world.node.iter_mut().for_each(Node::reboot),
+            Map::Module => world.module.iter_mut().for_each(Module::reboot),
             Map::Profiled(device) => {
                 device.reboot();
                 world.piles.iter_mut().for_each(Pile::reboot);
@@ -123,6 +131,7 @@ impl Map {
             }
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
             Map::Node => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
+            Map::Module => world.module.iter_mut().for_each(|module| module.welded = deaf),
             Map::Profiled(_) => {
                 world.piles.iter_mut().for_each(|pile| pile.ignores_setpoint = deaf);
                 world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf);
@@ -170,6 +179,10 @@ impl Map {
                     Make::Keba => keba::write(pile, function, (first, words)),
                     Make::Abb => abb::write(pile, function, (first, words)),
                 }
+            }
+            Map::Module => {
+                let module = world.module.as_mut().ok_or(Refusal::Address)?;
+                io_module::write(module, function, (first, words))
             }
             Map::Hybrid => sunspec_hybrid::write(world, first, words),
             Map::Node => {

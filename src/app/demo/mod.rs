@@ -1,5 +1,6 @@
 //! `wattgate demo`: a small supervisor. It hosts the simulated hardware, its camera and a broker, writes
-//! a site file and a state folder, and runs the gateway on them as a child, as a service manager would.
+//! a site file and a state folder, and runs the gateway on them as a child, as a service manager would: a
+//! child that ends is started again, and one that does not tell of its life is killed first.
 //!
 //! What a stranger gets wrong: the gateway in here is the same program on the same code as on a real
 //! site. Only what it talks to is simulated.
@@ -18,6 +19,7 @@ use chrono::{DateTime, Utc};
 use simulators::scenario::{Scenario, ScenarioError};
 use simulators::site::{self as hardware, Addresses, PileAt, Shared};
 use simulators::{broker, gate, picture};
+use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 
 use self::site::{Outline, maker};
@@ -25,8 +27,12 @@ use super::shutdown;
 use crate::io::clock::Clock;
 use crate::texts::{Lang, fill};
 
+/// Name of the socket at which the gateway tells of its life.
+const LIFE: &str = "life";
 /// Longest time for the gateway to stop before it is killed.
 const STOPS_IN: Duration = Duration::from_secs(8);
+/// A gateway that has not told of its life for this long is killed (fault PR2; as in the packaged unit).
+const LIFE_EVERY: Duration = Duration::from_secs(10);
 /// Pause before a gateway that ended is started again.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 
@@ -105,7 +111,8 @@ async fn host(options: &DemoOptions, out: &mut dyn Write) -> Result<(), DemoErro
     let drivers = tokio::spawn(drivers::talk(Arc::clone(site.shared()), broker));
     let world = Arc::clone(site.shared());
     let site_time = move || midnight + site_hours(&world);
-    let done = supervise(&file, speed, site_time).await;
+    let life = UnixDatagram::bind(folder.0.join(LIFE)).map_err(failed("life socket"))?;
+    let done = supervise(&file, speed, (site_time, &life)).await;
     drivers.abort();
     done
 }
@@ -162,7 +169,7 @@ fn tell(
 async fn supervise(
     file: &Path,
     speed: f64,
-    site_time: impl Fn() -> DateTime<Utc>,
+    (site_time, life): (impl Fn() -> DateTime<Utc>, &UnixDatagram),
 ) -> Result<(), DemoError> {
     let mut stop = Box::pin(shutdown::requested(false));
     loop {
@@ -172,6 +179,10 @@ async fn supervise(
         let ended = tokio::select! {
             _ = &mut stop => None,
             status = gateway.wait() => Some(status),
+            () = falls_silent(life) => {
+                tracing::error!("the gateway does not tell of its life: it is killed");
+                Some(gateway.kill().await.and(gateway.wait().await))
+            }
         };
         match ended {
             None => {
@@ -193,12 +204,19 @@ async fn supervise(
     }
 }
 
+/// Waits until the gateway has not told of its life for too long.
+async fn falls_silent(life: &UnixDatagram) {
+    let mut bytes = [0; 64];
+    while tokio::time::timeout(LIFE_EVERY, life.recv(&mut bytes)).await.is_ok() {}
+}
+
 fn start_gateway(file: &Path, speed: f64, site_time: DateTime<Utc>) -> io::Result<Child> {
     Command::new(std::env::current_exe()?)
         .args(["run", "--stop-with-stdin", "--simulated", "--speed", &speed.to_string()])
         .args(["--site-time", &site_time.to_rfc3339()])
         .arg("--config")
         .arg(file)
+        .env("NOTIFY_SOCKET", file.with_file_name(LIFE))
         .stdin(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

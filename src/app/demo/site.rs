@@ -47,5 +47,17 @@ pub fn file(at: &Addresses, outlines: &[Outline], (broker, page): (u16, u16)) ->
             "\n[[bay]]\nid = \"bay{number}\"\nname = \"Bay {number}\"\n{charger}camera = \"cam{camera}\"\npolygon = {polygon:?}\n"
         );
     }
+    if let Some(module) = at.module {
+        text += &guard(at, outlines.len()).replace("{module}", &module.to_string());
+    }
     text
+}
+
+/// Zone, sensors and relays of a guarded store.
+fn guard(at: &Addresses, bays: usize) -> String {
+    let chargers: Vec<&str> = at.piles.iter().map(|pile| pile.id.as_str()).collect();
+    let bays: Vec<String> = (1..=bays).map(|number| format!("bay{number}")).collect();
+    include_str!("guard.toml")
+        .replace("{bays}", &format!("{bays:?}"))
+        .replace("{chargers}", &format!("{chargers:?}"))
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{DeviceConfig, Profile, ProfileKind};
-use super::{address, valid_id, warning};
-use crate::logic::site::{Battery, Charger, Compute, GridLimits, Id, Mode};
+use super::{address, valid_id};
+use crate::logic::site::{Battery, Charger, Compute, Id, Right};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
@@ -21,6 +21,8 @@ pub struct Devices {
     pub batteries: Vec<Battery>,
     pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
+    /// Input/output modules and the like, with their profiles.
+    pub inputs: BTreeMap<Id, Profile>,
 }
 
 pub fn check(
@@ -53,6 +55,9 @@ pub fn check(
             ProfileKind::Compute => {
                 devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
+            ProfileKind::Inputs => {
+                devices.inputs.insert(id.clone(), profile.clone());
+            }
             ProfileKind::SunspecHybrid | ProfileKind::Battery => {
                 devices.batteries.extend(battery(table, (&id, name), profile, faults));
                 if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
@@ -65,7 +70,8 @@ pub fn check(
             let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
             let profile = profile.clone();
             let serve_as = table.serve_as.map(|unit| unit as u8);
-            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as };
+            let relays = Vec::new();
+            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as, relays };
             devices.configs.push(config);
         }
     }
@@ -100,6 +106,7 @@ pub fn forget_followers(tables: &[DeviceTable], devices: &Devices, faults: &mut 
         ids.any(|known| known.as_str() == id)
             || devices.chargers.iter().any(|c| c.id.as_str() == id)
             || devices.computes.iter().any(|c| c.id.as_str() == id)
+            || devices.inputs.keys().any(|known| known.as_str() == id)
     };
     let faulty = |id: &String| {
         let named = |table: &DeviceTable| table.id.as_ref().is_some_and(|t| t.value == *id);
@@ -172,6 +179,10 @@ fn charger(
         failsafe: Amps(failsafe),
         step: Amps(recipe.step_a),
         stay,
+        right: Right {
+            priority: table.priority.unwrap_or(0.0) as u8,
+            weight: table.weight.unwrap_or(1.0),
+        },
     })
 }
 
@@ -250,34 +261,4 @@ fn battery(
         min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
         capacity: table.capacity_wh.map(WattHours),
     })
-}
-
-/// For every phase: all chargers and compute nodes at their failsafe, the largest base load and the battery at rest must
-/// stay within the breaker. In observe mode it is a warning, since nothing is written.
-pub fn check_failsafe_sum(
-    devices: &Devices,
-    limits: &GridLimits,
-    (mode, at): (Mode, Option<usize>),
-    faults: &mut Faults,
-) {
-    for phase in Phase::ALL {
-        let on_phase = devices.chargers.iter().filter(|c| c.phases.contains(&phase));
-        let chargers: Amps = on_phase.map(|charger| charger.failsafe).sum();
-        let nodes = devices.computes.iter().filter(|node| node.phases.contains(&phase));
-        let watts: Watts = nodes.map(|node| node.failsafe * (1.0 / node.phases.len() as f64)).sum();
-        let chargers = chargers + watts / limits.nominal_voltage;
-        let sum = chargers + limits.max_base_load;
-        if sum > limits.breaker {
-            let values = vec![
-                ("phase", phase.to_string()),
-                ("chargers", chargers.get().to_string()),
-                ("base", limits.max_base_load.get().to_string()),
-                ("breaker", limits.breaker.get().to_string()),
-            ];
-            faults.push(match mode {
-                Mode::Auto => error("WG0024", at, values),
-                Mode::Observe => warning("WG0024", at, values),
-            });
-        }
-    }
 }

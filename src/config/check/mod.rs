@@ -2,8 +2,10 @@
 //! checked is checked even when something before it is wrong, so that one run shows all of it.
 
 mod address;
+mod circuits;
 mod devices;
 mod fieldbus;
+mod guard;
 mod places;
 mod tariff;
 
@@ -15,9 +17,15 @@ use super::file::{At, MqttTable, SiteFile};
 use super::load::DEFAULT_STATE;
 use super::report::{Fault, Severity};
 use super::walk::{Faults, error, nearest};
-use super::{Command, Config, MqttConfig, Profile, WebConfig};
+use super::{Address, Command, Config, MqttConfig, Profile, WebConfig};
 use crate::logic::site::{GridLimits, Id, Mode, Site};
-use crate::units::{Amps, PerPhase, Volts};
+use crate::units::{Amps, PerPhase, Volts, Watts};
+
+/// An address as a site file writes it.
+#[must_use]
+pub fn address_of(text: &str) -> Option<Address> {
+    address::parse(&At { value: text.to_owned(), at: None }, &mut Faults::new())
+}
 
 /// Makes the configuration; nothing where an error forbids it.
 pub fn check(
@@ -29,16 +37,19 @@ pub fn check(
     let id = file.site.id.as_ref().and_then(|id| valid_id(id, faults));
     let mode = mode(file.site.mode.as_ref(), faults);
     let limits = limits(&file, faults);
-    let devices = devices::check(&file.devices, profiles, faults);
+    let mut devices = devices::check(&file.devices, profiles, faults);
     let meter = file
         .grid
         .meter
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
+    let circuits = circuits::check(&file.circuits, &devices, faults);
+    let guard = guard::check(&file, &mut devices, &places, faults);
     devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
-        devices::check_failsafe_sum(&devices, limits, (mode, file.grid.at), faults);
+        let places = (file.grid.at, file.circuits.as_slice());
+        circuits::failsafe_sums(&devices, (limits, &circuits), (mode, places), faults);
     }
     let tariff = tariff::check(file.tariff.as_ref(), faults);
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
@@ -63,6 +74,8 @@ pub fn check(
         zones: places.zones,
         cameras: places.cameras,
         tariff,
+        circuits,
+        guard,
     };
     let (devices, cameras) = (devices.configs, places.sources);
     Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })
@@ -111,6 +124,8 @@ fn limits(file: &SiteFile, faults: &mut Faults) -> Option<GridLimits> {
         breaker: Amps(breaker.value),
         nominal_voltage: Volts(file.grid.nominal_v.unwrap_or(230.0)),
         max_base_load: Amps(file.grid.max_base_load_a.unwrap_or(0.0)),
+        power: file.grid.limit_w.map(Watts),
+        unbalance: file.grid.unbalance_a.map(Amps),
     })
 }
 

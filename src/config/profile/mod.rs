@@ -33,6 +33,9 @@ pub enum ProfileKind {
     Compute,
     /// A battery, or an inverter with a battery, with a map of its maker.
     Battery,
+    /// Inputs and outputs: an input/output module, a gas detector, a battery monitoring unit. Its points may
+    /// have any name; sensors and relays of the site file refer to them.
+    Inputs,
     /// A hybrid inverter with battery and PV, speaking SunSpec.
     SunspecHybrid,
     /// A meter that speaks SunSpec.
@@ -41,11 +44,12 @@ pub enum ProfileKind {
 
 impl ProfileKind {
     /// All of them, as files name them.
-    pub const ALL: [(&'static str, ProfileKind); 6] = [
+    pub const ALL: [(&'static str, ProfileKind); 7] = [
         ("meter", ProfileKind::Meter),
         ("charger", ProfileKind::Charger),
         ("compute", ProfileKind::Compute),
         ("battery", ProfileKind::Battery),
+        ("inputs", ProfileKind::Inputs),
         ("sunspec_hybrid", ProfileKind::SunspecHybrid),
         ("sunspec_meter", ProfileKind::SunspecMeter),
     ];
@@ -349,6 +353,21 @@ pub struct BatteryRecipe {
     pub settle_ms: u64,
 }
 
+/// One output of an input/output module. Read back by the point of the same name, if there is one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Holding register, zero-based.
+    pub address: u16,
+    /// Function code: 6 or 16.
+    pub function: u8,
+    /// What is written to switch it on.
+    pub on: u16,
+    /// What is written to switch it off.
+    pub off: u16,
+}
+
 /// One register map.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Profile {
@@ -388,6 +407,8 @@ pub struct Profile {
     pub failsafe: Option<FailsafeRecipe>,
     /// How the power is written, for batteries.
     pub battery: Option<BatteryRecipe>,
+    /// Outputs, for input/output modules.
+    pub outputs: Vec<Output>,
 }
 
 impl Profile {

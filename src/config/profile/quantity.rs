@@ -56,6 +56,9 @@ const QUANTITIES: [Plausible; 30] = [
     q("car_soc_pct", "%", 0.0, 100.0),
 ];
 
+/// An input/output module names its values itself; what is plausible is judged where they are used.
+pub const FREE: Plausible = q("", "", -1e15, 1e15);
+
 /// A device's unit: what one of it is in the house's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Unit {
@@ -117,7 +120,7 @@ pub fn units() -> impl Iterator<Item = &'static str> {
 impl Unit {
     /// What `scale` in this unit is in the house's. Division where the unit is a part keeps 0.001 exact.
     #[must_use]
-    pub fn to_house(&self, scale: f64) -> f64 {
+    pub fn to_house(self, scale: f64) -> f64 {
         if self.is_larger { scale * self.parts } else { scale / self.parts }
     }
 }

@@ -10,8 +10,8 @@ use toml_edit::{Document, Item};
 use super::super::walk::{Faults, Walk, error, nearest};
 use super::quantity::{self, plausible, unit_of};
 use super::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
-    Register, SetpointRecipe, Table, ValueType, rules,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
+    ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
 };
 use crate::logic::site::Vehicle;
 
@@ -86,6 +86,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
     let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
     let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
     let battery = walk.item("battery").map(|item| battery(item, house, faults));
+    let outputs = each(walk.item("outputs"), "outputs", faults, |walk, f| output(walk, house, f));
     Some(Profile {
         id: id?,
         kind: kind?,
@@ -106,6 +107,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
         failsafe: failsafe.map_or(Some(None), |recipe| recipe.map(Some))?,
         battery: battery.map_or(Some(None), |recipe| recipe.map(Some))?,
+        outputs,
     })
 }
 
@@ -142,6 +144,17 @@ fn each<T>(
     all
 }
 
+/// One output; function 6 and 1 or 0 unless said.
+fn output(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Output> {
+    let name = walk.needed_text("name", faults);
+    let address = address(walk, "address", house, faults);
+    let said = walk.item("function").is_some();
+    let function = if said { function(walk, faults) } else { Some(6) };
+    let on = walk.whole("on", 0.0..=65_535.0, faults).unwrap_or(1.0) as u16;
+    let off = walk.whole("off", 0.0..=65_535.0, faults).unwrap_or(0.0) as u16;
+    Some(Output { name: name?, address: address?, function: function?, on, off })
+}
+
 fn points(item: Option<&Item>, house: House, faults: &mut Faults) -> Vec<Point> {
     each(item, "points", faults, |walk, faults| point(walk, house, faults))
 }
@@ -156,19 +169,19 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     let mask = walk.whole("mask", 1.0..=f64::from(u32::MAX), faults).map(|mask| mask as u32);
     let scale = scale(walk, quantity.as_deref(), faults);
     let invert = walk.flag("invert", faults).unwrap_or(false);
-    let scale_at = match walk.item("scale_at") {
-        Some(_) => Some(self::address(walk, "scale_at", house, faults)?),
-        None => None,
-    };
+    let scaled = walk.item("scale_at").is_some();
+    let scale_at = scaled.then(|| self::address(walk, "scale_at", house, faults));
     let none = numbers(walk, "none", faults);
     let bound =
         |walk: &mut Walk<'_>, key, faults: &mut Faults| walk.number(key, -1e15..=1e15, faults);
     let (min, max) = (bound(walk, "min", faults), bound(walk, "max", faults));
     let rate = walk.number("rate", 1e-9..=1e15, faults);
     let quantity = quantity?;
-    let Some(known) = plausible(&quantity) else {
-        let mut fault =
-            error("WG0070", walk.at_key("quantity"), vec![("quantity", quantity.clone())]);
+    let free = (house.kind == ProfileKind::Inputs).then_some(&quantity::FREE);
+    let Some(known) = free.or_else(|| plausible(&quantity)) else {
+        let allowed = quantity::quantities().collect::<Vec<_>>().join(", ");
+        let values = vec![("quantity", quantity.clone()), ("allowed", allowed)];
+        let mut fault = error("WG0070", walk.at_key("quantity"), values);
         fault.nearest = nearest(&quantity, quantity::quantities());
         faults.push(fault);
         return None;
@@ -181,6 +194,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     let scale = if invert { -scale? } else { scale? };
     let (min, max) = (Some(min), Some(max));
     let (address, value_type) = (address?, value_type?);
+    let scale_at = scale_at.map_or(Some(None), |at| at.map(Some))?;
     let point = Point {
         quantity,
         table,
@@ -212,25 +226,29 @@ fn address(
     Some(written as u16 - house.base)
 }
 
+/// The type of a point; a text says how many registers it takes.
 fn value_type(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<ValueType> {
+    let names = [ValueType::NUMBERS.as_slice(), &[("text", ValueType::Text(0))]].concat();
     let words = walk.whole("words", 1.0..=MOST_TEXT_WORDS, faults);
-    let text = walk.item("type").and_then(Item::as_str) == Some("text");
-    match (text, words) {
-        (true, Some(words)) => return Some(ValueType::Text(words as u16)),
-        (true, None) => walk.needed("words", faults),
-        (false, Some(_)) => {
+    let named = walk.choice("type", &names, faults);
+    match (named, words) {
+        (Some(ValueType::Text(_)), Some(words)) => return Some(ValueType::Text(words as u16)),
+        (Some(ValueType::Text(_)), None) => {
+            walk.needed("words", faults);
+            return None;
+        }
+        (_, Some(_)) => {
             faults.push(error("WG0072", walk.at_key("words"), vec![("key", "words".to_owned())]));
         }
-        (false, None) => {}
+        (_, None) => {}
     }
-    if text {
-        return None;
+    if walk.item("type").is_some() {
+        return named;
     }
-    let named = walk.choice("type", &ValueType::NUMBERS, faults).or(house.value_type);
-    if named.is_none() && walk.item("type").is_none() {
+    if house.value_type.is_none() {
         walk.needed("type", faults);
     }
-    named
+    house.value_type
 }
 
 /// What one raw step is worth in the house's unit.
@@ -422,7 +440,10 @@ fn battery_write(
     faults: &mut Faults,
 ) -> Option<BatteryWrite> {
     if walk.item("value").is_some() {
-        return fixed(walk, (house, usual), faults).map(BatteryWrite::Fixed);
+        let address = address(walk, "address", house, faults);
+        let value = walk.whole("value", 0.0..=65_535.0, faults);
+        let (value, function) = (value? as u16, usual?);
+        return Some(BatteryWrite::Fixed(Fixed { address: address?, value, function }));
     }
     let invert = walk.flag("invert", faults).unwrap_or(false);
     let register = register(walk, ("battery_w", house), faults)?;

@@ -63,7 +63,9 @@ fn needed(profile: &Profile) -> Vec<&'static [&'static str]> {
         }
         (ProfileKind::Compute, _) => vec![&["power_w"], &["cap_w", "setpoint_w"]],
         (ProfileKind::Battery, _) => vec![&["battery_w"], &["soc_pct"]],
-        (ProfileKind::SunspecHybrid | ProfileKind::SunspecMeter, _) => Vec::new(),
+        (ProfileKind::Inputs | ProfileKind::SunspecHybrid | ProfileKind::SunspecMeter, _) => {
+            Vec::new()
+        }
     }
 }
 
@@ -101,7 +103,10 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
     let wrong = match profile.kind {
         ProfileKind::Charger | ProfileKind::Compute => profile.battery.is_some(),
         ProfileKind::Battery => profile.setpoint.is_some() || profile.failsafe.is_some(),
-        ProfileKind::Meter | ProfileKind::SunspecHybrid | ProfileKind::SunspecMeter => {
+        ProfileKind::Meter
+        | ProfileKind::Inputs
+        | ProfileKind::SunspecHybrid
+        | ProfileKind::SunspecMeter => {
             profile.setpoint.is_some() || profile.failsafe.is_some() || profile.battery.is_some()
         }
     };

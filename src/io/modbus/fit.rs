@@ -15,6 +15,9 @@ use crate::config::{Order, Point, Profile, ValueType};
 /// A float that is not 0 and smaller than this was read the wrong way.
 const LEAST_FLOAT: f64 = 1e-9;
 
+/// So many telling values make a profile as sure as its checks are. Our own figure.
+const ENOUGH_TELLING: u32 = 4;
+
 /// One way to read the device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hypothesis {
@@ -26,11 +29,21 @@ pub struct Hypothesis {
     pub held: u32,
     /// All checks.
     pub checks: u32,
+    /// Values that say more than that they are in range: a grid's voltage, a known word, a sound float.
+    pub telling: u32,
     /// Quantities that make no sense.
     pub wrong: Vec<String>,
 }
 
 impl Hypothesis {
+    /// How sure it is that the device is this one, 0 to 1: nothing but zeros fits everything and tells
+    /// nothing.
+    #[must_use]
+    pub fn confidence(&self) -> f64 {
+        let enough = f64::from(ENOUGH_TELLING);
+        self.share() * (f64::from(self.telling) / enough).min(1.0)
+    }
+
     /// Share of the checks that held, 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
@@ -63,7 +76,8 @@ pub fn score(
     answers: &[(Block, Option<Vec<u16>>)],
     (order, shift): (Order, i32),
 ) -> Hypothesis {
-    let mut hypothesis = Hypothesis { order, shift, held: 0, checks: 0, wrong: Vec::new() };
+    let mut hypothesis =
+        Hypothesis { order, shift, held: 0, checks: 0, telling: 0, wrong: Vec::new() };
     let mut values: BTreeMap<&str, f64> = BTreeMap::new();
     for (block, words) in answers {
         for &i in &block.points {
@@ -74,10 +88,14 @@ pub fn score(
             match words.map(|words| read(profile, point, (block.first, words), order)) {
                 Some(Ok(Some(value))) => {
                     hypothesis.check(true, &point.quantity);
+                    hypothesis.telling += u32::from(is_telling(point, value));
                     *values.entry(&point.quantity).or_insert(0.0) += value;
                 }
-                // "Not available" speaks neither for nor against.
-                Some(Ok(None)) => {}
+                // "Not available" speaks neither for nor against; a word of [states] does.
+                Some(Ok(None)) => {
+                    let text = matches!(point.value_type, ValueType::Text(_));
+                    hypothesis.telling += 2 * u32::from(text);
+                }
                 Some(Err(())) | None => hypothesis.check(false, &point.quantity),
             }
         }
@@ -95,6 +113,16 @@ impl Hypothesis {
             self.wrong.push(quantity.to_owned());
         }
     }
+}
+
+/// Whether a value that is in range says something: a float that is not 0 hits a range of its quantity
+/// by chance once in some hundred times, a small whole number nearly always.
+fn is_telling(point: &Point, value: f64) -> bool {
+    let float = matches!(point.value_type, ValueType::F32 | ValueType::F64);
+    let grid = point.quantity.starts_with("voltage") && (80.0..=300.0).contains(&value);
+    let hertz = point.quantity == "frequency_hz" && (45.0..=65.0).contains(&value);
+    let state = point.quantity == "state" && value != 0.0;
+    grid || hertz || state || (float && value != 0.0)
 }
 
 /// One value in another order; an error where it makes no sense by itself.
@@ -154,8 +182,14 @@ fn against_each_other(values: &BTreeMap<&str, f64>, hypothesis: &mut Hypothesis)
 #[must_use]
 pub fn judge(profile: &Profile, tried: Vec<Hypothesis>) -> Verdict {
     let own = |h: &&Hypothesis| h.order == profile.order && h.shift == 0;
-    let nothing =
-        Hypothesis { order: profile.order, shift: 0, held: 0, checks: 0, wrong: Vec::new() };
+    let nothing = Hypothesis {
+        order: profile.order,
+        shift: 0,
+        held: 0,
+        checks: 0,
+        telling: 0,
+        wrong: Vec::new(),
+    };
     let as_written = tried.iter().find(own).cloned().unwrap_or(nothing);
     let changes = |h: &Hypothesis| u8::from(h.order != profile.order) + u8::from(h.shift != 0);
     let better = tried

@@ -1,7 +1,7 @@
 //! A device looked at by a person: every value decoded beside its raw words, with the time that the
 //! answer took; and whether another byte order or another start of the addresses would make more sense.
 //!
-//! What a stranger gets wrong: nothing here writes. But a request is a sign of life for some devices
+//! What a stranger gets wrong: only [`tell`] writes, and only what the interlock permits. But any request is a sign of life for some devices
 //! (`fed_by = "any"`): while somebody looks, they do not fall back.
 
 use std::time::{Duration, Instant};
@@ -10,10 +10,14 @@ use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
 use super::decoder;
+use super::device::Device;
 use super::fit::{self, Verdict};
 use super::readings::Unusable;
 use super::sunspec;
-use crate::config::{Address, Order, Profile, Table};
+use crate::config::{Address, DeviceConfig, Order, Profile, Table};
+use crate::io::clock::Clock;
+use crate::logic::observation::Observation;
+use crate::logic::safety::interlock::Permitted;
 
 /// One value as it was read.
 #[derive(Clone, Debug)]
@@ -162,6 +166,39 @@ impl Inspector {
         }
         Ok(seen)
     }
+}
+
+/// What came of telling a device something once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Told {
+    /// Whether the device held it when it was read back.
+    pub obeyed: bool,
+    /// How long that took, wall time.
+    pub took: Duration,
+}
+
+/// Tells a charger or a node what is permitted and reads it back, as its link would.
+///
+/// # Errors
+/// When nothing can be told: no recipe, or the device cannot be reached at all.
+pub async fn tell(
+    config: &DeviceConfig,
+    clock: &Clock,
+    permitted: &Permitted,
+) -> Result<Told, BusError> {
+    let mut bus = Bus::new(config.address.clone());
+    let mut device = Device::new(config.clone(), false, None);
+    let started = stopwatch();
+    let mut told = Vec::new();
+    while told.is_empty() {
+        let now = clock.now();
+        let nothing = || BusError::Broken("the device cannot be told anything".to_owned());
+        let (at, _) = device.next_write(permitted, now).ok_or_else(nothing)?;
+        clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
+        device.obey(&mut bus, clock, permitted, &mut told).await;
+    }
+    let obeyed = matches!(told.first(), Some(Observation::Obeyed { matches: true, .. }));
+    Ok(Told { obeyed, took: started.elapsed() })
 }
 
 /// Registers of a model that are shown.

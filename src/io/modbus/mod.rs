@@ -10,6 +10,8 @@
 mod blocks;
 mod bus;
 mod codec;
+#[cfg(test)]
+mod damage;
 mod decoder;
 mod device;
 mod doubts;
@@ -21,7 +23,9 @@ mod images;
 mod inspect;
 mod line;
 mod order;
+mod outputs;
 mod readings;
+pub mod scan;
 mod server;
 mod storage;
 mod sunspec;
@@ -38,7 +42,7 @@ use tokio::task::JoinHandle;
 pub use bus::{Bus, BusError, Pace};
 pub use codec::Raw;
 pub use fit::{Hypothesis, Verdict};
-pub use inspect::{Inspector, Seen};
+pub use inspect::{Inspector, Seen, Told, tell};
 pub use task::DECISION_LIVES;
 
 use crate::config::{Address, DeviceConfig, FieldBus};
@@ -64,6 +68,12 @@ pub struct Wiring {
     pub decisions: watch::Receiver<Option<Arc<Decision>>>,
     /// Becomes true when the gateway stops.
     pub shutdown: watch::Receiver<bool>,
+}
+
+/// Requests that one read of a whole device takes.
+#[must_use]
+pub fn requests(profile: &crate::config::Profile) -> usize {
+    blocks::compile(profile).len()
 }
 
 /// Starts one task for each link, and the caching server where it is wanted. The tasks end after

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::codec::Raw;
 use crate::config::{Profile, ProfileKind};
 use crate::logic::site::{
-    BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
+    BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,
+    Reading, Vehicle,
 };
 use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
@@ -61,6 +62,7 @@ pub fn reading(profile: &Profile, values: &Values) -> Result<Reading, Unusable> 
         ProfileKind::Charger => charger(profile, values).map(Reading::Charger),
         ProfileKind::Compute => compute(values).map(Reading::Compute),
         ProfileKind::Battery => battery(values),
+        ProfileKind::Inputs => Ok(Reading::Inputs(inputs(values))),
         ProfileKind::SunspecHybrid | ProfileKind::SunspecMeter => {
             Err(Unusable::Missing("SunSpec models"))
         }
@@ -105,6 +107,15 @@ fn meter(count: u8, values: &Values) -> Result<MeterReading, Unusable> {
         import: number(values, "import_wh").ok().map(WattHours),
         export: number(values, "export_wh").ok().map(WattHours),
     })
+}
+
+/// Whatever came; judging it is the business of `logic::safety`.
+fn inputs(values: &Values) -> InputsReading {
+    let number = |(name, raw): (&String, &Raw)| match raw {
+        Raw::Number(number) => Some((name.clone(), *number)),
+        Raw::Text(_) => None,
+    };
+    InputsReading { values: values.iter().filter_map(number).collect() }
 }
 
 /// A battery, with the PV of the same inverter where the map has it.

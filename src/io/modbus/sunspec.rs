@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::bus::{Bus, BusError, Pace};
 use super::readings::Unusable;
-use crate::config::Table;
+use crate::config::{ProfileKind, Table};
 use crate::logic::site::{BatteryReading, MeterReading, PvReading, Reading};
 use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
@@ -63,6 +63,18 @@ pub async fn walk(bus: &mut Bus, unit: u8, pace: Pace) -> Result<Models, BusErro
         at = next;
     }
     Ok(models)
+}
+
+/// Whether the models are those that a walked kind needs.
+#[must_use]
+pub fn serves(kind: ProfileKind, models: &[u16]) -> bool {
+    match kind {
+        ProfileKind::SunspecMeter => models.iter().any(|id| METERS.contains(id)),
+        ProfileKind::SunspecHybrid => {
+            [INVERTER, STORAGE, MPPT].iter().all(|needed| models.contains(needed))
+        }
+        _ => false,
+    }
 }
 
 /// One model as it was read.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
 use super::decoder;
-use super::device::{Device, Rank};
+use super::device::{self, Device, Rank};
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
 use super::sunspec;
@@ -48,6 +48,9 @@ impl Device {
         if self.keeps_silent(now) {
             return None;
         }
+        if self.config.profile.kind == ProfileKind::Inputs {
+            return self.next_switch(permitted, now);
+        }
         let want = self.order.settle(self.want(permitted)?);
         let (at, rank, _) = self.order.next(&want, now);
         let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
@@ -58,7 +61,7 @@ impl Device {
     fn want(&self, permitted: &Permitted) -> Option<Want> {
         let id = &self.config.id;
         match self.config.profile.kind {
-            ProfileKind::Meter | ProfileKind::SunspecMeter => None,
+            ProfileKind::Meter | ProfileKind::SunspecMeter | ProfileKind::Inputs => None,
             ProfileKind::Charger => {
                 let recipe = self.config.profile.setpoint.as_ref()?;
                 let amps = permitted.charger(id)?.0.amps().get();
@@ -99,6 +102,9 @@ impl Device {
         permitted: &Permitted,
         told: &mut Vec<Observation>,
     ) {
+        if self.config.profile.kind == ProfileKind::Inputs {
+            return self.switch(bus, clock, permitted, told).await;
+        }
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
         };
@@ -110,6 +116,8 @@ impl Device {
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
         let now = clock.now();
+        self.refuses_writes =
+            matches!(&outcome, Err(BusError::Exception(code)) if device::is_refusal(*code));
         let matches = match outcome {
             Ok(None | Some(Verdict::Again)) => return,
             Ok(Some(verdict)) => verdict == Verdict::Obeyed,
@@ -214,8 +222,10 @@ impl Device {
         let told = self.order.pending();
         let held = match &self.config.profile.setpoint {
             Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
-                let pause = recipe.pause.clone();
-                self.holds(bus, &pause).await?.then_some(0.0)
+                // A token is in both lists, and few devices show it again.
+                let token = |fixed: &&Fixed| !recipe.before.contains(fixed);
+                let switches: Vec<Fixed> = recipe.pause.iter().filter(token).copied().collect();
+                self.holds(bus, &switches).await?.then_some(0.0)
             }
             _ => self.read_back(bus, self.setpoint_quantity()).await?,
         };

@@ -104,9 +104,9 @@ mod tests {
 
     fn burning() -> Latched {
         let since = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-        let zone = LatchedZone { level: Level::Alarm, since };
+        let zone = LatchedZone { level: Level::Alarm, since, isolate: true, feeder: false };
         let zones = [(Id::try_from("row").unwrap(), zone)].into();
-        Latched { zones, alarms: Vec::new() }
+        Latched { zones, ..Latched::default() }
     }
 
     #[test]

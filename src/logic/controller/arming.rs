@@ -1,7 +1,7 @@
 //! Whether the gateway may write: the mode asks for it, and meter and devices have been proven to
 //! deliver plausible values. Until then it only observes.
 
-use crate::logic::site::{Id, Known, MeterReading, Mode, Reading, Site, Snapshot};
+use crate::logic::site::{Id, Known, MeterReading, Mode, Reading, Site, Snapshot, overloads};
 use crate::units::{Moment, Volts, Watts};
 
 /// Why nothing is written yet.
@@ -15,6 +15,8 @@ pub enum Obstacle {
     ImplausibleMeter,
     /// A device has not delivered yet.
     WaitingForDevice(Id),
+    /// With every device at its failsafe, a phase of the site or of a circuit would be overloaded.
+    FailsafeSum,
 }
 
 impl Obstacle {
@@ -26,6 +28,7 @@ impl Obstacle {
             Obstacle::WaitingForMeter => "waiting_for_meter",
             Obstacle::ImplausibleMeter => "implausible_meter",
             Obstacle::WaitingForDevice(_) => "waiting_for_device",
+            Obstacle::FailsafeSum => "failsafe_sum",
         }
     }
 }
@@ -36,14 +39,18 @@ pub fn obstacle(site: &Site, snapshot: &Snapshot, now: Moment) -> Option<Obstacl
     if site.mode == Mode::Observe {
         return Some(Obstacle::ObserveMode);
     }
+    let devices = (site.chargers.as_slice(), site.computes.as_slice());
+    if !overloads(&site.limits, &site.circuits, devices).is_empty() {
+        return Some(Obstacle::FailsafeSum);
+    }
     let Known::Fresh(Reading::Meter(meter)) = snapshot.at(&site.meter, now) else {
         return Some(Obstacle::WaitingForMeter);
     };
-    if snapshot.in_row(&site.meter) < 2 {
-        return Some(Obstacle::WaitingForMeter);
-    }
     if !plausible(meter) {
         return Some(Obstacle::ImplausibleMeter);
+    }
+    if snapshot.in_row(&site.meter) < 2 {
+        return Some(Obstacle::WaitingForMeter);
     }
     let actuators = site.chargers.iter().map(|c| &c.id).chain(site.batteries.iter().map(|b| &b.id));
     let actuators = actuators.chain(site.computes.iter().map(|c| &c.id));

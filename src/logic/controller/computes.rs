@@ -3,15 +3,17 @@
 
 use super::{Controller, FRESH_SAMPLES};
 use crate::logic::compute::{self, CapRamp};
+use crate::logic::energy::Room;
 use crate::logic::site::{Compute, ComputeReading, Id, Known, Reading, Reason, Setpoints};
-use crate::units::{Amps, Moment, PerPhase, Watts};
+use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
 impl Controller {
-    /// Caps for all nodes; `left` is what the chargers leave, nothing where no meter can be trusted.
+    /// Caps for all nodes; `left` is what the chargers leave of each room, nothing where no meter can be
+    /// trusted.
     pub(super) fn wish_computes(
         &mut self,
         now: Moment,
-        left: Option<PerPhase<Amps>>,
+        left: Option<Vec<Room>>,
         wishes: &mut Setpoints,
     ) {
         let meter = self.meter(now);
@@ -36,7 +38,14 @@ impl Controller {
                 Some(left) => {
                     let may_raise = meter_fresh && fresh && self.armed;
                     let nominal = self.site.limits.nominal_voltage;
-                    let (allowed, phase) = compute::allowed(left, &node, nominal);
+                    let chain = self.feeders.chain(&node.id);
+                    let before = tightest(left, chain, nominal);
+                    let mut after = before;
+                    let (allowed, phase) = compute::allowed(&mut after, &node, nominal);
+                    let taken = PerPhase::from_fn(|p| before.on(p) - after.on(p));
+                    for &at in chain {
+                        left[at].take(taken, nominal, node.phases.len() < 3);
+                    }
                     let (cap, ramping) = ramp.step(now, &node, allowed, may_raise);
                     let bound = phase.map(|phase| Reason::GridLimit { phase });
                     let why = if !self.armed {
@@ -56,6 +65,21 @@ impl Controller {
         }
     }
 
+    /// What each node takes of the circuits that feed it beside its cap's share: its idle power, what it
+    /// draws beyond what it would obey to, all it may come to draw where it does not answer.
+    pub(super) fn nodes_take(&self, now: Moment) -> Vec<(&Compute, PerPhase<Amps>)> {
+        let nominal = self.site.limits.nominal_voltage;
+        let take = |node| {
+            let nodes = std::slice::from_ref(node);
+            let (shed, reserved) = (self.shed_by(nodes, now), self.reserved_by(nodes, now));
+            let power = self.compute(&node.id, now).usable().map(|reading| reading.power);
+            let drawn = spread(nodes, |node| power.unwrap_or(Watts::ZERO).max(node.min));
+            let taken = |p| (drawn.on(p) - shed.on(p)).max(reserved.on(p)) / nominal;
+            (node, PerPhase::from_fn(taken))
+        };
+        self.site.computes.iter().map(take).collect()
+    }
+
     pub(super) fn compute(&self, id: &Id, now: Moment) -> Known<&ComputeReading> {
         self.snapshot.at(id, now).and_then(|reading| match reading {
             Reading::Compute(compute) => Some(compute),
@@ -65,22 +89,30 @@ impl Controller {
 
     /// What could be shed of each phase: what nodes draw beyond their idle power, as far as they obey.
     pub(super) fn sheddable(&self, now: Moment) -> PerPhase<Watts> {
+        self.shed_by(&self.site.computes, now)
+    }
+
+    fn shed_by(&self, nodes: &[Compute], now: Moment) -> PerPhase<Watts> {
         let taken = |node: &Compute| {
             let power = self.compute(&node.id, now).usable().map_or(Watts::ZERO, |r| r.power);
             let obeyed = self.caps.get(&node.id).map_or(Watts::ZERO, |ramp| ramp.obeyed(now));
             (power.min(obeyed) - node.min).max(Watts::ZERO)
         };
-        spread(&self.site.computes, taken)
+        spread(nodes, taken)
     }
 
     /// What nodes that do not answer may come to draw: nobody else may have it.
     pub(super) fn reserved_for_nodes(&self, now: Moment) -> PerPhase<Watts> {
+        self.reserved_by(&self.site.computes, now)
+    }
+
+    fn reserved_by(&self, nodes: &[Compute], now: Moment) -> PerPhase<Watts> {
         let reserved = |node: &Compute| {
             let last = self.caps.get(&node.id).and_then(CapRamp::last).unwrap_or(Watts::ZERO);
             let lost = self.compute(&node.id, now).usable().is_none();
             if lost { node.failsafe.max(last) } else { Watts::ZERO }
         };
-        spread(&self.site.computes, reserved)
+        spread(nodes, reserved)
     }
 
     /// Whether what the nodes draw is known well enough to raise anything on it.
@@ -91,6 +123,17 @@ impl Controller {
         };
         self.site.computes.iter().all(known)
     }
+}
+
+/// What is left of each phase in the tightest of the rooms that feed a device.
+fn tightest(rooms: &[Room], chain: &[usize], nominal: Volts) -> PerPhase<Amps> {
+    let mut least = Room::UNBOUND.amps;
+    for room in chain.iter().filter_map(|at| rooms.get(*at)) {
+        // Nodes load their phases alike; a third of the power on each is the careful reading.
+        let by_power = room.power / nominal * (1.0 / 3.0);
+        least = PerPhase::from_fn(|p| least.on(p).min(room.amps.on(p)).min(by_power));
+    }
+    least
 }
 
 /// Power of each phase.

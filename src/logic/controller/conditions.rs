@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use super::Controller;
+use super::sharing::PAUSED_AFTER;
+use super::{Controller, guarding};
 use crate::logic::observation::{Finding, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
+use crate::logic::safety::linkage::Isolation;
 use crate::logic::site::{Id, Known};
 use crate::units::Moment;
 
@@ -21,6 +23,8 @@ const DISOBEYED: u32 = 3;
 
 pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
     let mut all = zones(c);
+    all.extend(plant_of_zones(c, now));
+    all.extend(sensors(c, now));
     all.extend(cameras(c, now));
     all.extend(devices(c, now));
     for (id, count) in &c.disobeyed {
@@ -35,6 +39,17 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
         };
         condition(finding.code(), id.as_str(), severity)
     }));
+    for (id, ramp) in &c.ramps {
+        let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
+        if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {
+            all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
+    for (id, watch) in &c.batteries {
+        if watch.disobeys(now) {
+            all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
+        }
+    }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }
@@ -46,11 +61,40 @@ fn condition(code: &'static str, about: &str, severity: Severity) -> Condition {
 fn zones(c: &Controller) -> Vec<Condition> {
     let zone = |(id, hazard): (&Id, &super::Hazard)| match hazard.level {
         Level::Normal => None,
+        // What it follows from is an alarm of its own.
+        Level::Watch if hazard.told_otherwise => None,
         Level::Watch => Some(condition("fire_watch", id.as_str(), Severity::Warning)),
         Level::Alarm => Some(condition("fire_alarm", id.as_str(), Severity::Alarm)),
-        Level::Trip => Some(condition("fire_alarm", id.as_str(), Severity::Trip)),
+        Level::Trip => Some(condition("zone_tripped", id.as_str(), Severity::Trip)),
     };
     c.hazards.iter().filter_map(zone).collect()
+}
+
+/// Relays that did not do what they were told, feeders that had to be opened, proofs that are overdue.
+fn plant_of_zones(c: &Controller, now: Moment) -> Vec<Condition> {
+    let mut all = Vec::new();
+    for zone in &c.site.zones {
+        let about = zone.id.as_str();
+        if c.guarding.linkage.isolation(&zone.id) == Isolation::Welded {
+            all.push(condition("contactor_welded", about, Severity::Trip));
+        }
+        if c.guarding.linkage.is_feeder_open(&zone.id) {
+            all.push(condition("feeder_opened", about, Severity::Alarm));
+        }
+    }
+    let mut late: Vec<Id> = guarding::overdue(c, now).into_iter().map(|(_, id)| id).collect();
+    late.sort();
+    late.dedup();
+    let overdue = |id: &Id| condition("proof_overdue", id.as_str(), Severity::Warning);
+    all.extend(late.iter().map(overdue));
+    all
+}
+
+/// Sensors at fault whose device answers; where it does not, that is the one alarm.
+fn sensors(c: &Controller, now: Moment) -> Vec<Condition> {
+    let answers = |device: &Id| c.snapshot.at(device, now).usable().is_some();
+    let faults = c.fire.sensor_faults(now).filter(|sensor| answers(&sensor.device));
+    faults.map(|sensor| condition("sensor_fault", sensor.id.as_str(), Severity::Warning)).collect()
 }
 
 fn cameras(c: &Controller, now: Moment) -> Vec<Condition> {
@@ -69,18 +113,30 @@ fn devices(c: &Controller, now: Moment) -> Vec<Condition> {
     ids.extend(site.chargers.iter().map(|charger| &charger.id));
     ids.extend(site.batteries.iter().map(|battery| &battery.id));
     ids.extend(site.computes.iter().map(|node| &node.id));
+    let guards = site.guard.devices();
+    ids.extend(guards.iter());
     ids.extend(site.pvs.iter().filter(|pv| !site.batteries.iter().any(|b| b.id == **pv)));
     let is_lost = |id: &&Id| match c.snapshot.at(id, now) {
         Known::Fresh(_) | Known::Stale { .. } => false,
         Known::Lost { .. } => true,
         Known::Never => c.started.age_at(now) >= FIRST_ANSWER,
     };
-    let lost: Vec<&Id> = ids.iter().copied().filter(|id| is_lost(id)).collect();
+    let mut lost: Vec<&Id> = ids.iter().copied().filter(|id| is_lost(id)).collect();
     if lost.len() > 1 && lost.len() == ids.len() {
         return vec![condition("field_bus_lost", "", Severity::Alarm)];
     }
+    let mut all = Vec::new();
+    for line in &site.guard.lines {
+        if !line.iter().all(|id| lost.contains(&id)) {
+            continue;
+        }
+        lost.retain(|id| !line.contains(id));
+        let worst = if line.contains(&site.meter) { Severity::Alarm } else { Severity::Warning };
+        all.extend(line.first().map(|first| condition("line_lost", first.as_str(), worst)));
+    }
     let severity = |id: &Id| if *id == site.meter { Severity::Alarm } else { Severity::Warning };
-    lost.into_iter().map(|id| condition("device_lost", id.as_str(), severity(id))).collect()
+    all.extend(lost.iter().map(|id| condition("device_lost", id.as_str(), severity(id))));
+    all
 }
 
 fn plant(trouble: Trouble) -> Condition {
@@ -90,6 +146,7 @@ fn plant(trouble: Trouble) -> Condition {
         }
         Trouble::StoreFault => condition("store_fault", "", Severity::Warning),
         Trouble::ConfigFallback => condition("config_fallback", "", Severity::Warning),
+        Trouble::SafeMode => condition("safe_mode", "", Severity::Alarm),
         Trouble::LatchFault => condition("latch_fault", "", Severity::Alarm),
         Trouble::LatchUnreadable => condition("latch_unreadable", "", Severity::Trip),
     }

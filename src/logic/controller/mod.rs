@@ -7,28 +7,37 @@
 mod arming;
 mod computes;
 mod conditions;
+mod grid;
+mod guarding;
 mod overview;
 mod planned;
 mod planning;
+mod rules;
+mod sharing;
+mod stored;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arming::Obstacle;
+use grid::GridWatch;
 use planning::Planning;
+pub use rules::Rule;
+use stored::BatteryWatch;
 
 use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
-use super::energy::{self, BatteryState, Claim, Ramp};
+use super::energy::{self, BatteryState, Ramp};
 use super::observation::{Finding, Observation, Silence, Trouble};
-use super::safety::alarms::{AlarmBook, Severity};
+use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    Charger, ChargerReading, ChargerSetpoint, Id, Known, MeterReading, OnBlind, Reading, Reason,
+    ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading, Reason,
     Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Scene, Verdict};
-use crate::units::{Amps, Moment, PerPhase, Watts};
+use crate::units::{Amps, Moment, Watts};
 
 /// Kept free below the limit: metering noise and steps of the devices. Our own figure.
 const MARGIN: Amps = Amps(0.5);
@@ -39,6 +48,9 @@ const FRESH_SAMPLES: u32 = 2;
 #[derive(Debug)]
 pub struct Controller {
     site: Site,
+    feeders: Feeders,
+    grid: GridWatch,
+    batteries: BTreeMap<Id, BatteryWatch>,
     snapshot: Snapshot,
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
@@ -52,20 +64,26 @@ pub struct Controller {
     troubles: BTreeSet<Trouble>,
     planning: Planning,
     reset_by: BTreeMap<Id, String>,
+    guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
     eyes_gone: bool,
     started: Moment,
     armed: bool,
     sequence: u64,
+    /// Nothing, but in tests that show what a rule is for.
+    off: Option<Rule>,
 }
 
 impl Controller {
     /// A controller that has seen nothing yet.
     #[must_use]
     pub fn new(site: Site, now: Moment) -> Controller {
-        let fire = FireWatch::new(&site.zones, now);
+        let fire = FireWatch::new(&site, now);
         let ramps = site.chargers.iter().map(|c| (c.id.clone(), Ramp::default())).collect();
         Controller {
+            feeders: Feeders::of(&site),
+            grid: GridWatch::default(),
+            batteries: BTreeMap::new(),
             snapshot: Snapshot::default(),
             fire,
             hazards: BTreeMap::new(),
@@ -79,10 +97,12 @@ impl Controller {
             troubles: BTreeSet::new(),
             planning: Planning::default(),
             reset_by: BTreeMap::new(),
+            guarding: guarding::Guarding::default(),
             eyes_gone: false,
             started: now,
             armed: false,
             sequence: 0,
+            off: None,
             site,
         }
     }
@@ -94,17 +114,19 @@ impl Controller {
 
     /// Takes up what was latched before the gateway started. To be called before the first decision.
     pub fn remember(&mut self, latched: &Latched, now: Moment) {
-        self.fire.restore(&latched.zones, now);
-        self.alarms.restore(&latched.alarms);
+        guarding::remember(self, latched, now);
     }
 
     /// What must survive a restart, as of the last decision.
     #[must_use]
     pub fn latched(&self) -> Latched {
-        let mut alarms = self.alarms.list();
-        alarms.retain(|alarm| alarm.severity >= Severity::Alarm);
-        alarms.sort_by(|a, b| a.id.cmp(&b.id));
-        Latched { zones: self.fire.latched(), alarms }
+        guarding::latched(self)
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn started(&self) -> Moment {
+        self.started
     }
 
     /// The site it thinks about.
@@ -116,18 +138,7 @@ impl Controller {
     /// Takes in a fact and steps the machines. Whether it is urgent: worth deciding at once.
     pub fn observe(&mut self, observation: Observation) -> bool {
         match observation {
-            Observation::Answered { device, at, reading } => {
-                self.silences.remove(&device);
-                let urgent = self.charger_fault_begins(&device, &reading);
-                self.adopt_held(&device, &reading);
-                if let Reading::Charger(reading) = &reading
-                    && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
-                {
-                    self.planning.visits.see(charger, at, reading);
-                }
-                self.snapshot.store(device, at, reading);
-                urgent
-            }
+            Observation::Answered { device, at, reading } => self.take_answer(device, at, reading),
             Observation::Found { device, finding, holds, .. } => {
                 self.findings.retain(|known| *known != (device.clone(), finding));
                 self.findings.extend(holds.then_some((device, finding)));
@@ -171,48 +182,89 @@ impl Controller {
                 self.planning.visits.ask(&charger, target, at);
                 true
             }
-            // Both urgent: a person waits for the answer.
+            // All urgent: a person waits for the answer.
             Observation::Acknowledged { alarm, signature, .. } => {
                 self.alarms.acknowledge(&alarm, &signature);
                 true
             }
-            Observation::ResetAsked { zone, by, at } => {
-                if self.fire.reset(&zone, at) {
-                    if self.fire.latched().is_empty() {
-                        self.troubles.remove(&Trouble::LatchUnreadable);
-                    }
-                    self.reset_by.insert(zone, by);
-                }
+            Observation::ResetAsked { zone, by, inspected, at } => {
+                guarding::reset(self, &zone, (&by, inspected), at);
+                true
+            }
+            Observation::Shelved { alarm, signature, span, at } => {
+                self.alarms.shelve(&alarm, &signature, (span, at));
+                true
+            }
+            Observation::Proven { id, at, .. } => {
+                guarding::prove(self, &id, at);
                 true
             }
         }
     }
 
+    /// A device has answered. Whether it is urgent.
+    fn take_answer(&mut self, device: Id, at: Moment, reading: Reading) -> bool {
+        self.silences.remove(&device);
+        let urgent =
+            self.charger_fault_begins(&device, &reading) | self.fire.sense(&device, at, &reading);
+        self.adopt_held(&device, &reading);
+        if let Reading::Charger(reading) = &reading
+            && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
+        {
+            self.planning.visits.see(charger, at, reading);
+            if let Some(ramp) = self.ramps.get_mut(&device) {
+                ramp.see(at, reading.most_drawn());
+            }
+        }
+        if let Reading::Meter(meter) = &reading
+            && device == self.site.meter
+        {
+            self.grid.see(meter, self.site.limits.nominal_voltage, at);
+        }
+        if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
+            && let Some(watch) = self.batteries.get_mut(&device)
+        {
+            watch.see(battery.power, at);
+        }
+        self.snapshot.store(device, at, reading);
+        urgent
+    }
+
     /// The complete answer for now. Called every second and on urgent news.
     pub fn decide(&mut self, now: Moment) -> Decision {
         self.sequence += 1;
-        self.hazards = self.fire.assess(now);
+        self.hazards = self.fire.assess(&guarding::overdue(self, now), now);
+        let relays = guarding::relays(self, now);
         let conditions = conditions::conditions(self, now);
         self.alarms.step(&conditions, now);
-        let not_writing = arming::obstacle(&self.site, &self.snapshot, now);
+        let not_writing = arming::obstacle(&self.site, &self.snapshot, now)
+            .filter(|obstacle| *obstacle != Obstacle::FailsafeSum || self.holds(Rule::FailsafeSum));
         self.armed = self.armed || not_writing.is_none();
         self.plan(now);
         let mut wishes = Setpoints::default();
         let left = self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
         self.wish_computes(now, left, &mut wishes);
+        wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
             if let Some((setpoint, _)) = permitted.charger(id)
                 && ramp.last() != Some(*setpoint)
             {
-                ramp.force(*setpoint);
+                ramp.force(now, *setpoint);
+            }
+        }
+        if self.armed {
+            for battery in &self.site.batteries {
+                if let Some((power, _)) = permitted.battery(&battery.id) {
+                    self.batteries.entry(battery.id.clone()).or_default().tell(*power);
+                }
             }
         }
         Decision {
             sequence: self.sequence,
             at: now,
-            writing: self.armed,
+            writing: self.armed || guarding::must_act(self),
             permitted,
             duty: self.duty(),
         }
@@ -250,7 +302,11 @@ impl Controller {
     }
 
     fn meter(&self, now: Moment) -> Known<&MeterReading> {
-        self.snapshot.at(&self.site.meter, now).and_then(|reading| match reading {
+        let known = match self.snapshot.last(&self.site.meter) {
+            Some((_, last)) if !self.holds(Rule::Age) => Known::Fresh(last),
+            _ => self.snapshot.at(&self.site.meter, now),
+        };
+        known.and_then(|reading| match reading {
             Reading::Meter(meter) => Some(meter),
             _ => None,
         })
@@ -261,151 +317,6 @@ impl Controller {
             Reading::Charger(charger) => Some(charger),
             _ => None,
         })
-    }
-
-    /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
-    /// each phase, where that is known.
-    fn wish_chargers(&mut self, now: Moment, wishes: &mut Setpoints) -> Option<PerPhase<Amps>> {
-        let meter = self.meter(now);
-        let Some(available) = meter.usable().map(|meter| self.available(meter, now)) else {
-            let starting = matches!(meter, Known::Never);
-            for charger in &self.site.chargers {
-                let reason = if starting { Reason::Starting } else { Reason::MeterLost };
-                let safe = self.safe_share(charger);
-                wishes.chargers.insert(charger.id.clone(), (safe, reason));
-            }
-            return None;
-        };
-        let meter_fresh =
-            meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
-        let nodes_known = self.nodes_known(now);
-        let order = self.order_of_right();
-        let claims: Vec<Claim<'_>> = order.iter().map(|&i| self.claim(i, now)).collect();
-        let shares = energy::allocate(available, &claims);
-        let left = left_over(available, &claims, &shares);
-        let lost: Vec<bool> =
-            order.iter().map(|&i| self.device_lost(&self.site.chargers[i].id, now)).collect();
-        let mut told = Vec::with_capacity(order.len());
-        for (place, &i) in order.iter().enumerate() {
-            let charger = &self.site.chargers[i];
-            let known = self.charger(&charger.id, now);
-            let device_fresh =
-                known.fresh().is_some() && self.snapshot.in_row(&charger.id) >= FRESH_SAMPLES;
-            let plugged = known.usable().map(|r| r.vehicle);
-            let share = &shares[place];
-            let may_raise = meter_fresh && device_fresh && nodes_known && self.armed;
-            let bound = share.bound.clone().or_else(|| self.planned_why(charger, now));
-            let bound = bound.or_else(|| self.vehicle_why(charger, share.setpoint));
-            let why = self.why(charger, plugged, meter_fresh, bound);
-            let idle = matches!(plugged, Some(Vehicle::Absent | Vehicle::Fault));
-            told.push((i, share.setpoint, may_raise, why, (lost[place], idle)));
-        }
-        for (i, share, may_raise, why, (lost, idle)) in told {
-            let charger = &self.site.chargers[i];
-            let ramp = self.ramps.entry(charger.id.clone()).or_default();
-            let (setpoint, reason) = if lost {
-                let fallback = interlock::at_failsafe(charger);
-                ramp.force(fallback);
-                (fallback, Reason::DeviceLost)
-            } else if idle {
-                ramp.force(ChargerSetpoint::Pause);
-                (ChargerSetpoint::Pause, why)
-            } else {
-                let (setpoint, bound) = ramp.step(now, charger, share, may_raise);
-                (setpoint, bound.filter(|_| may_raise).unwrap_or(why))
-            };
-            wishes.chargers.insert(charger.id.clone(), (setpoint, reason));
-        }
-        Some(left)
-    }
-
-    /// Failsafe current, but never more than it had: losing the meter raises nothing.
-    fn safe_share(&self, charger: &Charger) -> ChargerSetpoint {
-        let failsafe = interlock::at_failsafe(charger);
-        match self.ramps.get(&charger.id).and_then(Ramp::last) {
-            Some(last) if last.amps() < failsafe.amps() => last,
-            _ => failsafe,
-        }
-    }
-
-    /// What all chargers together may draw: the limit less everything else that is measured.
-    fn available(&self, meter: &MeterReading, now: Moment) -> PerPhase<Amps> {
-        let mut others = meter.current;
-        for charger in &self.site.chargers {
-            let drawn = self.charger(&charger.id, now);
-            let drawn = drawn.usable().map(|r| r.current).unwrap_or_default();
-            for (own, &phase) in charger.phases.iter().enumerate() {
-                others.set(phase, others.on(phase) - drawn.0[own]);
-            }
-        }
-        let (sheddable, reserved) = (self.sheddable(now), self.reserved_for_nodes(now));
-        let nominal = self.site.limits.nominal_voltage;
-        let others =
-            PerPhase::from_fn(|p| others.on(p) + (reserved.on(p) - sheddable.on(p)) / nominal);
-        // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
-        PerPhase::from_fn(|p| self.site.limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO))
-    }
-
-    /// Who may have a minimum current first: those that charge, then the others, as in the file; last those
-    /// whose cars have shown that they want nothing.
-    fn order_of_right(&self) -> Vec<usize> {
-        let charges = |i: &usize| {
-            let last = self.ramps.get(&self.site.chargers[*i].id).and_then(Ramp::last);
-            !matches!(last, Some(ChargerSetpoint::Current(_)))
-        };
-        let mut order: Vec<usize> = (0..self.site.chargers.len()).collect();
-        let sated = |i: &usize| self.planning.visits.is_sated(&self.site.chargers[*i].id);
-        order.sort_by_key(|i| (sated(i), charges(i)));
-        order
-    }
-
-    fn claim(&self, i: usize, now: Moment) -> Claim<'_> {
-        let charger = &self.site.chargers[i];
-        if self.device_lost(&charger.id, now) {
-            let last = self.ramps.get(&charger.id).and_then(Ramp::last);
-            let last = last.map_or(Amps::ZERO, ChargerSetpoint::amps);
-            let reserved = charger.failsafe.max(last);
-            let phases = &charger.phases;
-            return Claim { charger, phases, most: Amps::ZERO, reserved, promised: Amps::ZERO };
-        }
-        let vehicle = self.charger(&charger.id, now).usable().map(|r| r.vehicle);
-        let most = match vehicle {
-            Some(Vehicle::Absent | Vehicle::Fault) => Amps::ZERO,
-            _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
-            _ => charger.max,
-        };
-        let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
-        let planned = self.planned(charger, now);
-        let most = most.min(worth).min(planned.map_or(charger.max, |planned| planned.most));
-        let promised = planned.map_or(Amps::ZERO, |planned| planned.promised);
-        let phases = &charger.phases[..self.planning.visits.phases(charger)];
-        Claim { charger, phases, most, reserved: Amps::ZERO, promised }
-    }
-
-    fn device_lost(&self, id: &Id, now: Moment) -> bool {
-        self.snapshot.at(id, now).usable().is_none()
-    }
-
-    fn why(
-        &self,
-        charger: &Charger,
-        vehicle: Option<Vehicle>,
-        meter_fresh: bool,
-        bound: Option<Reason>,
-    ) -> Reason {
-        if !self.armed {
-            return Reason::Starting;
-        }
-        if let Some(Vehicle::Absent) = vehicle {
-            return Reason::NoVehicle;
-        }
-        if !meter_fresh {
-            return Reason::MeterStale;
-        }
-        if let Some(reason) = bound {
-            return reason;
-        }
-        self.derating(&charger.id).unwrap_or(Reason::DeviceMaximum)
     }
 
     fn derated(&self, device: &Id) -> bool {
@@ -477,19 +388,4 @@ impl Controller {
         eager.dedup();
         Duty { eager }
     }
-}
-
-/// What the shares leave of each phase.
-fn left_over(
-    available: PerPhase<Amps>,
-    claims: &[Claim<'_>],
-    shares: &[energy::Share],
-) -> PerPhase<Amps> {
-    let mut left = available;
-    for (claim, share) in claims.iter().zip(shares) {
-        for &phase in claim.phases {
-            left.set(phase, left.on(phase) - share.setpoint.amps().max(claim.reserved));
-        }
-    }
-    left
 }

@@ -2,16 +2,16 @@
 //! its quality and age. Nothing that acts reads this.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Controller, arming};
+use super::{Controller, arming, guarding};
 use crate::logic::decision::{
-    BayView, CameraView, Decision, DeviceView, Overview, Quality, SetpointView, ZoneView,
+    BayView, CameraView, Decision, DeviceView, Overview, Quality, RelayView, SensorView,
+    SetpointView, ZoneView,
 };
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::{Bay, Id, LOST_AFTER, Reading, Reason, STALE_AFTER, Vehicle};
+use crate::logic::site::{Bay, Id, Known, Reading, Reason, Vehicle};
 use crate::logic::vision::BayState;
 use crate::units::{Moment, Phase};
 
@@ -48,6 +48,8 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         bays: c.site.bays.iter().map(|bay| bay_view(c, bay, now)).collect(),
         zones: zones(c, now),
         cameras: cameras(c, now),
+        sensors: sensors(c, now),
+        relays: relays(c, decision),
         alarms: c.alarms.list(),
         plan: c.planning.view().cloned(),
     };
@@ -113,7 +115,7 @@ fn device(c: &Controller, decision: &Decision, id: &Id, kind: &str, name: &str) 
         id: id.clone(),
         kind: kind.to_owned(),
         name: name.to_owned(),
-        q: quality(age),
+        q: quality(&c.snapshot.at(id, decision.at)),
         ts: last.map(|(at, _)| at.utc),
         age_s: age.map(|age| round(age.as_secs_f64())),
         values,
@@ -121,11 +123,11 @@ fn device(c: &Controller, decision: &Decision, id: &Id, kind: &str, name: &str) 
     }
 }
 
-fn quality(age: Option<Duration>) -> Quality {
-    match age {
-        Some(age) if age < STALE_AFTER => Quality::Good,
-        Some(age) if age < LOST_AFTER => Quality::Stale,
-        _ => Quality::Bad,
+fn quality<T>(known: &Known<T>) -> Quality {
+    match known {
+        Known::Fresh(_) => Quality::Good,
+        Known::Stale { .. } => Quality::Stale,
+        Known::Lost { .. } | Known::Never => Quality::Bad,
     }
 }
 
@@ -176,7 +178,7 @@ fn values(kind: &str, reading: &Reading) -> BTreeMap<String, Value> {
             put("soc_pct", battery.soc.percent());
         }
         Reading::Pv(pv) | Reading::Hybrid { pv, .. } => put("power_w", pv.power.get()),
-        Reading::Battery(_) => {}
+        Reading::Battery(_) | Reading::Inputs(_) => {}
     }
     values
 }
@@ -198,10 +200,17 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
         _ => return None,
     };
     let about = match reason {
-        Reason::GridLimit { phase } | Reason::BelowMinimum { phase } => Some(phase.to_string()),
-        Reason::FireWatch { zone } | Reason::ZoneBlind { zone } | Reason::FireAlarm { zone } => {
-            Some(zone.to_string())
+        Reason::GridLimit { phase } | Reason::UnbalanceLimit { phase } => Some(phase.to_string()),
+        Reason::BelowMinimum { circuit: None, line } => Some(line.to_string()),
+        Reason::CircuitLimit { circuit, line }
+        | Reason::BelowMinimum { circuit: Some(circuit), line } => {
+            Some(format!("{circuit} {line}"))
         }
+        Reason::FireWatch { zone }
+        | Reason::ZoneBlind { zone }
+        | Reason::FireAlarm { zone }
+        | Reason::Tripped { zone }
+        | Reason::BmsSilent { zone } => Some(zone.to_string()),
         _ => None,
     };
     Some(SetpointView { current_a, power_w, reason: reason.code().to_owned(), about })
@@ -247,9 +256,42 @@ fn zones(c: &Controller, now: Moment) -> Vec<ZoneView> {
                 .reset_obstacle(id, now)
                 .filter(|obstacle| *obstacle != ResetObstacle::NotLatched),
             reset_by: c.reset_by.get(id).cloned(),
+            reset_begun_by: c.fire.reset_begun(id, now).map(str::to_owned),
+            causes: hazard.causes.clone(),
+            isolation: c.guarding.linkage.isolation(id),
+            feeder_open: c.guarding.linkage.is_feeder_open(id),
         })
     };
     c.site.zones.iter().filter_map(|z| zone(&z.id)).collect()
+}
+
+fn sensors(c: &Controller, now: Moment) -> Vec<SensorView> {
+    let faults: Vec<&Id> = c.fire.sensor_faults(now).map(|sensor| &sensor.id).collect();
+    let view = |sensor: &crate::logic::site::Sensor| SensorView {
+        id: sensor.id.clone(),
+        name: sensor.name.clone(),
+        kind: sensor.kind,
+        fault: faults.contains(&&sensor.id),
+        proven: guarding::proven(c, &sensor.id),
+        reacted: guarding::has_reacted(c, &sensor.id, now),
+    };
+    c.site.guard.sensors.iter().map(view).collect()
+}
+
+fn relays(c: &Controller, decision: &Decision) -> Vec<RelayView> {
+    let view = |relay: &crate::logic::site::Relay| {
+        let (told, reason) = decision.permitted.relay(&relay.id)?;
+        Some(RelayView {
+            id: relay.id.clone(),
+            name: relay.name.clone(),
+            kind: relay.kind,
+            told: *told,
+            reason: reason.code().to_owned(),
+            proven: guarding::proven(c, &relay.id),
+            reacted: guarding::has_reacted(c, &relay.id, decision.at),
+        })
+    };
+    c.site.guard.relays.iter().filter_map(view).collect()
 }
 
 fn cameras(c: &Controller, now: Moment) -> Vec<CameraView> {

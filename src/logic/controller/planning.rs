@@ -28,6 +28,9 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const OLD_AFTER: i64 = 2 * STEP_S;
 /// Losses of the battery in each direction, where nobody has measured better.
 const EFFICIENCY: f64 = 0.95;
+/// What one solution may cost in the control thread, multiplications: some hundredths of a second. A car that
+/// is short costs another one.
+const BUDGET: Budget = Budget(40_000_000);
 /// A plan that leaves less than this open serves everybody, kWh.
 const SHORT_KWH: f64 = 0.2;
 /// How fast the share of each phase in the other load is forgotten: time constant, s.
@@ -303,7 +306,7 @@ fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
 /// A plan by which cars are done early; those for which that is too short have until they leave.
 fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) -> plan::Plan {
     loop {
-        let solved = plan::solve(problem, Budget::default());
+        let solved = plan::solve(problem, BUDGET);
         let mut relaxed = false;
         for (i, lacks) in short_of(problem, &solved).into_iter().enumerate() {
             let session = &mut problem.sessions[i];

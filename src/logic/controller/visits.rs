@@ -275,6 +275,7 @@ mod tests {
             failsafe: Amps(6.0),
             step: Amps(1.0),
             stay: None,
+            right: crate::logic::site::Right::default(),
         }
     }
 

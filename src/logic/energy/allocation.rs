@@ -1,12 +1,60 @@
-//! This second's headroom, shared per phase: minimum currents are admitted first, in order, then
-//! everybody admitted rises together until a phase is full or a charger has all it wants (max-min
-//! fairness by progressive filling): first up to what was promised, then up to what is asked.
+//! This second's headroom, shared over the tree of circuits: minimum currents are admitted first, in
+//! order of right, then everybody admitted rises together in proportion to their weights until a limit
+//! is full or a charger has all it wants (weighted max-min fairness, exact): first up to what was
+//! promised, then up to what is asked.
 //!
-//! What a stranger gets wrong: `available` is what all chargers together may draw, not what is left
+//! What a stranger gets wrong: a [`Room`] is what all below it together may draw, not what is left
 //! beside what they draw now. So whatever was granted and is not drawn yet stays reserved.
 
-use crate::logic::site::{Charger, ChargerSetpoint, Reason};
-use crate::units::{Amps, PerPhase, Phase};
+use super::filling::Filling;
+use crate::logic::site::{Charger, ChargerSetpoint, Line};
+use crate::units::{Amps, PerPhase, Phase, Volts, Watts};
+
+/// What everybody below a node of the tree of circuits may draw together; infinite where nothing bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Room {
+    /// Current of each phase.
+    pub amps: PerPhase<Amps>,
+    /// Power of all phases.
+    pub power: Watts,
+    /// Current of each phase by those that do not load all three alike.
+    pub unbalanced: PerPhase<Amps>,
+}
+
+impl Room {
+    /// Without any bound.
+    pub const UNBOUND: Room = Room {
+        amps: PerPhase([Amps(f64::INFINITY); 3]),
+        power: Watts(f64::INFINITY),
+        unbalanced: PerPhase([Amps(f64::INFINITY); 3]),
+    };
+
+    /// Bounded on its phases only.
+    #[must_use]
+    pub fn of_phases(amps: PerPhase<Amps>) -> Room {
+        Room { amps, ..Room::UNBOUND }
+    }
+
+    /// The most that may still be taken on each of `phases` at once.
+    #[must_use]
+    pub fn left_on(&self, phases: &[Phase], nominal: Volts) -> Amps {
+        let by_power = self.power / nominal * (1.0 / phases.len().max(1) as f64);
+        let least = phases.iter().map(|&phase| self.amps.on(phase)).fold(by_power, Amps::min);
+        if phases.len() == Phase::ALL.len() {
+            return least;
+        }
+        phases.iter().map(|&phase| self.unbalanced.on(phase)).fold(least, Amps::min)
+    }
+
+    /// Takes a current on each phase, of which `unbalanced` says whether it loads the phases alike.
+    pub fn take(&mut self, amps: PerPhase<Amps>, nominal: Volts, unbalanced: bool) {
+        self.amps = PerPhase::from_fn(|p| self.amps.on(p) - amps.on(p));
+        self.power = self.power - amps.total() * nominal;
+        if unbalanced {
+            self.unbalanced = PerPhase::from_fn(|p| self.unbalanced.on(p) - amps.on(p));
+        }
+    }
+}
 
 /// What one charger asks for.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +63,8 @@ pub struct Claim<'a> {
     pub charger: &'a Charger,
     /// The phases that its car uses: the charger's, or fewer.
     pub phases: &'a [Phase],
+    /// The rooms that feed it.
+    pub rooms: &'a [usize],
     /// The most it may get now; zero if it needs nothing. Not below its minimum otherwise.
     pub most: Amps,
     /// What the plan has promised it: it rises to this before anybody gets what was not promised.
@@ -23,115 +73,103 @@ pub struct Claim<'a> {
     pub reserved: Amps,
 }
 
+impl Claim<'_> {
+    /// A current on the phases that the car uses.
+    #[must_use]
+    pub fn on_grid(&self, amps: Amps) -> PerPhase<Amps> {
+        let mut all = PerPhase::all(Amps::ZERO);
+        self.phases.iter().for_each(|&phase| all.set(phase, amps));
+        all
+    }
+
+    /// Whether it loads the phases unlike each other.
+    #[must_use]
+    pub fn is_unbalanced(&self) -> bool {
+        self.phases.len() < Phase::ALL.len()
+    }
+}
+
 /// What one charger gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
     /// The setpoint.
     pub setpoint: ChargerSetpoint,
-    /// What bound it; nothing if it got all it asked for.
-    pub bound: Option<Reason>,
+    /// The room that bound it and its line that is full; nothing if it got all it asked for.
+    pub bound: Option<(usize, Line)>,
 }
 
-/// Shares `available` (the current that all chargers together may draw, each phase) among `claims`,
-/// which stand in the order of their right to the minimum current. The result is in the same order,
-/// never above `most`, never between zero and the charger's minimum, and rounded down to its step.
+/// Lines of one room: three phases, the power, three unbalanced phases.
+const LINES: usize = 7;
+
+/// Shares `rooms` among `claims`, which stand in the order of their right to the minimum current. The
+/// result is in the same order, never above `most`, never between zero and the charger's minimum, and
+/// rounded down to its step.
 #[must_use]
-pub fn allocate(available: PerPhase<Amps>, claims: &[Claim<'_>]) -> Vec<Share> {
-    let mut left = available;
-    for claim in claims {
-        take(&mut left, claim.phases, claim.reserved);
-    }
-    let mut level: Vec<Option<Amps>> = Vec::with_capacity(claims.len());
-    let mut bound: Vec<Option<Reason>> = vec![None; claims.len()];
-    for (claim, bound) in claims.iter().zip(&mut bound) {
-        let asks = claim.most >= claim.charger.min && claim.reserved == Amps::ZERO;
-        let full = fullest(&left, claim.phases);
-        if asks && full.1 >= claim.charger.min {
-            take(&mut left, claim.phases, claim.charger.min);
-            level.push(Some(claim.charger.min));
-        } else {
-            *bound = asks.then_some(Reason::BelowMinimum { phase: full.0 });
-            level.push(None);
-        }
-    }
-    let promised = |claim: &Claim<'_>| claim.promised.min(claim.most);
-    fill(&mut left, claims, promised, (&mut level, &mut bound));
-    fill(&mut left, claims, |claim| claim.most, (&mut level, &mut bound));
-    let share = |((claim, level), bound): ((&Claim<'_>, Option<Amps>), Option<Reason>)| Share {
-        setpoint: level.map_or(ChargerSetpoint::Pause, |amps| {
-            ChargerSetpoint::Current(round_down(amps, claim.charger))
-        }),
-        bound,
-    };
-    claims.iter().zip(level).zip(bound).map(share).collect()
-}
-
-/// Raises the lowest of the admitted chargers together, freezing each when its phase is full or it has
-/// `enough`.
-fn fill(
-    left: &mut PerPhase<Amps>,
-    claims: &[Claim<'_>],
-    enough: impl Fn(&Claim<'_>) -> Amps,
-    (level, bound): (&mut [Option<Amps>], &mut [Option<Reason>]),
-) {
-    let rises = |&i: &usize| level[i].is_some_and(|amps| amps + EPSILON < enough(&claims[i]));
-    let mut rising: Vec<usize> = (0..claims.len()).filter(rises).collect();
-    // Each round freezes a charger or lifts one to the level of the next.
-    for _ in 0..2 * claims.len() {
-        let at = |i: usize| level[i].unwrap_or(Amps::ZERO);
-        let low = rising.iter().map(|&i| at(i)).fold(Amps(f64::MAX), Amps::min);
-        let lowest: Vec<usize> =
-            rising.iter().copied().filter(|&i| at(i) <= low + EPSILON).collect();
-        if lowest.is_empty() {
-            return;
-        }
-        let next = rising.iter().map(|&i| at(i)).filter(|level| *level > low + EPSILON);
-        let users =
-            |phase: Phase| lowest.iter().filter(|&&i| claims[i].phases.contains(&phase)).count();
-        let by_phase = left.iter().filter(|(phase, _)| users(*phase) > 0);
-        let phase_step = by_phase.map(|(phase, amps)| amps.max(Amps::ZERO) / users(phase) as f64);
-        let wishes = lowest.iter().map(|&i| enough(&claims[i]) - at(i));
-        let step = phase_step
-            .chain(wishes)
-            .chain(next.map(|level| level - low))
-            .fold(Amps(f64::MAX), Amps::min);
-        for &i in &lowest {
-            take(left, claims[i].phases, step);
-            level[i] = level[i].map(|amps| amps + step);
-        }
-        rising.retain(|&i| {
-            let (phase, amps) = fullest(left, claims[i].phases);
-            let has = level[i].is_none_or(|level| level + EPSILON >= enough(&claims[i]));
-            if !has && amps <= EPSILON {
-                bound[i] = Some(Reason::GridLimit { phase });
-            }
-            !has && amps > EPSILON
+pub fn allocate(rooms: &[Room], nominal: Volts, claims: &[Claim<'_>]) -> Vec<Share> {
+    let filling = fill(rooms, nominal, claims);
+    let share = |(i, claim): (usize, &Claim<'_>)| {
+        let (level, row) = filling.outcome(i);
+        let setpoint = level.map_or(ChargerSetpoint::Pause, |amps| {
+            ChargerSetpoint::Current(round_down(Amps(amps), claim.charger))
         });
-    }
+        Share { setpoint, bound: row.map(|row| (row / LINES, line(row % LINES))) }
+    };
+    claims.iter().enumerate().map(share).collect()
 }
 
-/// Far below the resolution of any charger; absorbs rounding of the sums.
-const EPSILON: Amps = Amps(1e-9);
-
-fn take(left: &mut PerPhase<Amps>, phases: &[Phase], amps: Amps) {
-    for &phase in phases {
-        left.set(phase, left.on(phase) - amps);
-    }
-}
-
-/// The phase with the least left, and how much that is.
-fn fullest(left: &PerPhase<Amps>, phases: &[Phase]) -> (Phase, Amps) {
-    let mut least = (Phase::L1, Amps(f64::MAX));
-    for &phase in phases {
-        if left.on(phase) < least.1 {
-            least = (phase, left.on(phase));
+fn fill(rooms: &[Room], nominal: Volts, claims: &[Claim<'_>]) -> Filling {
+    let uses: Vec<Vec<(usize, f64)>> =
+        claims.iter().map(|claim| uses(claim, rooms.len(), nominal)).collect();
+    let weights = claims.iter().map(|claim| claim.charger.right.weight.max(0.01)).collect();
+    let mut filling = Filling::new(rooms.iter().flat_map(lines).collect(), &uses, weights);
+    for (i, claim) in claims.iter().enumerate() {
+        if claim.reserved > Amps::ZERO {
+            filling.take(i, claim.reserved.get());
         }
     }
-    least
+    for (i, claim) in claims.iter().enumerate() {
+        if claim.most >= claim.charger.min && claim.reserved == Amps::ZERO {
+            filling.admit(i, claim.charger.min.get());
+        }
+    }
+    let promised: Vec<f64> = claims.iter().map(|c| c.promised.min(c.most).get()).collect();
+    filling.rise(&promised);
+    let most: Vec<f64> = claims.iter().map(|c| c.most.get()).collect();
+    filling.rise(&most);
+    filling
+}
+
+fn lines(room: &Room) -> [f64; LINES] {
+    let ([l1, l2, l3], [u1, u2, u3]) = (room.amps.0, room.unbalanced.0);
+    [l1.get(), l2.get(), l3.get(), room.power.get(), u1.get(), u2.get(), u3.get()]
+}
+
+fn line(place: usize) -> Line {
+    match place {
+        0..=2 => Line::Phase(Phase::ALL[place]),
+        3 => Line::Power,
+        _ => Line::Unbalance(Phase::ALL[place - 4]),
+    }
+}
+
+/// Which lines an ampere of a claim takes, and how much of each.
+fn uses(claim: &Claim<'_>, rooms: usize, nominal: Volts) -> Vec<(usize, f64)> {
+    let mut uses = Vec::with_capacity(claim.rooms.len() * LINES);
+    let watts = nominal.get() * claim.phases.len() as f64;
+    for &room in claim.rooms.iter().filter(|room| **room < rooms) {
+        let base = room * LINES;
+        uses.extend(claim.phases.iter().map(|&phase| (base + phase as usize, 1.0)));
+        uses.push((base + 3, watts));
+        if claim.is_unbalanced() {
+            uses.extend(claim.phases.iter().map(|&phase| (base + 4 + phase as usize, 1.0)));
+        }
+    }
+    uses
 }
 
 /// Rounded down to the charger's step, not below its minimum.
-fn round_down(amps: Amps, charger: &Charger) -> Amps {
+#[must_use]
+pub fn round_down(amps: Amps, charger: &Charger) -> Amps {
     let step = charger.step.get().max(0.01);
     Amps((amps.get() / step + 1e-6).floor() * step).bounded(charger.min, charger.max)
 }
@@ -139,7 +177,7 @@ fn round_down(amps: Amps, charger: &Charger) -> Amps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::site::Id;
+    use crate::logic::site::{Id, Right};
 
     fn charger(phases: &[Phase]) -> Charger {
         Charger {
@@ -151,18 +189,27 @@ mod tests {
             failsafe: Amps(6.0),
             step: Amps(1.0),
             stay: None,
+            right: Right::default(),
         }
     }
 
     fn claim(charger: &Charger, most: f64) -> Claim<'_> {
         let phases = &charger.phases;
-        Claim { charger, phases, most: Amps(most), reserved: Amps::ZERO, promised: Amps::ZERO }
+        let (most, none) = (Amps(most), Amps::ZERO);
+        Claim { charger, phases, rooms: &[0], most, reserved: none, promised: none }
+    }
+
+    const NOMINAL: Volts = Volts(230.0);
+
+    fn share<const N: usize>(rooms: [[f64; 3]; N], claims: &[Claim<'_>]) -> Vec<Share> {
+        let rooms = rooms.map(|amps| Room::of_phases(PerPhase(amps.map(Amps))));
+        allocate(&rooms, NOMINAL, claims)
     }
 
     fn amps(available: [f64; 3], chargers: &[(&Charger, f64)]) -> Vec<f64> {
         let claims: Vec<Claim<'_>> =
             chargers.iter().map(|&(charger, most)| claim(charger, most)).collect();
-        let shares = allocate(PerPhase(available.map(Amps)), &claims);
+        let shares = share([available], &claims);
         shares.iter().map(|share| share.setpoint.amps().get()).collect()
     }
 
@@ -190,7 +237,7 @@ mod tests {
     fn what_a_silent_device_may_draw_is_reserved() {
         let a = charger(&Phase::ALL);
         let claims = [Claim { reserved: Amps(16.0), ..claim(&a, 32.0) }, claim(&a, 32.0)];
-        let shares = allocate(PerPhase::all(Amps(30.0)), &claims);
+        let shares = share([[30.0; 3]], &claims);
         assert_eq!(shares[1].setpoint, ChargerSetpoint::Current(Amps(14.0)));
     }
 
@@ -199,7 +246,7 @@ mod tests {
         let a = charger(&Phase::ALL);
         let claims = [claim(&a, 32.0), Claim { promised: Amps(20.0), ..claim(&a, 24.0) }];
         let told = |amps: f64| {
-            let shares = allocate(PerPhase::all(Amps(amps)), &claims);
+            let shares = share([[amps; 3]], &claims);
             shares.iter().map(|share| share.setpoint.amps().get()).collect::<Vec<f64>>()
         };
         assert_eq!(told(60.0), [32.0, 24.0]);
@@ -213,42 +260,8 @@ mod tests {
         let a = charger(&Phase::ALL);
         let l2 = charger(&[Phase::L2]);
         let claims = [Claim { phases: &[Phase::L1], ..claim(&a, 32.0) }, claim(&l2, 32.0)];
-        let shares = allocate(PerPhase([Amps(20.0), Amps(25.0), Amps(0.0)]), &claims);
+        let shares = share([[20.0, 25.0, 0.0]], &claims);
         let told: Vec<f64> = shares.iter().map(|s| s.setpoint.amps().get()).collect();
         assert_eq!(told, [20.0, 25.0]);
-    }
-
-    #[test]
-    fn no_phase_is_ever_overdrawn() {
-        let mut rng = fastrand::Rng::with_seed(7);
-        for _ in 0..5_000 {
-            let chargers: Vec<Charger> = (0..rng.usize(1..12))
-                .map(|_| match rng.usize(0..4) {
-                    0 => charger(&[Phase::L1]),
-                    1 => charger(&[Phase::L2]),
-                    2 => charger(&[Phase::L2, Phase::L3]),
-                    _ => charger(&Phase::ALL),
-                })
-                .collect();
-            let available = PerPhase::from_fn(|_| Amps(rng.f64() * 120.0 - 10.0));
-            let claims: Vec<Claim<'_>> = chargers
-                .iter()
-                .map(|charger| Claim {
-                    promised: Amps(rng.f64() * 20.0),
-                    ..claim(charger, (rng.f64() * 40.0).min(charger.max.get()))
-                })
-                .collect();
-            let mut left = available;
-            for (share, claim) in allocate(available, &claims).iter().zip(&claims) {
-                let amps = share.setpoint.amps();
-                assert!(amps <= claim.most.max(Amps::ZERO) + EPSILON);
-                assert!(amps == Amps::ZERO || amps >= claim.charger.min);
-                take(&mut left, claim.phases, amps);
-            }
-            for (phase, amps) in left.iter() {
-                let over = amps < Amps(-1e-6) && available.on(phase) >= Amps::ZERO;
-                assert!(!over, "{phase} overdrawn by {amps}");
-            }
-        }
     }
 }

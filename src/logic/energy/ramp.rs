@@ -20,6 +20,17 @@ const PAUSE_LEAST: Duration = Duration::from_secs(60);
 /// Pauses by load control in [`HOUR`].
 const PAUSES_MOST: usize = 6;
 const HOUR: Duration = Duration::from_secs(3600);
+/// Meters and steps of the devices: a car within this of its setpoint obeys. Our own figure.
+const OBEYS_WITHIN: Amps = Amps(1.0);
+/// A raise that is taken back by so much within [`RAISE_EVERY`] was a mistake: the next one waits twice as
+/// long, up to [`MOST_DOUBLINGS`] times. It ends any swing between devices that answer late. Our own figures.
+const TAKEN_BACK: Amps = Amps(0.5);
+const MOST_DOUBLINGS: u32 = 4;
+/// A step down of less is not waited for before a raise. Our own figure.
+const WORTH_SETTLING: Amps = Amps(1.0);
+/// A car that is slow to come down takes so long (design/safety: chain of delays); then the others have to
+/// give up what it draws too much.
+const COMES_DOWN_IN: Duration = Duration::from_secs(8);
 
 /// Memory of one charger's setpoint.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +40,15 @@ pub struct Ramp {
     /// What the sample before allowed: a raise needs two.
     allowed_before: Amps,
     pauses: VecDeque<Duration>,
+    /// Since when more is drawn than was told.
+    above_since: Option<Duration>,
+    /// When the setpoint was lowered last, and when by so much that it takes time to be seen.
+    lowered: Option<Duration>,
+    settles: Option<Duration>,
+    /// Raises in a row that had to be taken back at once.
+    taken_back: u32,
+    /// Draws more than was told, and not because it is still coming down.
+    excess: bool,
 }
 
 impl Ramp {
@@ -41,6 +61,34 @@ impl Ramp {
     /// Takes over what the device holds already, at the start.
     pub fn adopt(&mut self, held: ChargerSetpoint) {
         self.last = Some(held);
+    }
+
+    /// Takes a share for one that the sample before allowed, too.
+    pub fn allow(&mut self, share: ChargerSetpoint) {
+        self.allowed_before = share.amps();
+    }
+
+    /// Takes in what is drawn.
+    pub fn see(&mut self, at: Moment, drawn: Amps) {
+        let told = self.last.map_or(Amps(f64::MAX), ChargerSetpoint::amps);
+        let above = drawn > told + OBEYS_WITHIN;
+        self.above_since = above.then(|| self.above_since.unwrap_or(at.uptime));
+        let coming_down =
+            self.lowered.is_some_and(|low| at.uptime.saturating_sub(low) < COMES_DOWN_IN);
+        // Once noticed it stays so until it obeys: being told even less changes nothing.
+        self.excess = above && (self.excess || !coming_down);
+    }
+
+    /// For how long more has been drawn than was told.
+    #[must_use]
+    pub fn disobeyed_for(&self, now: Moment) -> Duration {
+        self.above_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
+    }
+
+    /// Whether more is drawn than was told, and that not because the car is still coming down.
+    #[must_use]
+    pub fn draws_too_much(&self) -> bool {
+        self.excess
     }
 
     /// From the share this second to the setpoint, with the reason if the ramp binds. `may_raise` is
@@ -67,15 +115,34 @@ impl Ramp {
                 self.pauses.pop_front();
             }
         }
+        let since_raise = self.raised.map(|at| now.uptime.saturating_sub(at));
         if next.amps() > last.amps() {
+            if since_raise.is_some_and(|since| since >= self.patience() + RAISE_EVERY)
+                && self.settles < self.raised
+            {
+                self.taken_back = 0;
+            }
             self.raised = Some(now.uptime);
+        } else if next.amps() < last.amps() {
+            self.lowered = Some(now.uptime);
+            if since_raise.is_some_and(|since| since < RAISE_EVERY)
+                && last.amps() - next.amps() >= TAKEN_BACK
+            {
+                self.taken_back = (self.taken_back + 1).min(MOST_DOUBLINGS);
+            }
+            if last.amps() - next.amps() >= WORTH_SETTLING {
+                self.settles = Some(now.uptime);
+            }
         }
         self.last = Some(next);
         (next, reason)
     }
 
     /// The charger was stopped or paused by somebody else than load control.
-    pub fn force(&mut self, setpoint: ChargerSetpoint) {
+    pub fn force(&mut self, now: Moment, setpoint: ChargerSetpoint) {
+        if self.last.is_some_and(|last| setpoint.amps() < last.amps()) {
+            self.lowered = Some(now.uptime);
+        }
         self.last = Some(setpoint);
         self.allowed_before = Amps::ZERO;
     }
@@ -97,14 +164,21 @@ impl Ramp {
             let reason = (allowed > charger.min).then_some(Reason::RampUp);
             return (ChargerSetpoint::Current(charger.min), reason);
         }
-        let waited =
-            self.raised.is_none_or(|raised| now.uptime.saturating_sub(raised) >= RAISE_EVERY);
-        if !waited {
+        let long_ago =
+            |at: Option<Duration>| at.is_none_or(|at| now.uptime.saturating_sub(at) >= RAISE_EVERY);
+        // One change in flight: what was lowered shows on the meter only when the car has followed.
+        let waited = self.raised.is_none_or(|at| now.uptime.saturating_sub(at) >= self.patience());
+        if !waited || !long_ago(self.settles) {
             return (last, Some(Reason::RampUp));
         }
         let most = last.amps() + RAISE_MOST.min(charger.max * RAISE_SHARE);
         let reason = (allowed > most).then_some(Reason::RampUp);
         (ChargerSetpoint::Current(allowed.min(most)), reason)
+    }
+
+    /// Shortest time between two raises.
+    fn patience(&self) -> Duration {
+        RAISE_EVERY * 2u32.pow(self.taken_back)
     }
 
     fn must_rest(&self, now: Moment) -> bool {
@@ -132,6 +206,7 @@ mod tests {
             failsafe: Amps(6.0),
             step: Amps(1.0),
             stay: None,
+            right: crate::logic::site::Right::default(),
         }
     }
 

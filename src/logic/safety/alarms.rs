@@ -8,10 +8,14 @@
 //!                                     acknowledge            acknowledge  ▼
 //!                                    (stays, active)                    (gone)
 //! ```
+//! An alarm that comes back again and again clears only after a minute without its condition. Warnings that
+//! come all at once are raised a few at a time; alarms and trips never wait.
+//!
 //! What a stranger gets wrong: acknowledging says "a person knows", it changes nothing that acts; only
-//! a reset releases a latched zone, and it is no business of this file.
+//! a reset releases a latched zone, and it is no business of this file. Shelving puts an alarm out of sight for
+//! a time, never for good; a trip cannot be shelved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -21,6 +25,16 @@ use crate::units::Moment;
 
 /// A condition must be gone this long before its alarm clears. Our own figure, against flapping.
 const GONE_FOR: Duration = Duration::from_secs(5);
+/// An alarm that was raised this often within ten minutes chatters, and must be gone this long. Our own.
+const CHATTERS: usize = 4;
+const CHATTER_WINDOW: Duration = Duration::from_secs(600);
+const CHATTER_GONE_FOR: Duration = Duration::from_secs(60);
+/// Most warnings raised within ten seconds; the others follow. Our own figure.
+const WARNINGS_AT_ONCE: usize = 20;
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// Longest time on the shelf: a warning, an alarm. Our own figures.
+const SHELF_WARNING: Duration = Duration::from_secs(7 * 86_400);
+const SHELF_ALARM: Duration = Duration::from_secs(8 * 3600);
 /// Most alarms kept; a site that has more is told by those it has.
 const MOST: usize = 256;
 
@@ -72,6 +86,9 @@ pub struct Alarm {
     pub by: Option<String>,
     /// What they noted.
     pub note: Option<String>,
+    /// Out of sight until then.
+    #[serde(default)]
+    pub shelved_until: Option<DateTime<Utc>>,
 }
 
 /// Who acknowledges, and what they want to have written down.
@@ -91,6 +108,12 @@ pub struct AlarmBook {
     held: BTreeMap<String, Moment>,
     /// Active alarms whose condition is gone, and since when.
     gone: BTreeMap<String, Moment>,
+    /// When each alarm was raised lately, oldest first.
+    raised: BTreeMap<String, VecDeque<Moment>>,
+    /// When warnings were raised lately, oldest first.
+    warned: VecDeque<Moment>,
+    /// When the time on the shelf ends, on the clock that nobody sets.
+    shelved: BTreeMap<String, Moment>,
 }
 
 impl AlarmBook {
@@ -113,10 +136,13 @@ impl AlarmBook {
                 self.raise(id, condition, now);
             }
         }
+        self.end_shelving(now);
         let active = self.alarms.values_mut().filter(|a| a.active && !holding.contains_key(&a.id));
         for alarm in active {
             let since = *self.gone.entry(alarm.id.clone()).or_insert(now);
-            if since.age_at(now) >= GONE_FOR {
+            let chatters = self.raised.get(&alarm.id).is_some_and(|r| r.len() >= CHATTERS);
+            let gone_for = if chatters { CHATTER_GONE_FOR } else { GONE_FOR };
+            if since.age_at(now) >= gone_for {
                 alarm.active = false;
                 alarm.cleared = Some(now.utc);
             }
@@ -126,8 +152,48 @@ impl AlarmBook {
         self.gone.retain(|id, _| alarms.get(id).is_some_and(|alarm| alarm.active));
     }
 
+    fn end_shelving(&mut self, now: Moment) {
+        let alarms = &mut self.alarms;
+        self.shelved.retain(|id, until| {
+            let ends = now.uptime >= until.uptime;
+            if let (true, Some(alarm)) = (ends, alarms.get_mut(id)) {
+                alarm.shelved_until = None;
+            }
+            !ends && alarms.contains_key(id)
+        });
+        for raised in self.raised.values_mut() {
+            while raised.front().is_some_and(|at| at.age_at(now) >= CHATTER_WINDOW) {
+                raised.pop_front();
+            }
+        }
+        self.raised.retain(|_, raised| !raised.is_empty());
+        while self.warned.front().is_some_and(|at| at.age_at(now) >= AT_ONCE) {
+            self.warned.pop_front();
+        }
+    }
+
     fn raise(&mut self, id: &str, condition: &Condition, now: Moment) {
+        let is_active = self.alarms.get(id).is_some_and(|alarm| alarm.active);
+        let is_warning = condition.severity == Severity::Warning;
+        if !is_active && is_warning && self.warned.len() >= WARNINGS_AT_ONCE {
+            return;
+        }
+        if !is_active {
+            if is_warning {
+                self.warned.push_back(now);
+            }
+            let raised = self.raised.entry(id.to_owned()).or_default();
+            raised.push_back(now);
+            if raised.len() > CHATTERS {
+                raised.pop_front();
+            }
+        }
         if let Some(alarm) = self.alarms.get_mut(id) {
+            if condition.severity > alarm.severity {
+                // Worse than what was put on the shelf.
+                alarm.shelved_until = None;
+                self.shelved.remove(id);
+            }
             alarm.severity = condition.severity;
             if !alarm.active {
                 // It is back: whoever acknowledged it before did not mean this time.
@@ -149,13 +215,47 @@ impl AlarmBook {
         true
     }
 
-    /// All alarms: not acknowledged first, then the worse, then the newer.
+    /// Puts an alarm out of sight for a time. Whether that is possible: a trip cannot be shelved, an alarm for
+    /// eight hours at most, a warning for a week.
+    pub fn shelve(
+        &mut self,
+        id: &str,
+        signature: &Signature,
+        (span, now): (Duration, Moment),
+    ) -> bool {
+        let Some(alarm) = self.alarms.get_mut(id) else {
+            return false;
+        };
+        if !may_shelve(alarm.severity, span) {
+            return false;
+        }
+        let until = now.after(span);
+        alarm.shelved_until = Some(until.utc);
+        alarm.by = Some(signature.by.clone());
+        alarm.note.clone_from(&signature.note);
+        self.shelved.insert(id.to_owned(), until);
+        true
+    }
+
+    /// All alarms: those on the shelf last, not acknowledged first, then the worse, then the newer.
     #[must_use]
     pub fn list(&self) -> Vec<Alarm> {
         let mut alarms: Vec<Alarm> = self.alarms.values().cloned().collect();
+        alarms.sort_by_key(|a| {
+            let worst = std::cmp::Reverse((a.severity, a.since));
+            (a.shelved_until.is_some(), a.acknowledged, !a.active, worst)
+        });
         alarms
-            .sort_by_key(|a| (a.acknowledged, !a.active, std::cmp::Reverse((a.severity, a.since))));
-        alarms
+    }
+}
+
+/// Whether an alarm of this severity may be shelved for so long.
+#[must_use]
+pub fn may_shelve(severity: Severity, span: Duration) -> bool {
+    match severity {
+        Severity::Warning => !span.is_zero() && span <= SHELF_WARNING,
+        Severity::Alarm => !span.is_zero() && span <= SHELF_ALARM,
+        Severity::Trip => false,
     }
 }
 
@@ -179,6 +279,7 @@ fn fresh(id: &str, condition: &Condition, now: Moment) -> Alarm {
         cleared: None,
         by: None,
         note: None,
+        shelved_until: None,
     }
 }
 
@@ -258,5 +359,77 @@ mod tests {
             assert_eq!(book.list().len(), 1);
             assert_eq!(book.list()[0].since, second(0).utc);
         }
+    }
+
+    fn named(about: &str, severity: Severity) -> Condition {
+        Condition { about: about.to_owned(), severity, ..lost(0) }
+    }
+
+    #[test]
+    fn an_alarm_that_chatters_clears_only_after_a_minute() {
+        let mut book = AlarmBook::default();
+        let mut raised = 0;
+        let mut was_active = false;
+        for s in 0..600 {
+            let held = if s % 10 == 0 { vec![lost(0)] } else { Vec::new() };
+            book.step(&held, second(s));
+            let active = book.list()[0].active;
+            raised += u32::from(active && !was_active);
+            was_active = active;
+        }
+        assert_eq!(raised, 4, "it comes back every ten seconds and is told four times");
+        for s in 600..651 {
+            book.step(&[], second(s));
+            assert!(book.list()[0].active, "{s}");
+        }
+        (651..660).for_each(|s| book.step(&[], second(s)));
+        assert!(!book.list()[0].active);
+    }
+
+    #[test]
+    fn a_flood_of_warnings_is_told_a_few_at_a_time_and_a_trip_does_not_wait() {
+        let mut book = AlarmBook::default();
+        let mut all: Vec<Condition> =
+            (0..200).map(|n| named(&format!("d{n:03}"), Severity::Warning)).collect();
+        all.push(named("z", Severity::Trip));
+        book.step(&all, second(0));
+        assert_eq!(book.list().len(), WARNINGS_AT_ONCE + 1);
+        assert_eq!(book.list()[0].severity, Severity::Trip);
+        for s in 1..120 {
+            let before = book.list().len();
+            book.step(&all, second(s));
+            assert!(book.list().len() - before <= WARNINGS_AT_ONCE);
+        }
+        assert_eq!(book.list().len(), 201, "all are told in the end");
+    }
+
+    #[test]
+    fn the_shelf_has_a_time_limit_and_holds_no_trip() {
+        let hour = Duration::from_secs(3600);
+        for (severity, span, may) in [
+            (Severity::Warning, hour * 168, true),
+            (Severity::Warning, hour * 169, false),
+            (Severity::Warning, Duration::ZERO, false),
+            (Severity::Alarm, hour * 8, true),
+            (Severity::Alarm, hour * 9, false),
+            (Severity::Trip, Duration::from_secs(1), false),
+        ] {
+            assert_eq!(may_shelve(severity, span), may, "{severity:?} {span:?}");
+        }
+        let mut book = AlarmBook::default();
+        book.step(&[named("a", Severity::Warning), named("b", Severity::Warning)], second(0));
+        let a = "device_lost-a";
+        assert!(book.shelve(a, &signed(), (hour, second(0))));
+        assert_eq!(book.list()[1].id, a, "out of sight, not out of the list");
+        assert_eq!(book.list()[1].shelved_until, Some(second(3600).utc));
+        book.step(&[named("a", Severity::Warning), named("b", Severity::Warning)], second(3599));
+        assert!(book.list()[1].shelved_until.is_some());
+        book.step(&[named("a", Severity::Warning), named("b", Severity::Warning)], second(3600));
+        assert!(book.list().iter().all(|alarm| alarm.shelved_until.is_none()));
+        assert!(book.shelve(a, &signed(), (hour, second(3600))));
+        book.step(&[named("a", Severity::Alarm)], second(3601));
+        assert_eq!(book.list()[0].id, a, "it got worse");
+        assert!(book.list()[0].shelved_until.is_none());
+        assert!(!book.shelve("no_such", &signed(), (hour, second(3601))));
     }
 }

@@ -1,136 +1,92 @@
-//! The hazard level of each zone, from what the cameras say. This first version knows vision only; the
-//! battery's and the sensors' votes have their place beside it.
+//! The hazard level of each zone, from cameras, sensors and the battery's own management.
 //!
 //! ```text
-//!             doubtful in two looks, or blind            fire or smoke confirmed
-//!   Normal ─────────────────────────────────▶ Watch ───────────────────────────▶ Alarm (latched)
-//!      ▲                                        │
-//!      ├──────── 10 min clear and seen ─────────┘                                │
-//!      └──────── reset by a person, 10 min clear and seen ◀──────────────────────┘
+//!            any watch line            any alarm line            any trip line
+//!   Normal ──────────────────▶ Watch ──────────────────▶ Alarm ──────────────────▶ Trip
+//!      ▲  └───────────────────────┼── (straight up, never delayed) ──▶│               │
+//!      ├──── 10 min clear ────────┘                                   │               │
+//!      └──── reset by a person, two steps, all causes clear 10 min ◀──┴── role safety ┘
+//!   Fault stands beside every level: a sensor or camera of the zone does not deliver, or has not been
+//!   good for 60 s since. Alarm and Trip are latched across power loss; the lines are in `signs`.
 //! ```
-//! What a stranger gets wrong: `fault` stands beside the level. A blind zone is derated when the site
-//! says so, and it is never clear: time without sight does not count towards leaving Watch.
+//! What a stranger gets wrong: `fault` is not a level. A zone at fault is never clear, so time at fault
+//! counts neither towards leaving Watch nor towards a reset. And Trip alone does not open a contactor:
+//! that needs its own vote (`sensing`), which vision never decides alone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-
-use crate::logic::site::{Id, Zone};
+use super::eyes::{Eyes, Sight};
+pub use super::level::{Hazard, LatchedZone, Level, ResetObstacle};
+use super::sensing::{Sensing, Vote};
+use super::signs::{Cause, Sign};
+use crate::logic::site::{Id, Limits, Reading, Sensor, Site};
 use crate::logic::vision::{Scene, Verdict};
 use crate::units::Moment;
 
-/// No frame for this long is a fault of the camera's zones (decisions: 5 s).
-pub const BLIND_AFTER: Duration = Duration::from_secs(5);
-/// Watch ends after this long clear (design/safety).
+/// Watch ends, and a reset is possible, after this long clear (design/safety).
 const CLEAR_FOR: Duration = Duration::from_secs(600);
-/// Doubtful looks that make a Watch.
-const DOUBTS: u32 = 2;
-
-/// How dangerous a zone is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Nothing known.
-    #[default]
-    Normal,
-    /// Something may be wrong: half power.
-    Watch,
-    /// Fire or smoke: stop charging in the zone and its neighbours. Latched.
-    Alarm,
-    /// Isolated. Latched. Not entered on vision alone.
-    Trip,
-}
-
-impl Level {
-    /// 0 to 3, as MQTT and the page say it.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        self as u8
-    }
-}
-
-/// The hazard of one zone now.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hazard {
-    /// The level.
-    pub level: Level,
-    /// A camera of the zone is blind.
-    pub fault: bool,
-    /// Since when the level stands.
-    pub since: Moment,
-}
-
-/// A latched zone, as it is remembered across a restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LatchedZone {
-    /// Alarm or Trip.
-    pub level: Level,
-    /// Since when.
-    pub since: DateTime<Utc>,
-}
-
-/// Why a latched zone is not released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResetObstacle {
-    /// The zone is not latched: there is nothing to reset.
-    NotLatched,
-    /// Fire or smoke is still seen.
-    StillSeen,
-    /// A camera of the zone is blind: nobody can say that it is clear.
-    Blind,
-    /// It is clear, but not for ten minutes yet.
-    NotClearLongEnough,
-}
+/// The second step of a reset must follow the first within this time. Our own figure.
+const STEPS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// Watches the zones of a site.
 #[derive(Clone, Debug)]
 pub struct FireWatch {
     zones: BTreeMap<Id, Watching>,
-    eyes: BTreeMap<Id, Eye>,
-    blind_after: Duration,
+    eyes: Eyes,
+    sensing: Sensing,
 }
 
 #[derive(Clone, Debug)]
 struct Watching {
     cameras: Vec<Id>,
+    limits: Limits,
+    has_battery: bool,
     level: Level,
     since: Moment,
     clear_since: Option<Moment>,
+    isolate: bool,
+    told_otherwise: bool,
+    /// Who took the first step of a reset, and when.
+    begun: Option<(String, Moment)>,
 }
 
-#[derive(Clone, Debug)]
-struct Eye {
-    /// The last frame that was really seen: no fault.
-    seen: Option<Moment>,
-    frame: Option<u64>,
-    verdict: Verdict,
-    doubts: u32,
+/// What a zone is judged by at one moment.
+struct Evidence {
+    causes: Vec<Cause>,
+    blind: bool,
+    sensor_fault: bool,
+    bms_silent: bool,
+    vote: Vote,
 }
 
 impl FireWatch {
-    /// Every zone normal, every camera not yet seen.
+    /// Every zone normal, nothing seen or sensed yet.
     #[must_use]
-    pub fn new(zones: &[Zone], now: Moment) -> FireWatch {
-        let watching = |zone: &Zone| Watching {
+    pub fn new(site: &Site, now: Moment) -> FireWatch {
+        let watching = |zone: &crate::logic::site::Zone| Watching {
             cameras: zone.cameras.clone(),
+            limits: site.guard.limits(&zone.id),
+            has_battery: zone.battery.is_some(),
             level: Level::Normal,
             since: now,
             clear_since: None,
+            isolate: false,
+            told_otherwise: false,
+            begun: None,
         };
-        let eye = || Eye { seen: None, frame: None, verdict: Verdict::Clear, doubts: 0 };
         FireWatch {
-            zones: zones.iter().map(|zone| (zone.id.clone(), watching(zone))).collect(),
-            eyes: zones.iter().flat_map(|z| &z.cameras).map(|c| (c.clone(), eye())).collect(),
-            blind_after: BLIND_AFTER,
+            zones: site.zones.iter().map(|zone| (zone.id.clone(), watching(zone))).collect(),
+            eyes: Eyes::new(&site.zones),
+            sensing: Sensing::new(site, now),
         }
     }
 
-    /// Stretches the limit of blindness, for simulated sites whose time runs faster than cameras.
+    /// Stretches the limits of blindness and silence, for simulated sites whose time runs faster than
+    /// cameras and field buses.
     pub fn stretch(&mut self, pace: f64) {
-        self.blind_after = BLIND_AFTER.mul_f64(pace.clamp(1.0, 1000.0));
+        self.eyes.stretch(pace);
+        self.sensing.stretch(pace);
     }
 
     /// Takes up zones that were latched before the gateway started.
@@ -139,6 +95,7 @@ impl FireWatch {
             if let Some(zone) = self.zones.get_mut(id) {
                 zone.level = remembered.level.max(Level::Alarm);
                 zone.since = Moment { uptime: now.uptime, utc: remembered.since };
+                zone.isolate = remembered.isolate;
             }
         }
     }
@@ -147,7 +104,8 @@ impl FireWatch {
     #[must_use]
     pub fn latched(&self) -> BTreeMap<Id, LatchedZone> {
         let latched = |(id, zone): (&Id, &Watching)| {
-            let held = LatchedZone { level: zone.level, since: zone.since.utc };
+            let (level, since, isolate) = (zone.level, zone.since.utc, zone.isolate);
+            let held = LatchedZone { level, since, isolate, feeder: false };
             (zone.level >= Level::Alarm).then(|| (id.clone(), held))
         };
         self.zones.iter().filter_map(latched).collect()
@@ -159,134 +117,182 @@ impl FireWatch {
         let Some(watching) = self.zones.get(zone).filter(|zone| zone.level >= Level::Alarm) else {
             return Some(ResetObstacle::NotLatched);
         };
-        watching.reset_obstacle(&self.seeing(now), now)
-    }
-
-    /// Releases a latched zone on a person's word, when nothing forbids it. Whether it was released.
-    pub fn reset(&mut self, zone: &Id, now: Moment) -> bool {
-        let free = self.reset_obstacle(zone, now).is_none();
-        if let Some(watching) = self.zones.get_mut(zone).filter(|_| free) {
-            watching.level = Level::Normal;
-            watching.since = now;
-        }
-        free
-    }
-
-    /// Takes in a judged frame. A frame counts once; a faulty one is no sight.
-    pub fn see(&mut self, scene: &Scene) {
-        let Some(eye) = self.eyes.get_mut(&scene.camera) else {
-            return;
-        };
-        if scene.fault.is_some() {
-            eye.seen = None;
-            return;
-        }
-        if eye.frame == Some(scene.frame) {
-            return;
-        }
-        eye.frame = Some(scene.frame);
-        eye.seen = Some(scene.at);
-        eye.verdict = scene.verdict;
-        eye.doubts = match scene.verdict {
-            Verdict::Clear => 0,
-            _ => eye.doubts.saturating_add(1),
-        };
-    }
-
-    /// The vision process is gone: every camera is blind.
-    pub fn go_blind(&mut self) {
-        for eye in self.eyes.values_mut() {
-            eye.seen = None;
-            eye.frame = None;
-        }
-    }
-
-    /// Steps every zone to `now` and tells its hazard.
-    pub fn assess(&mut self, now: Moment) -> BTreeMap<Id, Hazard> {
-        let seeing = self.seeing(now);
-        let step = |(id, zone): (&Id, &mut Watching)| (id.clone(), zone.step(&seeing, now));
-        self.zones.iter_mut().map(step).collect()
-    }
-
-    /// Whether the camera delivers frames.
-    #[must_use]
-    pub fn sees(&self, camera: &Id, now: Moment) -> bool {
-        self.eyes.get(camera).is_some_and(|eye| self.has_sight(eye, now))
-    }
-
-    fn has_sight(&self, eye: &Eye, now: Moment) -> bool {
-        eye.seen.is_some_and(|seen| seen.age_at(now) < self.blind_after)
-    }
-
-    /// What each camera sees now; nothing where it is blind.
-    fn seeing(&self, now: Moment) -> BTreeMap<Id, Option<Sight>> {
-        let sight = |eye: &Eye| Sight { verdict: eye.verdict, doubts: eye.doubts };
-        let now_seen = |eye| self.has_sight(eye, now).then(|| sight(eye));
-        self.eyes.iter().map(|(id, eye)| (id.clone(), now_seen(eye))).collect()
-    }
-}
-
-/// What a camera that is not blind sees.
-#[derive(Clone, Copy, Debug)]
-struct Sight {
-    verdict: Verdict,
-    doubts: u32,
-}
-
-impl Watching {
-    /// The sights of its cameras; a camera that is not known is blind.
-    fn mine<'s>(
-        &'s self,
-        seeing: &'s BTreeMap<Id, Option<Sight>>,
-    ) -> impl Iterator<Item = Option<Sight>> + 's {
-        self.cameras.iter().map(|camera| seeing.get(camera).copied().flatten())
-    }
-
-    fn reset_obstacle(
-        &self,
-        seeing: &BTreeMap<Id, Option<Sight>>,
-        now: Moment,
-    ) -> Option<ResetObstacle> {
-        if self.mine(seeing).flatten().any(|sight| sight.verdict != Verdict::Clear) {
+        let evidence = self.evidence(zone, watching, (&[], now));
+        if evidence.asks_for() >= Level::Alarm || evidence.doubts() {
             Some(ResetObstacle::StillSeen)
-        } else if self.mine(seeing).any(|sight| sight.is_none()) {
+        } else if evidence.blind {
             Some(ResetObstacle::Blind)
-        } else if self.clear_since.is_none_or(|since| since.age_at(now) < CLEAR_FOR) {
+        } else if evidence.sensor_fault {
+            Some(ResetObstacle::SensorFault)
+        } else if watching.clear_since.is_none_or(|since| since.age_at(now) < CLEAR_FOR) {
             Some(ResetObstacle::NotClearLongEnough)
         } else {
             None
         }
     }
 
-    fn step(&mut self, seeing: &BTreeMap<Id, Option<Sight>>, now: Moment) -> Hazard {
-        let fault = self.mine(seeing).any(|sight| sight.is_none());
-        let wanted = if self.mine(seeing).flatten().any(|s| s.verdict == Verdict::Alarm) {
-            Level::Alarm
-        } else if self.mine(seeing).flatten().any(|s| s.doubts >= DOUBTS) {
-            Level::Watch
-        } else {
-            Level::Normal
-        };
+    /// The first step of a reset: a person says that they go and look.
+    pub fn begin_reset(&mut self, zone: &Id, by: &str, now: Moment) {
+        if let Some(watching) = self.zones.get_mut(zone).filter(|zone| zone.level >= Level::Alarm) {
+            watching.begun = Some((by.to_owned(), now));
+        }
+    }
+
+    /// Who has begun to reset a zone, if that still counts.
+    #[must_use]
+    pub fn reset_begun(&self, zone: &Id, now: Moment) -> Option<&str> {
+        let (by, at) = self.zones.get(zone)?.begun.as_ref()?;
+        (at.age_at(now) < STEPS_WITHIN).then_some(by.as_str())
+    }
+
+    /// The second step: releases a latched zone on the word of the person who began, when nothing forbids
+    /// it. Whether it was released.
+    pub fn reset(&mut self, zone: &Id, by: &str, now: Moment) -> bool {
+        let free =
+            self.reset_begun(zone, now) == Some(by) && self.reset_obstacle(zone, now).is_none();
+        if let Some(watching) = self.zones.get_mut(zone).filter(|_| free) {
+            watching.level = Level::Normal;
+            watching.since = now;
+            watching.isolate = false;
+            watching.begun = None;
+        }
+        free
+    }
+
+    /// Takes in a judged frame. A frame counts once; a faulty one is no sight.
+    pub fn see(&mut self, scene: &Scene) {
+        self.eyes.see(scene);
+    }
+
+    /// The vision process is gone: every camera is blind.
+    pub fn go_blind(&mut self) {
+        self.eyes.go_blind();
+    }
+
+    /// Takes in what a device said. Whether it makes something worse, so that it is worth deciding at once.
+    pub fn sense(&mut self, device: &Id, at: Moment, reading: &Reading) -> bool {
+        self.sensing.take(device, at, reading)
+    }
+
+    /// Steps every zone to `now` and tells its hazard. `overdue`: sensors and relays whose proof is overdue.
+    pub fn assess(&mut self, overdue: &[(Id, Id)], now: Moment) -> BTreeMap<Id, Hazard> {
+        let judged: Vec<(Id, Evidence)> = self
+            .zones
+            .iter()
+            .map(|(id, zone)| (id.clone(), self.evidence(id, zone, (overdue, now))))
+            .collect();
+        let mut hazards = BTreeMap::new();
+        for (id, evidence) in judged {
+            if let Some(zone) = self.zones.get_mut(&id) {
+                hazards.insert(id, zone.step(evidence, now));
+            }
+        }
+        hazards
+    }
+
+    /// Whether the camera delivers frames.
+    #[must_use]
+    pub fn sees(&self, camera: &Id, now: Moment) -> bool {
+        self.eyes.sight(camera, now).is_some()
+    }
+
+    /// Sensors at fault.
+    pub fn sensor_faults(&self, now: Moment) -> impl Iterator<Item = &Sensor> {
+        self.sensing.all_faults(now)
+    }
+
+    /// The sensors, for those who must know what they said.
+    #[must_use]
+    pub fn sensing(&self) -> &Sensing {
+        &self.sensing
+    }
+
+    fn evidence(
+        &self,
+        id: &Id,
+        zone: &Watching,
+        (overdue, now): (&[(Id, Id)], Moment),
+    ) -> Evidence {
+        let mut causes = self.sensing.causes(id, now);
+        let vote = self.sensing.vote(id, &causes, now);
+        let mut blind = false;
+        for camera in &zone.cameras {
+            let by = || camera.clone();
+            match self.eyes.sight(camera, now) {
+                None => blind = true,
+                Some(Sight { verdict: Verdict::Alarm, .. }) => {
+                    causes.push(Cause { sign: Sign::SeenFire, by: by() });
+                }
+                Some(Sight { doubts: true, .. }) => {
+                    causes.push(Cause { sign: Sign::SeenDoubtful, by: by() });
+                }
+                Some(_) => {}
+            }
+        }
+        let mine = overdue.iter().filter(|(zone, _)| zone == id);
+        causes.extend(mine.map(|(_, by)| Cause { sign: Sign::ProofOverdue, by: by.clone() }));
+        causes.sort_by_key(|cause| std::cmp::Reverse(cause.sign.level()));
+        let bms_silent = zone.has_battery && self.sensing.bms_is_silent(id, now);
+        let sensor_fault = self.sensing.faults(id, now).next().is_some();
+        Evidence { causes, blind, sensor_fault, bms_silent, vote }
+    }
+}
+
+impl Evidence {
+    fn asks_for(&self) -> Level {
+        self.causes.iter().map(|cause| cause.sign.level()).max().unwrap_or_default()
+    }
+
+    fn doubts(&self) -> bool {
+        self.causes.iter().any(|cause| cause.sign == Sign::SeenDoubtful)
+    }
+
+    fn is_fault(&self) -> bool {
+        self.blind || self.sensor_fault || self.bms_silent
+    }
+}
+
+impl Watching {
+    fn step(&mut self, evidence: Evidence, now: Moment) -> Hazard {
+        let cut_off = evidence.bms_silent && self.limits.isolate_on_bms_loss;
+        let wanted = if cut_off { Level::Trip } else { evidence.asks_for() };
         if wanted > self.level {
+            self.told_otherwise = self.level == Level::Normal;
             self.level = wanted;
             self.since = now;
         }
-        let clear = wanted == Level::Normal && !fault;
+        let told = |cause: &Cause| cause.sign.is_told_otherwise();
+        self.told_otherwise &= evidence.causes.iter().all(told);
+        let tripped = self.level == Level::Trip;
+        self.isolate |= tripped && evidence.vote.isolates(self.limits.confirmed_by.is_some());
+        self.isolate |= cut_off;
+        // A latched zone may be reset while something is only on watch; it goes to Watch then.
+        let clear_below = if self.level >= Level::Alarm { Level::Alarm } else { Level::Watch };
+        let clear = wanted < clear_below && !evidence.doubts() && !evidence.is_fault();
         self.clear_since = if clear { self.clear_since.or(Some(now)) } else { None };
         let long_clear = self.clear_since.is_some_and(|since| since.age_at(now) >= CLEAR_FOR);
         if self.level == Level::Watch && long_clear {
             self.level = Level::Normal;
             self.since = now;
         }
-        Hazard { level: self.level, fault, since: self.since }
+        Hazard {
+            level: self.level,
+            fault: evidence.is_fault(),
+            since: self.since,
+            battery_rests: evidence.bms_silent,
+            isolate: self.isolate,
+            told_otherwise: self.told_otherwise,
+            causes: evidence.causes,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::site::OnBlind;
+    use crate::logic::site::{GridLimits, Guard, Mode, OnBlind, Zone};
     use crate::logic::vision::{CameraFault, Tier};
+    use crate::units::{Amps, PerPhase, Volts};
 
     fn id(text: &str) -> Id {
         Id::try_from(text).unwrap()
@@ -322,11 +328,36 @@ mod tests {
             neighbours: Vec::new(),
             on_blind: OnBlind::Derate,
         };
-        FireWatch::new(&[zone], second(0))
+        let limits = GridLimits {
+            limit: PerPhase::default(),
+            breaker: Amps::ZERO,
+            nominal_voltage: Volts(230.0),
+            max_base_load: Amps::ZERO,
+            power: None,
+            unbalance: None,
+        };
+        let site = Site {
+            id: id("site"),
+            name: "site".into(),
+            mode: Mode::Observe,
+            limits,
+            meter: id("grid"),
+            chargers: Vec::new(),
+            batteries: Vec::new(),
+            computes: Vec::new(),
+            pvs: Vec::new(),
+            bays: Vec::new(),
+            zones: vec![zone],
+            cameras: Vec::new(),
+            tariff: None,
+            circuits: Vec::new(),
+            guard: Guard::default(),
+        };
+        FireWatch::new(&site, second(0))
     }
 
     fn level(watch: &mut FireWatch, s: u64) -> (Level, bool) {
-        let hazard = watch.assess(second(s))[&id("zone")];
+        let hazard = watch.assess(&[], second(s)).remove(&id("zone")).unwrap();
         (hazard.level, hazard.fault)
     }
 
@@ -378,10 +409,12 @@ mod tests {
             if s < 603 {
                 let obstacle = watch.reset_obstacle(&zone, second(s));
                 assert_eq!(obstacle, Some(ResetObstacle::NotClearLongEnough), "{s}");
-                assert!(!watch.reset(&zone, second(s)));
+                watch.begin_reset(&zone, "Li", second(s));
+                assert!(!watch.reset(&zone, "Li", second(s)));
             }
         }
-        assert!(watch.reset(&zone, second(603)));
+        assert!(!watch.reset(&zone, "Wang", second(603)), "the one who began has to end it");
+        assert!(watch.reset(&zone, "Li", second(603)));
         assert_eq!(level(&mut watch, 603).0, Level::Normal);
         assert!(watch.latched().is_empty());
     }

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fire::{Hazard, Level};
-use crate::logic::site::{Charger, ChargerSetpoint, Compute, Id, Reason, Setpoints, Site};
+use crate::logic::site::{
+    Charger, ChargerSetpoint, Compute, Id, Reason, RelayKind, RelaySetpoint, Setpoints, Site,
+};
 use crate::units::{Amps, Watts};
 
 /// Setpoints that may be written. One for every actuator of the site.
@@ -36,6 +38,12 @@ impl Permitted {
         self.0.computes.get(id)
     }
 
+    /// What a relay is told, and why; nothing: it stays as it is.
+    #[must_use]
+    pub fn relay(&self, id: &Id) -> Option<&(RelaySetpoint, Reason)> {
+        self.0.relays.get(id)
+    }
+
     /// All of them.
     #[must_use]
     pub fn setpoints(&self) -> &Setpoints {
@@ -44,7 +52,8 @@ impl Permitted {
 }
 
 /// What is written when there is no fresh decision: every charger at its failsafe current, every
-/// battery at rest, every compute node at its failsafe power.
+/// battery at rest, every compute node at its failsafe power. Relays stay as they are: the gateway's own
+/// death is no reason for a black-out (design/safety, "Fail direction").
 #[must_use]
 pub fn fallback(site: &Site) -> Permitted {
     let charger = |c: &Charger| (c.id.clone(), (at_failsafe(c), Reason::NoDecision));
@@ -53,7 +62,7 @@ pub fn fallback(site: &Site) -> Permitted {
     let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
     let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
     let computes = site.computes.iter().map(node).collect();
-    Permitted(Setpoints { chargers, batteries, computes })
+    Permitted(Setpoints { chargers, batteries, computes, relays: BTreeMap::new() })
 }
 
 /// The charger's failsafe as a setpoint.
@@ -95,20 +104,46 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
             permitted.computes.insert(node.id.clone(), (cap.bounded(node.min, node.max), reason));
         }
     }
-    for zone in &site.zones {
-        let Some(burning) = burning_zone(site, &zone.id, hazards) else {
-            continue;
-        };
-        for id in &zone.chargers {
-            let stop = (ChargerSetpoint::Pause, Reason::FireAlarm { zone: burning.clone() });
-            permitted.chargers.insert(id.clone(), stop);
-        }
-        if let Some(id) = &zone.battery {
-            let stop = (Watts::ZERO, Reason::FireAlarm { zone: burning.clone() });
-            permitted.batteries.insert(id.clone(), stop);
+    for relay in &site.guard.relays {
+        if let Some(told) = wishes.relays.remove(&relay.id) {
+            permitted.relays.insert(relay.id.clone(), told);
         }
     }
+    stop(site, hazards, &mut permitted);
     Permitted(permitted)
+}
+
+/// Takes everything out of zones in danger.
+fn stop(site: &Site, hazards: &BTreeMap<Id, Hazard>, permitted: &mut Setpoints) {
+    for zone in &site.zones {
+        let hazard = hazards.get(&zone.id);
+        if let (Some(id), true) = (&zone.battery, hazard.is_some_and(|h| h.battery_rests)) {
+            let rest = (Watts::ZERO, Reason::BmsSilent { zone: zone.id.clone() });
+            permitted.batteries.insert(id.clone(), rest);
+        }
+        if let Some(burning) = burning_zone(site, &zone.id, hazards) {
+            let tripped = hazards.get(&burning).is_some_and(|h| h.level == Level::Trip);
+            let why = || match tripped {
+                true => Reason::Tripped { zone: burning.clone() },
+                false => Reason::FireAlarm { zone: burning.clone() },
+            };
+            for id in &zone.chargers {
+                permitted.chargers.insert(id.clone(), (ChargerSetpoint::Pause, why()));
+            }
+            if let Some(id) = &zone.battery {
+                permitted.batteries.insert(id.clone(), (Watts::ZERO, why()));
+            }
+        }
+        if hazard.is_some_and(|h| h.isolate) {
+            let contactors = site.guard.relays.iter().filter(|relay| {
+                relay.kind == RelayKind::Contactor && relay.zones.contains(&zone.id)
+            });
+            for relay in contactors {
+                let open = (RelaySetpoint::Act, Reason::Tripped { zone: zone.id.clone() });
+                permitted.relays.insert(relay.id.clone(), open);
+            }
+        }
+    }
 }
 
 /// The zone in alarm that stops `zone`: itself, or one that names it as a neighbour or is named by it.

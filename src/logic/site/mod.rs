@@ -1,16 +1,22 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
-//! asked of it (`setpoints`); what energy costs (`tariff`).
+//! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`) and what guards
+//! it (`guard`).
 
+mod circuits;
+mod guard;
 mod readings;
 mod setpoints;
 mod snapshot;
 mod tariff;
 mod topology;
 
+pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
+pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
 pub use readings::{
-    BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
+    BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,
+    Reading, Vehicle,
 };
-pub use setpoints::{ChargerSetpoint, Reason, Setpoints};
+pub use setpoints::{ChargerSetpoint, Reason, RelaySetpoint, Setpoints};
 pub use snapshot::{Known, LOST_AFTER, STALE_AFTER, Snapshot};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{

@@ -3,6 +3,7 @@
 //! What a stranger gets wrong: a reading exists only when every value it needs was decoded and
 //! plausible; a device that answers with a sentinel gives no reading, never a zero.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,15 @@ pub struct ChargerReading {
     pub lease: Option<Duration>,
 }
 
+impl ChargerReading {
+    /// Largest current of its phases.
+    #[must_use]
+    pub fn most_drawn(&self) -> Amps {
+        let [first, second, third] = self.current.0;
+        first.max(second).max(third)
+    }
+}
+
 /// One compute node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComputeReading {
@@ -109,6 +119,13 @@ impl Reading {
     }
 }
 
+/// An input/output module, a gas detector, a battery monitoring unit: values by the names of its profile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InputsReading {
+    /// What was delivered; a value that is missing or marked as such is not in here.
+    pub values: BTreeMap<String, f64>,
+}
+
 /// One complete answer of one device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -123,6 +140,8 @@ pub enum Reading {
     Battery(BatteryReading),
     /// PV.
     Pv(PvReading),
+    /// Inputs and read-back outputs.
+    Inputs(InputsReading),
     /// A hybrid inverter: battery and PV in one answer.
     Hybrid {
         /// Its battery.

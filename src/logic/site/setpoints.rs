@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Id, Line};
 use crate::units::{Amps, Phase, Watts};
 
 /// What a charger is told.
@@ -32,6 +32,16 @@ impl ChargerSetpoint {
     }
 }
 
+/// What a relay is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelaySetpoint {
+    /// As in normal operation: contactors and feeders may be closed, sirens are quiet.
+    Rest,
+    /// Does what it is there for: opens, sounds, ventilates.
+    Act,
+}
+
 /// Why a setpoint is what it is: the one that bound last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
@@ -47,11 +57,33 @@ pub enum Reason {
         /// The phase that is full.
         phase: Phase,
     },
-    /// Less than the minimum current is left: paused.
-    BelowMinimum {
-        /// The phase that is full.
+    /// The limit of a circuit is reached.
+    CircuitLimit {
+        /// The circuit.
+        circuit: Id,
+        /// Its phase that is full, or its power.
+        line: Line,
+    },
+    /// The grid connection's limit of power is reached.
+    PowerLimit,
+    /// A phase of the grid connection carries as much more than the others as it may.
+    UnbalanceLimit {
+        /// The phase.
         phase: Phase,
     },
+    /// Less than the minimum current is left: paused.
+    BelowMinimum {
+        /// The circuit that is full; nothing: the grid connection.
+        circuit: Option<Id>,
+        /// Its phase that is full, or its power.
+        line: Line,
+    },
+    /// Others still draw what they are to give up: nothing is raised on it yet.
+    AwaitsOthers,
+    /// It draws more than it was told: paused.
+    Disobeys,
+    /// There is no grid: stopped.
+    GridLost,
     /// Raised step by step.
     RampUp,
     /// Waits after a pause before it starts again.
@@ -79,6 +111,28 @@ pub enum Reason {
         /// The zone.
         zone: Id,
     },
+    /// Stopped: the zone is tripped.
+    Tripped {
+        /// The zone.
+        zone: Id,
+    },
+    /// At rest: the battery's own management is silent.
+    BmsSilent {
+        /// The zone.
+        zone: Id,
+    },
+    /// A relay at rest: there is no danger.
+    NoDanger,
+    /// The feeder is open: a charger did not stop in time.
+    NotObeyed {
+        /// The zone.
+        zone: Id,
+    },
+    /// The contactor did not open: the breaker above it.
+    Welded {
+        /// The zone.
+        zone: Id,
+    },
     /// No fresh decision: the configured fallback.
     NoDecision,
     /// The battery takes PV surplus or gives to the site.
@@ -102,7 +156,13 @@ impl Reason {
             Reason::VehicleMaximum => "vehicle_maximum",
             Reason::NoVehicle => "no_vehicle",
             Reason::GridLimit { .. } => "grid_limit",
+            Reason::CircuitLimit { .. } => "circuit_limit",
+            Reason::PowerLimit => "power_limit",
+            Reason::UnbalanceLimit { .. } => "unbalance_limit",
             Reason::BelowMinimum { .. } => "below_minimum",
+            Reason::AwaitsOthers => "awaits_others",
+            Reason::Disobeys => "disobeys",
+            Reason::GridLost => "grid_lost",
             Reason::RampUp => "ramp_up",
             Reason::RestartDelay => "restart_delay",
             Reason::Starting => "starting",
@@ -112,6 +172,11 @@ impl Reason {
             Reason::FireWatch { .. } => "fire_watch",
             Reason::ZoneBlind { .. } => "zone_blind",
             Reason::FireAlarm { .. } => "fire_alarm",
+            Reason::Tripped { .. } => "tripped",
+            Reason::BmsSilent { .. } => "bms_silent",
+            Reason::NoDanger => "no_danger",
+            Reason::NotObeyed { .. } => "not_obeyed",
+            Reason::Welded { .. } => "welded",
             Reason::NoDecision => "no_decision",
             Reason::SelfConsumption => "self_consumption",
             Reason::PeakShaving => "peak_shaving",
@@ -132,4 +197,7 @@ pub struct Setpoints {
     /// Compute nodes: power cap.
     #[serde(default)]
     pub computes: BTreeMap<Id, (Watts, Reason)>,
+    /// Relays.
+    #[serde(default)]
+    pub relays: BTreeMap<Id, (RelaySetpoint, Reason)>,
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stay, Tariff};
+use super::{Circuit, Guard, Right, Stay, Tariff};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -80,6 +80,12 @@ pub struct GridLimits {
     pub nominal_voltage: Volts,
     /// Largest base load (everything that is not controlled) expected on any phase.
     pub max_base_load: Amps,
+    /// Largest imported power of all phases together, if that is limited.
+    #[serde(default)]
+    pub power: Option<Watts>,
+    /// How much more than the least loaded phase any other may carry, if that is limited.
+    #[serde(default)]
+    pub unbalance: Option<Amps>,
 }
 
 /// One charging pile (or one socket of it).
@@ -101,6 +107,9 @@ pub struct Charger {
     pub step: Amps,
     /// What is expected of its cars; nothing: they charge as fast as they may.
     pub stay: Option<Stay>,
+    /// Who comes first when there is not enough.
+    #[serde(default)]
+    pub right: Right,
 }
 
 /// One battery storage, alone or behind a hybrid inverter.
@@ -222,6 +231,12 @@ pub struct Site {
     pub cameras: Vec<Camera>,
     /// What energy costs; without it nothing is planned.
     pub tariff: Option<Tariff>,
+    /// Circuits below the grid connection.
+    #[serde(default)]
+    pub circuits: Vec<Circuit>,
+    /// What guards it.
+    #[serde(default)]
+    pub guard: Guard,
 }
 
 #[cfg(test)]

@@ -1,0 +1,137 @@
+//! What the controller does for sensors, relays and people: which proofs are overdue, what the plant shows
+//! of a stop, who releases a zone, and what all of that must remember across a restart.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::Controller;
+use crate::logic::decision::Latched;
+use crate::logic::observation::Trouble;
+use crate::logic::safety::alarms::Severity;
+use crate::logic::safety::fire::Level;
+use crate::logic::safety::linkage::{Linkage, Seen};
+use crate::logic::site::{Id, Mode, Reading, Reason, RelaySetpoint, Zone};
+use crate::units::{Amps, Moment};
+
+/// A charger below this current has stopped (design/safety).
+const STOPPED: Amps = Amps(1.0);
+
+/// Its memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Guarding {
+    pub(super) linkage: Linkage,
+    /// When each sensor and relay was last seen to react.
+    proofs: BTreeMap<Id, DateTime<Utc>>,
+}
+
+/// Takes up what was latched before the gateway started.
+pub(super) fn remember(c: &mut Controller, latched: &Latched, now: Moment) {
+    c.fire.restore(&latched.zones, now);
+    c.alarms.restore(&latched.alarms);
+    c.guarding.proofs.clone_from(&latched.proofs);
+    for (zone, held) in &latched.zones {
+        c.guarding.linkage.restore(zone, held.feeder);
+    }
+}
+
+/// What must survive a restart.
+pub(super) fn latched(c: &Controller) -> Latched {
+    let mut alarms = c.alarms.list();
+    alarms.retain(|alarm| alarm.severity >= Severity::Alarm);
+    alarms.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut zones = c.fire.latched();
+    for (zone, held) in &mut zones {
+        held.feeder = c.guarding.linkage.is_feeder_open(zone);
+    }
+    Latched { zones, alarms, proofs: c.guarding.proofs.clone() }
+}
+
+/// One of the two steps of a reset, by a person whose role allows it.
+pub(super) fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool), at: Moment) {
+    let tripped = c.hazards.get(zone).is_some_and(|hazard| hazard.level == Level::Trip);
+    if !c.site.guard.roles.may_release(by, tripped) {
+        return;
+    }
+    if !inspected {
+        c.fire.begin_reset(zone, by, at);
+    } else if c.fire.reset(zone, by, at) {
+        if c.fire.latched().is_empty() {
+            c.troubles.remove(&Trouble::LatchUnreadable);
+        }
+        c.reset_by.insert(zone.clone(), by.to_owned());
+    }
+}
+
+/// A person says that a sensor or relay was tested; it counts only if it was seen to react.
+pub(super) fn prove(c: &mut Controller, id: &Id, at: Moment) {
+    if has_reacted(c, id, at) {
+        c.guarding.proofs.insert(id.clone(), at.utc);
+    }
+}
+
+/// Whether a sensor or relay was lately seen to do what it is there for.
+pub(super) fn has_reacted(c: &Controller, id: &Id, now: Moment) -> bool {
+    c.fire.sensing().has_reacted(id, now) || c.guarding.linkage.has_acted(id, now)
+}
+
+/// When a sensor or relay was last proven.
+pub(super) fn proven(c: &Controller, id: &Id) -> Option<DateTime<Utc>> {
+    c.guarding.proofs.get(id).copied()
+}
+
+/// Zone and id of every sensor and relay whose proof is overdue.
+pub(super) fn overdue(c: &Controller, now: Moment) -> Vec<(Id, Id)> {
+    let guard = &c.site.guard;
+    let sensors = guard.sensors.iter().map(|s| (&s.id, &s.zones, s.proof_every));
+    let relays = guard.relays.iter().map(|r| (&r.id, &r.zones, r.proof_every));
+    let mut late = Vec::new();
+    for (id, zones, every) in sensors.chain(relays) {
+        let Some(every) = every else { continue };
+        let since = c.guarding.proofs.get(id).map(|at| now.utc.signed_duration_since(*at));
+        // A clock that was set back makes no proof overdue.
+        if since.is_none_or(|since| since.to_std().is_ok_and(|since| since > every)) {
+            late.extend(zones.iter().map(|zone| (zone.clone(), id.clone())));
+        }
+    }
+    late
+}
+
+/// Whether a danger must be answered although meter and devices have not all proven themselves yet.
+pub(super) fn must_act(c: &Controller) -> bool {
+    c.site.mode == Mode::Auto && c.hazards.values().any(|hazard| hazard.level >= Level::Alarm)
+}
+
+/// What every relay is told.
+pub(super) fn relays(c: &mut Controller, now: Moment) -> BTreeMap<Id, (RelaySetpoint, Reason)> {
+    let writing = c.armed || must_act(c);
+    let drawing = c.site.zones.iter().filter(|zone| writing && draws(c, zone, now));
+    let idle = c.site.zones.iter().filter(|zone| c.fire.sensing().carries_nothing(&zone.id, now));
+    let relays = c.site.guard.relays.iter();
+    let open = relays.filter(|relay| {
+        let feedback = relay.feedback.as_ref();
+        feedback.is_some_and(|(device, point)| is_open(c, device, point, now))
+    });
+    let seen = Seen {
+        drawing: drawing.map(|zone| zone.id.clone()).collect(),
+        open: open.map(|relay| relay.id.clone()).collect(),
+        idle: idle.map(|zone| zone.id.clone()).collect(),
+    };
+    c.guarding.linkage.step(&c.site, &c.hazards, &seen, now)
+}
+
+/// Whether a charger of the zone draws current, or may do so for all that is known.
+fn draws(c: &Controller, zone: &Zone, now: Moment) -> bool {
+    zone.chargers.iter().any(|id| match c.charger(id, now).usable() {
+        Some(reading) => reading.current.iter().any(|(_, amps)| amps >= STOPPED),
+        None => true,
+    })
+}
+
+/// Whether a feedback contact is known to be open now.
+fn is_open(c: &Controller, device: &Id, point: &str, now: Moment) -> bool {
+    match c.snapshot.at(device, now).fresh() {
+        Some(Reading::Inputs(inputs)) => inputs.values.get(point).is_some_and(|v| *v == 0.0),
+        _ => false,
+    }
+}

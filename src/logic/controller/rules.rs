@@ -1,0 +1,49 @@
+//! Rules of load control that a scenario can live without, to show that it needs them. All hold, always:
+//! no site file, no message and no command line reaches this; only tests make a controller without one.
+//!
+//! What a stranger gets wrong: this is no feature. A test whose scenario passes without its rule proves
+//! nothing, and that is what the switch is for.
+
+use super::Controller;
+
+/// A rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Each charger loads the phases that it is wired to.
+    PhaseMap,
+    /// A car starts with the minimum current, and only where there is room for it.
+    Admission,
+    /// Old values are not used.
+    Age,
+    /// Raises need two samples.
+    TwoSamples,
+    /// Less room means less current; a pause only below the minimum.
+    ThrottleFirst,
+    /// Limits hold in amperes, also where there is one in watts.
+    Amperes,
+    /// Raises are slow.
+    SlowRaise,
+    /// Nothing is raised on what others still draw.
+    InFlight,
+    /// All chargers move in every cycle.
+    AllAtOnce,
+    /// The failsafe sum is checked before arming.
+    FailsafeSum,
+    /// Who draws more than told costs the others.
+    Measured,
+}
+
+impl Controller {
+    /// This controller without one of its rules. For tests only.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without(mut self, rule: Rule) -> Controller {
+        self.off = Some(rule);
+        self
+    }
+
+    /// Whether a rule holds.
+    pub(super) fn holds(&self, rule: Rule) -> bool {
+        self.off != Some(rule)
+    }
+}

@@ -1,0 +1,434 @@
+//! Who of the chargers may draw how much this second: the rooms of the tree of circuits from what is
+//! measured, the claims in order of right, and from each share to a setpoint with its reason.
+//!
+//! What a stranger gets wrong: a share counts in full from the moment it is granted, drawn or not; and
+//! what somebody still draws beyond a share that was lowered keeps others from being raised on it.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
+use crate::logic::energy::{self, Claim, Ramp, Room, Share};
+use crate::logic::safety::interlock;
+use crate::logic::site::{
+    Charger, ChargerReading, ChargerSetpoint, Known, Line, MeterReading, Reason, Setpoints, Vehicle,
+};
+use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
+
+/// A car that draws more than it was told for so long is paused (fault FB10).
+pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
+/// Draws beyond shares that are not worth waiting for.
+const WORTH_WAITING: Amps = Amps(0.5);
+
+/// One charger with what is known of it this second.
+struct Plug<'a> {
+    charger: &'a Charger,
+    chain: &'a [usize],
+    reading: Known<&'a ChargerReading>,
+    last: Option<ChargerSetpoint>,
+    disobeyed_for: Duration,
+    draws_too_much: bool,
+    /// Whether its wiring counts.
+    mapped: bool,
+    sated: bool,
+}
+
+impl Plug<'_> {
+    fn lost(&self) -> bool {
+        self.reading.usable().is_none()
+    }
+
+    /// The phases that it loads.
+    fn phases(&self) -> &[Phase] {
+        if self.mapped { &self.charger.phases } else { &Phase::ALL[..self.charger.phases.len()] }
+    }
+
+    /// What it draws on each phase of the grid; nothing where it does not answer.
+    fn drawn(&self) -> PerPhase<Amps> {
+        let mut drawn = PerPhase::all(Amps::ZERO);
+        if let Some(reading) = self.reading.usable() {
+            for (own, &phase) in self.phases().iter().enumerate() {
+                drawn.set(phase, reading.current.0[own]);
+            }
+        }
+        drawn
+    }
+
+    /// What it draws on each phase beyond `amps`.
+    fn beyond(&self, amps: Amps) -> PerPhase<Amps> {
+        let drawn = self.drawn();
+        PerPhase::from_fn(|phase| (drawn.on(phase) - amps).max(Amps::ZERO))
+    }
+
+    fn is_unbalanced(&self) -> bool {
+        self.charger.phases.len() < Phase::ALL.len()
+    }
+}
+
+impl Controller {
+    /// What every charger gets while no meter is to be trusted.
+    fn wish_safe_shares(&self, starting: bool, wishes: &mut Setpoints) {
+        for charger in &self.site.chargers {
+            let reason = if starting { Reason::Starting } else { Reason::MeterLost };
+            let last = self.ramps.get(&charger.id).and_then(Ramp::last);
+            let safe = safe_share(charger, last);
+            wishes.chargers.insert(charger.id.clone(), (safe, reason));
+        }
+    }
+
+    /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
+    /// each room, where that is known.
+    pub(super) fn wish_chargers(
+        &mut self,
+        now: Moment,
+        wishes: &mut Setpoints,
+    ) -> Option<Vec<Room>> {
+        let meter = self.meter(now);
+        let Some(usable) = meter.usable() else {
+            self.wish_safe_shares(matches!(meter, Known::Never), wishes);
+            return None;
+        };
+        let meter_fresh =
+            meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
+        let nominal = self.site.limits.nominal_voltage;
+        let known = self.in_order_of_right(now);
+        let mut claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
+        let rooms = self.rooms(usable, &known, now);
+        let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
+        let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
+        let (left, waits) = left_over(&rooms, nominal, shared);
+        let waits = waits && self.holds(Rule::InFlight);
+        let told_now = waits.then(|| kept_and_raised(&rooms, nominal, shared));
+        let may_raise = meter_fresh && self.nodes_known(now) && self.armed;
+        let mut told = Vec::with_capacity(known.len());
+        for (place, known) in known.iter().enumerate() {
+            let charger = known.charger;
+            let share = told_now.as_ref().map_or(shares[place].setpoint, |told| told[place]);
+            let waits = share.amps() < shares[place].setpoint.amps();
+            let fresh = known.reading.fresh().is_some()
+                && self.snapshot.in_row(&charger.id) >= FRESH_SAMPLES;
+            let why = self.why(known, &shares[place], (meter_fresh, waits), now);
+            let end = End::of(known);
+            let share = self.with_rules_off(share, known, claims[place].most);
+            told.push((charger.id.clone(), share, may_raise && fresh, why, end));
+        }
+        let (two, slow) = (self.holds(Rule::TwoSamples), self.holds(Rule::SlowRaise));
+        let admitted = self.holds(Rule::Admission);
+        for (id, share, may_raise, why, end) in told {
+            let Some(charger) = self.site.chargers.iter().find(|c| c.id == id) else { continue };
+            let ramp = self.ramps.entry(id.clone()).or_default();
+            let (setpoint, reason) = match end {
+                End::Lost => {
+                    let safe = safe_share(charger, ramp.last());
+                    ramp.force(now, safe);
+                    (safe, Reason::DeviceLost)
+                }
+                End::Idle => {
+                    ramp.force(now, ChargerSetpoint::Pause);
+                    (ChargerSetpoint::Pause, why)
+                }
+                End::Share => {
+                    if !two {
+                        ramp.allow(share);
+                    }
+                    let started = ramp.last().is_none_or(|last| last == ChargerSetpoint::Pause);
+                    if !slow || (started && !admitted) {
+                        ramp.force(now, share);
+                    }
+                    let (setpoint, bound) = ramp.step(now, charger, share, may_raise);
+                    (setpoint, bound.filter(|_| may_raise).unwrap_or(why))
+                }
+            };
+            wishes.chargers.insert(id, (setpoint, reason));
+        }
+        Some(left)
+    }
+
+    /// The share as it is; otherwise only where a test has switched a rule off.
+    fn with_rules_off(
+        &self,
+        share: ChargerSetpoint,
+        known: &Plug<'_>,
+        most: Amps,
+    ) -> ChargerSetpoint {
+        let last = known.last.unwrap_or(ChargerSetpoint::Pause);
+        let place = self.site.chargers.iter().position(|c| c.id == known.charger.id).unwrap_or(0);
+        let turn = self.sequence as usize % self.site.chargers.len().max(1) == place;
+        match self.off {
+            Some(Rule::ThrottleFirst) if share.amps() < last.amps() => ChargerSetpoint::Pause,
+            Some(Rule::AllAtOnce) if !turn => last,
+            Some(Rule::Admission) if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
+                ChargerSetpoint::Current(most)
+            }
+            _ => share,
+        }
+    }
+
+    /// Who may have a minimum current first: by priority, then those that charge, then the others, as in
+    /// the file; last those whose cars have shown that they want nothing.
+    fn in_order_of_right(&self, now: Moment) -> Vec<Plug<'_>> {
+        let mut order: Vec<Plug<'_>> =
+            self.site.chargers.iter().map(|charger| self.plug(charger, now)).collect();
+        order.sort_by_key(|known| {
+            let charges = matches!(known.last, Some(ChargerSetpoint::Current(_)));
+            (known.sated, Reverse(known.charger.right.priority), !charges)
+        });
+        order
+    }
+
+    fn plug<'s>(&'s self, charger: &'s Charger, now: Moment) -> Plug<'s> {
+        let id = &charger.id;
+        let ramp = self.ramps.get(id);
+        Plug {
+            charger,
+            chain: self.feeders.chain(id),
+            reading: self.charger(id, now),
+            last: ramp.and_then(Ramp::last),
+            disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| ramp.disobeyed_for(now)),
+            draws_too_much: ramp.is_some_and(Ramp::draws_too_much) && self.holds(Rule::Measured),
+            mapped: self.holds(Rule::PhaseMap),
+            sated: self.planning.visits.is_sated(id),
+        }
+    }
+
+    /// What everybody below each node of the tree may draw together.
+    fn rooms(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> Vec<Room> {
+        let nominal = self.site.limits.nominal_voltage;
+        let mut rooms = vec![self.grid_room(meter, known, now)];
+        let amperes = self.holds(Rule::Amperes);
+        let margin = MARGIN * nominal * 3.0;
+        rooms.extend(self.site.circuits.iter().map(|circuit| {
+            let limit = circuit.limit.filter(|_| amperes || circuit.power.is_none());
+            let amps = limit.map_or(Room::UNBOUND.amps, |limit| {
+                PerPhase::from_fn(|phase| limit.on(phase) - MARGIN - circuit.base_load)
+            });
+            let base = circuit.base_load * nominal * 3.0;
+            let power = circuit.power.map_or(Room::UNBOUND.power, |most| most - margin - base);
+            Room { amps, power, ..Room::UNBOUND }
+        }));
+        for (node, taken) in self.nodes_take(now) {
+            for &at in self.feeders.chain(&node.id).iter().filter(|at| **at > 0) {
+                rooms[at].take(taken, nominal, node.phases.len() < 3);
+            }
+        }
+        rooms
+    }
+
+    /// The limit of the grid connection less everything else that is measured.
+    fn grid_room(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> Room {
+        let limits = &self.site.limits;
+        let nominal = limits.nominal_voltage;
+        let (mut others, mut partial) = (meter.current, PerPhase::all(Amps::ZERO));
+        let mut power = meter.power;
+        for known in known {
+            let drawn = known.drawn();
+            others = PerPhase::from_fn(|phase| others.on(phase) - drawn.on(phase));
+            if known.is_unbalanced() {
+                partial = PerPhase::from_fn(|phase| partial.on(phase) + drawn.on(phase));
+            }
+            power = power - known.reading.usable().map_or(Watts::ZERO, |reading| reading.power);
+        }
+        let (sheddable, reserved) = (self.sheddable(now), self.reserved_for_nodes(now));
+        let others =
+            PerPhase::from_fn(|p| others.on(p) + (reserved.on(p) - sheddable.on(p)) / nominal);
+        let power = (power + reserved.total() - sheddable.total()).max(Watts::ZERO);
+        // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
+        let amps = |p: Phase| limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO);
+        let least = meter.current.0.into_iter().fold(Amps(f64::INFINITY), Amps::min);
+        let unbalanced = limits.unbalance.map_or(Room::UNBOUND.unbalanced, |most| {
+            let alike = |p: Phase| meter.current.on(p) - partial.on(p);
+            PerPhase::from_fn(|p| most - MARGIN + least - alike(p))
+        });
+        let margin = MARGIN * nominal * 3.0;
+        Room {
+            amps: PerPhase::from_fn(amps),
+            power: limits.power.map_or(Room::UNBOUND.power, |most| most - margin - power),
+            unbalanced,
+        }
+    }
+
+    fn claim<'a>(&self, known: &Plug<'a>, now: Moment) -> Claim<'a> {
+        let (charger, rooms, none) = (known.charger, known.chain, Amps::ZERO);
+        let Some(reading) = known.reading.usable() else {
+            let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
+            let reserved = charger.failsafe.max(last);
+            let phases = &charger.phases;
+            return Claim { charger, phases, rooms, most: none, reserved, promised: none };
+        };
+        let most = match reading.vehicle {
+            Vehicle::Absent | Vehicle::Fault => Amps::ZERO,
+            _ if known.disobeyed_for >= PAUSED_AFTER => Amps::ZERO,
+            _ if self.grid.holds_back(&charger.id, now).is_some() => Amps::ZERO,
+            _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
+            _ => charger.max,
+        };
+        let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
+        let planned = self.planned(charger, now);
+        let most = most.min(worth).min(planned.map_or(charger.max, |planned| planned.most));
+        let promised = planned.map_or(Amps::ZERO, |planned| planned.promised);
+        let used = self.planning.visits.phases(charger);
+        let phases: &'a [Phase] =
+            if known.mapped { &charger.phases[..used] } else { &Phase::ALL[..used] };
+        Claim { charger, phases, rooms, most, reserved: none, promised }
+    }
+
+    fn why(
+        &self,
+        known: &Plug<'_>,
+        share: &Share,
+        (meter_fresh, waits): (bool, bool),
+        now: Moment,
+    ) -> Reason {
+        let charger = known.charger;
+        if !self.armed {
+            return Reason::Starting;
+        }
+        if known.reading.usable().is_some_and(|reading| reading.vehicle == Vehicle::Absent) {
+            return Reason::NoVehicle;
+        }
+        if !meter_fresh {
+            return Reason::MeterStale;
+        }
+        if known.disobeyed_for >= PAUSED_AFTER {
+            return Reason::Disobeys;
+        }
+        if let Some(reason) = self.grid.holds_back(&charger.id, now) {
+            return reason;
+        }
+        if waits {
+            return Reason::AwaitsOthers;
+        }
+        let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound));
+        bound
+            .or_else(|| self.planned_why(charger, now))
+            .or_else(|| self.vehicle_why(charger, share.setpoint))
+            .or_else(|| self.derating(&charger.id))
+            .unwrap_or(Reason::DeviceMaximum)
+    }
+
+    fn bound_why(&self, share: ChargerSetpoint, (room, line): (usize, Line)) -> Reason {
+        let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
+        let circuit = circuit.map(|circuit| circuit.id.clone());
+        match (share, circuit, line) {
+            (ChargerSetpoint::Pause, circuit, line) => Reason::BelowMinimum { circuit, line },
+            (_, Some(circuit), line) => Reason::CircuitLimit { circuit, line },
+            (_, None, Line::Phase(phase)) => Reason::GridLimit { phase },
+            (_, None, Line::Power) => Reason::PowerLimit,
+            (_, None, Line::Unbalance(phase)) => Reason::UnbalanceLimit { phase },
+        }
+    }
+}
+
+/// Failsafe current, but never more than it had: losing meter or device raises nothing.
+fn safe_share(charger: &Charger, last: Option<ChargerSetpoint>) -> ChargerSetpoint {
+    let failsafe = interlock::at_failsafe(charger);
+    last.filter(|last| last.amps() < failsafe.amps()).unwrap_or(failsafe)
+}
+
+/// What becomes of a share.
+enum End {
+    /// The device does not answer.
+    Lost,
+    /// There is nothing to charge.
+    Idle,
+    /// It goes through the ramp.
+    Share,
+}
+
+impl End {
+    fn of(known: &Plug<'_>) -> End {
+        match known.reading.usable().map(|reading| reading.vehicle) {
+            None => End::Lost,
+            Some(Vehicle::Absent | Vehicle::Fault) => End::Idle,
+            Some(Vehicle::Connected | Vehicle::Charging) => End::Share,
+        }
+    }
+}
+
+/// Shares by what everybody draws: who draws more than told keeps its fair share as its setpoint, and the
+/// others share what it leaves of the rooms. Its claim becomes what it draws.
+fn allocate_measured(
+    rooms: &[Room],
+    nominal: Volts,
+    (known, claims): (&[Plug<'_>], &mut [Claim<'_>]),
+) -> Vec<Share> {
+    let mut shares = energy::allocate(rooms, nominal, claims);
+    let mut excess = Vec::new();
+    for (place, known) in known.iter().enumerate() {
+        let drawn = known.reading.usable().map_or(Amps::ZERO, |reading| reading.most_drawn());
+        if known.draws_too_much && drawn > shares[place].setpoint.amps() {
+            claims[place].reserved = drawn;
+            excess.push(place);
+        }
+    }
+    if !excess.is_empty() {
+        let mut measured = energy::allocate(rooms, nominal, claims);
+        excess.into_iter().for_each(|place| measured[place] = shares[place].clone());
+        shares = measured;
+    }
+    shares
+}
+
+type Shared<'s, 'a> = (&'s [Plug<'a>], &'s [Claim<'a>], &'s [Share]);
+
+/// What the shares leave of each room, less what is still drawn beyond them; and whether that is worth
+/// waiting for.
+fn left_over(
+    rooms: &[Room],
+    nominal: Volts,
+    (known, claims, shares): Shared<'_, '_>,
+) -> (Vec<Room>, bool) {
+    let (mut left, mut waits) = (rooms.to_vec(), false);
+    for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
+        let granted = share.setpoint.amps().max(claim.reserved);
+        let beyond = if known.lost() { PerPhase::default() } else { known.beyond(granted) };
+        let taken = claim.on_grid(granted);
+        let taken = PerPhase::from_fn(|phase| taken.on(phase) + beyond.on(phase));
+        for &at in known.chain {
+            left[at].take(taken, nominal, claim.is_unbalanced());
+        }
+        waits |= beyond.iter().any(|(_, amps)| amps > WORTH_WAITING);
+    }
+    (left, waits)
+}
+
+/// Setpoints while somebody still draws what is to be given up: what each has and still may have it keeps;
+/// raises come one after another out of what nobody draws and nobody keeps.
+fn kept_and_raised(
+    rooms: &[Room],
+    nominal: Volts,
+    (known, claims, shares): Shared<'_, '_>,
+) -> Vec<ChargerSetpoint> {
+    let mut left = rooms.to_vec();
+    let kept = |known: &Plug<'_>, share: &Share| {
+        let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
+        last.min(share.setpoint.amps())
+    };
+    for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
+        let kept = kept(known, share).max(claim.reserved);
+        let beyond = if known.lost() { PerPhase::default() } else { known.beyond(kept) };
+        let own = claim.on_grid(kept);
+        let taken = PerPhase::from_fn(|phase| own.on(phase) + beyond.on(phase));
+        for &at in known.chain {
+            left[at].take(taken, nominal, claim.is_unbalanced());
+        }
+    }
+    let mut told = Vec::with_capacity(shares.len());
+    for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
+        let kept = kept(known, share);
+        let free = known.chain.iter().map(|&at| left[at].left_on(claim.phases, nominal));
+        let free = free.fold(Amps(f64::INFINITY), Amps::min).max(Amps::ZERO);
+        let wanted = share.setpoint.amps() - kept;
+        let to = if free >= wanted { share.setpoint.amps() } else { kept + free };
+        if to < claim.charger.min {
+            told.push(if kept > Amps::ZERO { share.setpoint } else { ChargerSetpoint::Pause });
+            continue;
+        }
+        let to = energy::round_down(to, claim.charger).max(kept).min(share.setpoint.amps());
+        for &at in known.chain {
+            left[at].take(claim.on_grid(to - kept), nominal, claim.is_unbalanced());
+        }
+        told.push(ChargerSetpoint::Current(to));
+    }
+    told
+}

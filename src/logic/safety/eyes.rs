@@ -1,0 +1,93 @@
+//! What the cameras say: the last judged frame of each, and for how long it counts as sight.
+//!
+//! What a stranger gets wrong: a frame counts once, and a faulty one is no sight. A camera without
+//! sight is blind, which is never "clear".
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::logic::site::{Id, Zone};
+use crate::logic::vision::{Scene, Verdict};
+use crate::units::Moment;
+
+/// No frame for this long is a fault of the camera's zones (decisions: 5 s).
+pub const BLIND_AFTER: Duration = Duration::from_secs(5);
+/// Doubtful looks that make a Watch.
+const DOUBTS: u32 = 2;
+
+/// What a camera that is not blind sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The verdict over time.
+    pub verdict: Verdict,
+    /// Whether it doubted in two looks.
+    pub doubts: bool,
+}
+
+/// All cameras of the zones.
+#[derive(Clone, Debug)]
+pub struct Eyes {
+    eyes: BTreeMap<Id, Eye>,
+    blind_after: Duration,
+}
+
+#[derive(Clone, Debug)]
+struct Eye {
+    /// The last frame that was really seen: no fault.
+    seen: Option<Moment>,
+    frame: Option<u64>,
+    verdict: Verdict,
+    doubts: u32,
+}
+
+impl Eyes {
+    /// None has seen anything yet.
+    #[must_use]
+    pub fn new(zones: &[Zone]) -> Eyes {
+        let eye = || Eye { seen: None, frame: None, verdict: Verdict::Clear, doubts: 0 };
+        let eyes = zones.iter().flat_map(|z| &z.cameras).map(|c| (c.clone(), eye())).collect();
+        Eyes { eyes, blind_after: BLIND_AFTER }
+    }
+
+    /// Stretches the limit of blindness, for simulated sites whose time runs faster than cameras.
+    pub fn stretch(&mut self, pace: f64) {
+        self.blind_after = BLIND_AFTER.mul_f64(pace.clamp(1.0, 1000.0));
+    }
+
+    /// Takes in a judged frame.
+    pub fn see(&mut self, scene: &Scene) {
+        let Some(eye) = self.eyes.get_mut(&scene.camera) else {
+            return;
+        };
+        if scene.fault.is_some() {
+            eye.seen = None;
+            return;
+        }
+        if eye.frame == Some(scene.frame) {
+            return;
+        }
+        eye.frame = Some(scene.frame);
+        eye.seen = Some(scene.at);
+        eye.verdict = scene.verdict;
+        eye.doubts = match scene.verdict {
+            Verdict::Clear => 0,
+            _ => eye.doubts.saturating_add(1),
+        };
+    }
+
+    /// The vision process is gone: every camera is blind.
+    pub fn go_blind(&mut self) {
+        for eye in self.eyes.values_mut() {
+            eye.seen = None;
+            eye.frame = None;
+        }
+    }
+
+    /// What a camera sees now; nothing where it is blind or not known.
+    #[must_use]
+    pub fn sight(&self, camera: &Id, now: Moment) -> Option<Sight> {
+        let eye = self.eyes.get(camera)?;
+        let sees = eye.seen.is_some_and(|seen| seen.age_at(now) < self.blind_after);
+        sees.then_some(Sight { verdict: eye.verdict, doubts: eye.doubts >= DOUBTS })
+    }
+}

@@ -1,0 +1,239 @@
+//! Rows EN and TM of the fault matrix, and FB10, each by its name and with its bound, in virtual time.
+
+use wattgate::app::simulate::{What, Who};
+use wattgate::logic::decision::Decision;
+use wattgate::logic::site::{Band, Battery, ChargerSetpoint, Reason, Site, Tariff};
+use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
+
+use crate::bench::{id, site};
+use crate::field::{car, life, row, run, told};
+use crate::worlds::Life;
+
+fn twenty(limit: f64) -> Site {
+    let wired: Vec<&[Phase]> = (0..20).map(|_| &Phase::ALL[..]).collect();
+    row(&wired, limit)
+}
+
+#[test]
+fn en6_twenty_slow_cars_are_below_the_limit_in_time_after_a_step_to_one_and_a_half() {
+    for seed in 0..5 {
+        let mut life = life(twenty(320.0), &vec![car(3, 32.0, 6.0); 20], seed);
+        run(&mut life, 200);
+        let on_l1 = |life: &Life| life.plant.world.grid_phases_w()[0] / life.plant.world.volts[0];
+        assert!(on_l1(&life) > 300.0, "seed {seed}: the story needs a full connection");
+        life.plant.world.set_building(Some(160.0 * 230.0 / 0.45));
+        let decision = life.second();
+        let sum: f64 =
+            decision.permitted.setpoints().chargers.values().map(|s| s.0.amps().get()).sum();
+        assert!(sum <= 160.0, "seed {seed}: {sum} A are told in the first second");
+        run(&mut life, 60);
+        let over = life.watch.longest_over_s();
+        assert!(over <= 12.5, "seed {seed}: {over} s");
+        assert!(life.watch.stress() < 0.2, "seed {seed}: stress {}", life.watch.stress());
+    }
+}
+
+#[test]
+fn en7_without_a_grid_all_stop_and_come_back_one_after_another() {
+    let mut life = life(twenty(330.0), &vec![car(3, 32.0, 2.0); 20], 1);
+    run(&mut life, 120);
+    life.plant.grid_down = true;
+    run(&mut life, 2);
+    let stopped = |decision: &Decision| {
+        let all = decision.permitted.setpoints().chargers.values().cloned().collect::<Vec<_>>();
+        all.iter().all(|told| *told == (ChargerSetpoint::Pause, Reason::GridLost))
+    };
+    assert!(stopped(&life.second()));
+    run(&mut life, 120);
+    life.plant.grid_down = false;
+    let mut starts = vec![None; 20];
+    for second in 0..90 {
+        let decision = life.second();
+        for (i, start) in starts.iter_mut().enumerate() {
+            let (setpoint, _) = decision.permitted.charger(&life.site.chargers[i].id).unwrap();
+            if *setpoint != ChargerSetpoint::Pause {
+                start.get_or_insert(second);
+            }
+        }
+    }
+    let mut starts: Vec<u32> = starts.into_iter().map(Option::unwrap).collect();
+    starts.sort_unstable();
+    let together = starts.chunk_by(|a, b| a == b).map(<[u32]>::len).max().unwrap();
+    assert!(starts[19] <= 65 && together <= 4, "{starts:?}");
+    assert!(starts[19] - starts[0] >= 20, "{starts:?}");
+}
+
+/// A battery beside one pile.
+fn with_battery(limit: f64) -> Site {
+    let mut site = row(&[&Phase::ALL], limit);
+    let kw = Watts(10_000.0);
+    let battery = crate::bench::site().batteries[0].clone();
+    site.batteries = vec![Battery {
+        max_charge: kw,
+        max_discharge: kw,
+        capacity: Some(WattHours(20e3)),
+        ..battery
+    }];
+    site.pvs = vec![id("hybrid")];
+    site
+}
+
+#[test]
+fn en8_a_cloud_that_takes_four_fifths_of_the_sun_is_followed_without_swinging() {
+    let mut life = life(with_battery(35.0), &[car(3, 32.0, 2.0)], 2);
+    life.plant.world.set_building(Some(6_000.0));
+    life.plant.world.set_pv(Some(20_000.0));
+    run(&mut life, 400);
+    life.plant.world.set_pv(Some(4_000.0));
+    let (mut swings, mut rising, mut before) = (0, None, life.plant.world.hybrid.battery_w);
+    for second in 0..120 {
+        life.second();
+        let now = life.plant.world.hybrid.battery_w;
+        if (now - before).abs() > 300.0 {
+            let up = now > before;
+            swings += u32::from(rising.is_some_and(|was| was != up));
+            rising = Some(up);
+        }
+        before = now;
+        if second == 5 {
+            let told = life.second();
+            let (power, _) = told.permitted.battery(&id("hybrid")).unwrap();
+            assert!(power.get() > 0.0, "{power} after 5 s");
+        }
+    }
+    assert!(swings <= 2, "{swings} swings");
+    assert!(life.watch.longest_over_s() <= 12.5);
+}
+
+#[test]
+fn en9_a_battery_that_will_not_leave_its_mode_is_told_of_and_its_timer_ends_it() {
+    let mut life = life(with_battery(35.0), &[], 3);
+    life.plant.world.set_building(Some(1_000.0));
+    life.plant.world.set_pv(Some(8_000.0));
+    run(&mut life, 60);
+    assert!(life.plant.world.hybrid.battery_w < -3_000.0, "the story needs a charging battery");
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Battery, What::Deaf), now, 600.0);
+    life.plant.world.set_pv(Some(0.0));
+    run(&mut life, 32);
+    assert!(life.plant.world.hybrid.battery_w.abs() < 50.0, "its own timer ends it");
+    // One whose timer does not work goes on, and people are told within a minute.
+    life.plant.world.hybrid.control.revert_s = 0;
+    life.plant.world.hybrid.control.mode = 3;
+    life.plant.world.hybrid.control.charge_rate = 5000;
+    life.plant.world.hybrid.control.discharge_rate = -5000;
+    let mut after = None;
+    for second in 0..75 {
+        let decision = life.second();
+        let alarms = life.controller.overview(&decision).alarms;
+        if alarms.iter().any(|alarm| alarm.code == "battery_disobeys") {
+            after.get_or_insert(second);
+        }
+    }
+    assert!(after.is_some_and(|s| s <= 62), "{after:?}");
+}
+
+#[test]
+fn fb10_a_deaf_charger_is_paused_after_fifteen_seconds_and_told_of() {
+    let mut life = life(row(&[&Phase::ALL, &Phase::ALL], 60.0), &vec![car(3, 32.0, 2.0); 2], 4);
+    run(&mut life, 200);
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Charger(0), What::Deaf), now, 300.0);
+    life.plant.world.set_building(Some(25.0 * 230.0 / 0.45));
+    run(&mut life, 17);
+    let (amps, reason) = told(&mut life, 0);
+    assert_eq!((amps, reason), (0.0, Reason::Disobeys));
+    let decision = life.second();
+    let alarms = life.controller.overview(&decision).alarms;
+    assert!(alarms.iter().any(|alarm| alarm.code == "charger_disobeys"), "{alarms:?}");
+    assert!(life.watch.longest_over_s() <= 14.0, "{}", life.watch.longest_over_s());
+}
+
+#[test]
+fn tm1_a_clock_that_jumps_changes_nothing() {
+    let lived = |jumps: bool| {
+        let mut life = life(
+            row(&[&Phase::ALL, &[Phase::L2]], 35.0),
+            &[car(3, 32.0, 2.0), car(1, 16.0, 2.0)],
+            5,
+        );
+        let mut all = Vec::new();
+        for second in 0..1200 {
+            if jumps && second % 100 == 50 {
+                let hours = [1, -1, 87_600, -87_600][(second / 100) % 4];
+                life.plant.shift_clock(chrono::Duration::hours(hours));
+            }
+            if second % 240 == 0 {
+                life.plant.world.set_building(Some(f64::from(second as u32) * 7.0));
+            }
+            all.push(format!("{:?}", life.second().permitted));
+        }
+        all
+    };
+    assert_eq!(lived(false), lived(true));
+}
+
+/// A tariff of Berlin, cheap from 22 to 6 o'clock.
+fn berlin() -> Tariff {
+    Tariff {
+        currency: "EUR".into(),
+        zone: chrono_tz::Europe::Berlin,
+        import: 0.4,
+        export: 0.1,
+        bands: vec![Band { from: 22 * 60, to: 6 * 60, import: 0.2 }],
+    }
+}
+
+#[test]
+fn tm2_the_days_of_25_and_23_hours_are_planned_in_their_own_hours() {
+    // Cheap slots of the 24 h from noon: the night is an hour longer in October, shorter in March.
+    for (noon, cheap) in [
+        ("2026-10-24T10:00:00Z", 9 * 4),
+        ("2026-03-28T11:00:00Z", 7 * 4),
+        ("2026-07-01T10:00:00Z", 8 * 4),
+    ] {
+        let mut site = with_battery(35.0);
+        site.tariff = Some(berlin());
+        let mut life = life(site, &[], 6);
+        let noon: chrono::DateTime<chrono::Utc> = noon.parse().unwrap();
+        life.plant.shift_clock(noon - life.plant.now().utc);
+        run(&mut life, 30);
+        let decision = life.second();
+        let plan = life.controller.overview(&decision).plan.unwrap();
+        let found = plan.slots.iter().filter(|slot| slot.price < 0.3).count();
+        assert_eq!(found, cheap, "{noon}");
+        let evenly = plan.slots.windows(2).all(|two| (two[1].ts - two[0].ts).num_minutes() == 15);
+        assert!(evenly && plan.slots[0].ts <= decision.at.utc, "{noon}");
+    }
+}
+
+#[test]
+fn tm3_without_a_time_at_boot_cars_charge() {
+    let mut site = row(&[&Phase::ALL], 35.0);
+    site.tariff = Some(berlin());
+    let mut life = life(site, &[car(3, 32.0, 2.0)], 7);
+    let epoch = chrono::DateTime::UNIX_EPOCH;
+    life.plant.shift_clock(epoch - life.plant.now().utc);
+    run(&mut life, 300);
+    assert!(told(&mut life, 0).0 > 20.0);
+    assert!(life.watch.longest_over_s() <= 12.5);
+}
+
+#[test]
+fn tm4_after_ten_minutes_asleep_nothing_rests_on_what_was_known_before() {
+    let mut life = life(row(&[&Phase::ALL], 35.0), &[car(3, 32.0, 2.0)], 8);
+    run(&mut life, 200);
+    assert!(told(&mut life, 0).0 > 20.0);
+    life.plant.suspend(600);
+    let decision = life.controller.decide(life.plant.now());
+    let (setpoint, reason) = decision.permitted.charger(&id("pile1")).unwrap();
+    assert!(
+        setpoint.amps() <= Amps(6.0) && *reason == Reason::MeterLost,
+        "{setpoint:?} {reason:?}"
+    );
+    let first = told(&mut life, 0).0;
+    assert!(first <= 6.0, "{first} A on the first sample after the sleep");
+    run(&mut life, 120);
+    assert!(told(&mut life, 0).0 > 20.0, "and it goes on");
+    assert_eq!(site().limits.limit, PerPhase::all(Amps(35.0)));
+}

@@ -1,0 +1,234 @@
+//! What must hold in every random world: limits of the site and of every circuit, the breaker's stress,
+//! ramps, pauses, stale data, fire, energy. `checkers` judges one decision; this judges a life.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use simulators::physics::{Pile, World};
+use wattgate::app::simulate::{Stress, Troubles, What};
+use wattgate::logic::decision::Decision;
+use wattgate::logic::site::{ChargerSetpoint, Feeders, Id, Reason, Site};
+use wattgate::units::Phase;
+
+use crate::checkers::{Checkers, OVER_AT_MOST_S};
+
+/// Longest time above a limit while a fault keeps the controller from seeing or acting, s: a pile that
+/// cannot be reached keeps what it holds for a minute, a deaf one is noticed and made up for.
+const EXCUSED_AT_MOST_S: f64 = 90.0;
+/// A fault excuses what it causes for so long after its end, s.
+const EXCUSED_AFTER_S: f64 = 40.0;
+/// Breaker stress that is never passed (design/decisions).
+const STRESS: f64 = 0.2;
+/// Rounding and metering noise that is no overload, A.
+const NOISE_A: f64 = 0.01;
+
+/// Watches one life.
+pub struct Watch {
+    /// Measures only: for stories that judge for themselves.
+    pub lenient: bool,
+    seed: u64,
+    checkers: Checkers,
+    stress: Stress,
+    feeders: Feeders,
+    /// Seconds above each limit: node by phase, and its power.
+    over_s: Vec<[f64; 4]>,
+    longest_over_s: f64,
+    excused_s: f64,
+    meter_silent_s: f64,
+    /// Setpoints of the last ten seconds of each charger.
+    told: BTreeMap<Id, VecDeque<f64>>,
+    pauses: BTreeMap<Id, VecDeque<f64>>,
+    elapsed_s: f64,
+    started: Option<[f64; 5]>,
+    used_wh: f64,
+}
+
+/// Import, export, PV, charged, discharged.
+fn counters(world: &World) -> [f64; 5] {
+    let hybrid = &world.hybrid;
+    let (pv, charged, given) = (hybrid.pv_energy_wh, hybrid.charged_wh, hybrid.discharged_wh);
+    [world.import_wh, world.export_wh, pv, charged, given]
+}
+
+impl Watch {
+    pub fn new(site: &Site, seed: u64) -> Watch {
+        Watch {
+            lenient: false,
+            seed,
+            checkers: Checkers::default(),
+            stress: Stress::default(),
+            feeders: Feeders::of(site),
+            over_s: vec![[0.0; 4]; site.circuits.len() + 1],
+            longest_over_s: 0.0,
+            excused_s: 0.0,
+            meter_silent_s: 0.0,
+            told: BTreeMap::new(),
+            pauses: BTreeMap::new(),
+            elapsed_s: 0.0,
+            started: None,
+            used_wh: 0.0,
+        }
+    }
+
+    pub fn stress(&self) -> f64 {
+        self.stress.most()
+    }
+
+    pub fn longest_over_s(&self) -> f64 {
+        self.longest_over_s
+    }
+
+    pub fn seconds(&self) -> u64 {
+        self.elapsed_s as u64
+    }
+
+    /// A pile has forgotten what it was told: a KEBA allows all it has until it is written again.
+    pub fn rebooted(&mut self, _pile: usize) {
+        self.excused_s = EXCUSED_AFTER_S;
+    }
+
+    /// What the world truly does for `dt` seconds.
+    pub fn physics(&mut self, site: &Site, world: &World, dt: f64) {
+        let volts = world.volts;
+        let watts = world.grid_phases_w();
+        let amps: [f64; 3] = std::array::from_fn(|i| watts[i] / volts[i]);
+        self.stress.carry(amps, site.limits.breaker.get(), dt);
+        let seed = self.seed;
+        let (most, at) = (self.stress.most(), self.elapsed_s);
+        assert!(self.lenient || most < STRESS, "seed {seed}: breaker stress {most} at {at} s");
+        // What could be given up: nobody can do anything about the rest.
+        let mut ours = vec![[0.0; 3]; site.circuits.len() + 1];
+        for (charger, pile) in site.chargers.iter().zip(&world.piles) {
+            let own = pile.grid_currents();
+            for &node in self.feeders.chain(&charger.id) {
+                (0..3).for_each(|phase| ours[node][phase] += own[phase]);
+            }
+        }
+        let mut nodes = ours.clone();
+        nodes[0] = amps;
+        if let Some(node) = &world.node {
+            let beyond = (node.power_w - site.computes[0].min.get()).max(0.0) / 690.0;
+            (0..3).for_each(|phase| ours[0][phase] += beyond);
+        }
+        for (node, amps) in nodes.iter().enumerate() {
+            let circuit = node.checked_sub(1).map(|i| &site.circuits[i]);
+            let base = circuit.map_or(0.0, |circuit| circuit.base_load.get());
+            let limit = circuit.map_or(Some(site.limits.limit), |circuit| circuit.limit);
+            let power = circuit.map_or(site.limits.power, |circuit| circuit.power);
+            let mut over = [false; 4];
+            if let Some(limit) = limit {
+                for phase in Phase::ALL {
+                    let i = phase as usize;
+                    let over_limit = amps[i] + base > limit.on(phase).get() + NOISE_A;
+                    over[i] = over_limit && ours[node][i] > NOISE_A;
+                }
+            }
+            let carried: f64 = (0..3).map(|i| (amps[i] + base) * volts[i]).sum();
+            let more = power.is_some_and(|power| carried > power.get() + NOISE_A * 690.0);
+            over[3] = more && ours[node].iter().any(|amps| *amps > NOISE_A);
+            for (line, over) in over.into_iter().enumerate() {
+                self.above(node, line, (over, dt));
+            }
+        }
+        self.energy(world, dt);
+    }
+
+    fn above(&mut self, node: usize, line: usize, (over, dt): (bool, f64)) {
+        let timer = &mut self.over_s[node][line];
+        *timer = if over { *timer + dt } else { 0.0 };
+        let most = if self.excused_s > 0.0 { EXCUSED_AT_MOST_S } else { OVER_AT_MOST_S };
+        let (seed, at) = (self.seed, self.elapsed_s);
+        assert!(
+            self.lenient || *timer <= most,
+            "seed {seed}: node {node}, line {line} above its limit for {timer} s at {at} s"
+        );
+        self.longest_over_s = self.longest_over_s.max(*timer);
+    }
+
+    fn energy(&mut self, world: &World, dt: f64) {
+        self.started.get_or_insert_with(|| counters(world));
+        let of = |pile: &Pile| -> f64 {
+            let own = pile.currents().into_iter().zip(pile.own_volts(world.volts));
+            own.map(|(amps, volts)| amps * volts).sum()
+        };
+        let cars: f64 = world.piles.iter().map(of).sum();
+        let node = world.node.as_ref().map_or(0.0, |node| node.power_w);
+        self.used_wh += (world.building_w.iter().sum::<f64>() + cars + node) * dt / 3600.0;
+    }
+
+    /// At the end: what came in is what was used.
+    pub fn finish(&self, world: &World) {
+        let Some(start) = self.started else { return };
+        let now = counters(world);
+        let moved: [f64; 5] = std::array::from_fn(|i| now[i] - start[i]);
+        let [import, export, pv, charged, given] = moved;
+        let came = import - export + pv + given - charged;
+        let gap = (came - self.used_wh).abs();
+        let seed = self.seed;
+        assert!(
+            gap < 20.0 + self.used_wh * 2e-3,
+            "seed {seed}: {came} Wh in, {} used",
+            self.used_wh
+        );
+    }
+
+    /// A decision, and what was wrong when it was made.
+    pub fn decision(
+        &mut self,
+        site: &Site,
+        decision: &Decision,
+        meter_silent: bool,
+        troubles: &Troubles,
+    ) {
+        self.elapsed_s += 1.0;
+        self.meter_silent_s = if meter_silent { self.meter_silent_s + 1.0 } else { 0.0 };
+        let blind = [What::Silent, What::Frozen, What::Deaf, What::Garbage, What::Late];
+        let excused = blind.into_iter().any(|what| troubles.any(what));
+        self.excused_s = if excused { EXCUSED_AFTER_S } else { (self.excused_s - 1.0).max(0.0) };
+        if self.lenient {
+            return;
+        }
+        self.checkers.decision(site, decision, self.meter_silent_s < 5.0, self.seed);
+        let seed = self.seed;
+        for charger in &site.chargers {
+            let (setpoint, reason) = decision.permitted.charger(&charger.id).unwrap();
+            if self.meter_silent_s > 11.0 {
+                let safe = setpoint.amps() <= charger.failsafe.max(charger.min);
+                assert!(safe, "seed {seed}: {setpoint:?} without a meter at {} s", self.elapsed_s);
+            }
+            self.moves(&charger.id, (*setpoint, reason), (charger.min.get(), charger.max.get()));
+        }
+    }
+
+    fn moves(
+        &mut self,
+        charger: &Id,
+        (setpoint, reason): (ChargerSetpoint, &Reason),
+        (min, max): (f64, f64),
+    ) {
+        let (seed, at) = (self.seed, self.elapsed_s);
+        let now = setpoint.amps().get();
+        let past = self.told.entry(charger.clone()).or_default();
+        let before = past.back().copied();
+        if past.len() >= 10 {
+            past.pop_front();
+        }
+        past.push_back(now);
+        let least = past.iter().copied().fold(f64::MAX, f64::min).max(min);
+        let rise = 6.0f64.min(max * 0.25);
+        assert!(
+            now <= least + rise + 1e-6,
+            "seed {seed}: {charger} rose to {now} in 10 s at {at} s"
+        );
+        let control =
+            matches!(reason, Reason::BelowMinimum { .. } | Reason::Disobeys | Reason::AwaitsOthers);
+        if before.is_some_and(|before| before > 0.0) && now == 0.0 && control {
+            let pauses = self.pauses.entry(charger.clone()).or_default();
+            pauses.push_back(at);
+            pauses.retain(|paused| at - paused < 3600.0);
+            assert!(pauses.len() <= 6, "seed {seed}: {charger} paused {} times", pauses.len());
+        }
+        if matches!(reason, Reason::FireAlarm { .. }) {
+            assert_eq!(now, 0.0, "seed {seed}: {charger} charges into a fire");
+        }
+    }
+}
