@@ -77,12 +77,16 @@ pub enum Command {
         models: Option<PathBuf>,
     },
     /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Plan {
         /// A scenario file.
-        scenario: PathBuf,
+        #[arg(required = true)]
+        scenario: Option<PathBuf>,
         /// Where the schedule is written.
-        #[arg(long)]
-        out: PathBuf,
+        #[arg(long, required = true)]
+        out: Option<PathBuf>,
+        #[command(subcommand)]
+        view: Option<PlanView>,
     },
     /// Simulates days of a site in virtual time and sums up.
     #[cfg(feature = "demo")]
@@ -325,6 +329,20 @@ pub enum Listing {
     Table,
     Json,
     Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlanView {
+    /// Plans a scenario and prints the schedule as a table with a picture.
+    Show {
+        /// A scenario file.
+        scenario: PathBuf,
+    },
+    /// Plans a scenario and says who is short, when, and what is in the way.
+    Explain {
+        /// A scenario file.
+        scenario: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

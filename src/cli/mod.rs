@@ -98,7 +98,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let options = app::look::LookOptions { paths, bays, json, models };
             look(&options)
         }
-        Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
+        Command::Plan { scenario, out, view } => plan::run((scenario, out), view, lang),
         #[cfg(feature = "demo")]
         Command::Simulate { site, days, seed, trace } => {
             simulate::run(&app::simulate::SimulateOptions { site, days, seed, trace }, lang)

@@ -1,6 +1,7 @@
 //! `wattgate plan`: a scenario file in, a schedule file out, and what there is to say about it. Owns the
 //! files; `scenario` reads the first form, `schedule` writes the second, the plan is `logic`'s.
 
+mod picture;
 mod scenario;
 mod schedule;
 mod words;
@@ -9,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::io::clock::Clock;
 use crate::logic::energy::plan::{Budget, Plan, solve};
+pub use picture::picture;
 pub use scenario::{Scenario, Wrong};
-pub use schedule::{battery_charge_kw, gap_pct, schedule};
-pub use words::remarks;
+pub use schedule::{battery_charge_kw, gap_pct, legal_gap_pct, schedule};
+pub use words::{explain, remarks};
 
 /// Why there is no schedule.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,15 @@ pub struct Planned {
 
 /// Reads, plans, writes.
 pub fn run(from: &Path, out: &Path) -> Result<Planned, PlanError> {
+    let done = plan(from)?;
+    let content = schedule(&done.scenario, &done.plan, done.solve_ms).to_string();
+    std::fs::write(out, content + "\n")
+        .map_err(|cause| PlanError::Write { path: out.to_path_buf(), cause })?;
+    Ok(done)
+}
+
+/// Reads and plans.
+pub fn plan(from: &Path) -> Result<Planned, PlanError> {
     let path = from.to_path_buf();
     let text = std::fs::read_to_string(from)
         .map_err(|cause| PlanError::Read { path: path.clone(), cause })?;
@@ -73,9 +84,6 @@ pub fn run(from: &Path, out: &Path) -> Result<Planned, PlanError> {
     let start = clock.now().uptime;
     let plan = solve(&scenario.problem, Budget::default());
     let solve_ms = clock.now().uptime.saturating_sub(start).as_secs_f64() * 1e3;
-    let content = schedule(&scenario, &plan, solve_ms).to_string();
-    std::fs::write(out, content + "\n")
-        .map_err(|cause| PlanError::Write { path: out.to_path_buf(), cause })?;
     Ok(Planned { scenario, plan, solve_ms })
 }
 
@@ -113,6 +121,27 @@ mod tests {
     }
 
     #[test]
+    fn those_that_share_a_limit_are_named_together_with_its_hours() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("in.json");
+        let car = |i: usize| json!({"id": format!("c{i}"), "arrival": 0, "departure": 4, "kwh": 6});
+        let file = json!({
+            "start": "2026-01-14T17:00:00+01:00", "timezone": "Europe/Berlin",
+            "step_s": 900, "steps": 8, "import_price": 0.3, "grid": {"import_kw": 10},
+            "evs": (0..3).map(car).collect::<Vec<_>>(),
+        });
+        std::fs::write(&from, file.to_string()).unwrap();
+        let done = plan(&from).unwrap();
+        let en = explain(&done, crate::texts::Lang::En).join("\n");
+        assert!(en.contains("17:00") && en.contains("18:00") && en.contains("import"), "{en}");
+        assert_ne!(en, explain(&done, crate::texts::Lang::Zh).join("\n"));
+        let drawn = picture(&done, crate::texts::Lang::En);
+        assert_eq!(drawn.len(), 1 + 8, "{drawn:?}");
+        assert!(drawn[1].contains("17:00") && drawn[1].contains("##"), "{drawn:?}");
+        assert!(!drawn[8].contains('#'), "{drawn:?}");
+    }
+
+    #[test]
     fn a_wrong_form_names_its_place() {
         let cases = [
             ("steps", json!(0), "steps"),
@@ -138,7 +167,7 @@ mod tests {
         std::fs::write(&from, tiny().to_string()).unwrap();
         let done = run(&from, &out).unwrap();
         assert!(remarks(&done, crate::texts::Lang::En).iter().any(|line| line.contains("late")));
-        assert!(std::fs::read_to_string(&out).unwrap().contains("bound_score"));
+        assert!(std::fs::read_to_string(&out).unwrap().contains("legal_bound_score"));
         std::fs::write(&from, "{").unwrap();
         assert!(matches!(run(&from, &out), Err(PlanError::Syntax { .. })));
         assert!(matches!(run(folder.path(), &out), Err(PlanError::Read { .. })));

@@ -3,6 +3,10 @@
 //!
 //! What a stranger gets wrong: phases count from 1 in the file; a missing list of phases means all three.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, FixedOffset};
+use chrono_tz::Tz;
 use serde_json::Value;
 
 use crate::logic::energy::plan::{Demand, Group, Job, Member, Problem, Session, Store, Taper};
@@ -20,6 +24,10 @@ pub struct Scenario {
     pub jobs: Vec<String>,
     /// Names of circuits, in order.
     pub groups: Vec<String>,
+    /// Its beginning, where the file has one that can be read.
+    pub start: Option<DateTime<FixedOffset>>,
+    /// Its time zone, likewise.
+    pub zone: Option<Tz>,
     /// Places of entries that cannot be read at all: left out.
     pub unread: Vec<String>,
 }
@@ -168,6 +176,18 @@ fn list<'a>(from: &'a Value, key: &str) -> Result<&'a [Value], Wrong> {
 }
 
 impl Scenario {
+    /// When a step begins: the clock at the site, or the step's number where the file names no beginning.
+    #[must_use]
+    pub fn clock(&self, step: usize) -> String {
+        let seconds = (step as f64 * self.problem.step_hours * 3600.0).round();
+        let after = chrono::Duration::seconds(seconds as i64);
+        match (self.start.and_then(|start| start.checked_add_signed(after)), self.zone) {
+            (Some(at), Some(zone)) => at.with_timezone(&zone).format("%H:%M").to_string(),
+            (Some(at), None) => at.format("%H:%M").to_string(),
+            (None, _) => format!("#{step}"),
+        }
+    }
+
     /// From the parsed file.
     pub fn read(file: &Value) -> Result<Scenario, Wrong> {
         let steps =
@@ -214,17 +234,22 @@ impl Scenario {
             ..Problem::default()
         };
         let name = file.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let word = |key: &str| file.get(key).and_then(Value::as_str);
+        let start = word("start").and_then(|start| DateTime::parse_from_rfc3339(start).ok());
+        let zone = word("timezone").and_then(|zone| zone.parse().ok());
         let (cars, jobs, groups, unread) = Default::default();
-        let mut scenario = Scenario { name, problem, cars, jobs, groups, unread };
+        let mut scenario = Scenario { name, problem, cars, jobs, groups, start, zone, unread };
         scenario.loads(file, volts)?;
         scenario.circuits(file)?;
         Ok(scenario)
     }
 
     fn loads(&mut self, file: &Value, volts: f64) -> Result<(), Wrong> {
+        let mut known = BTreeSet::new();
         for (i, car) in list(file, "evs")?.iter().enumerate() {
-            match id(car).filter(|id| !self.cars.contains(id)).zip(session(car, volts)) {
+            match id(car).filter(|id| !known.contains(id)).zip(session(car, volts)) {
                 Some((id, session)) => {
+                    known.insert(id.clone());
                     self.cars.push(id);
                     self.problem.sessions.push(session);
                 }
@@ -232,9 +257,9 @@ impl Scenario {
             }
         }
         for (i, entry) in list(file, "compute")?.iter().enumerate() {
-            let fresh = |id: &String| !self.cars.contains(id) && !self.jobs.contains(id);
-            match id(entry).filter(fresh).zip(job(entry)) {
+            match id(entry).filter(|id| !known.contains(id)).zip(job(entry)) {
                 Some((id, job)) => {
+                    known.insert(id.clone());
                     self.jobs.push(id);
                     self.problem.jobs.push(job);
                 }
@@ -245,14 +270,15 @@ impl Scenario {
     }
 
     fn circuits(&mut self, file: &Value) -> Result<(), Wrong> {
+        let cars = self.cars.iter().enumerate().map(|(i, id)| (id.clone(), Member::Session(i)));
+        let jobs = self.jobs.iter().enumerate().map(|(i, id)| (id.clone(), Member::Job(i)));
+        let known: BTreeMap<String, Member> = cars.chain(jobs).collect();
         for (i, group) in list(file, "groups")?.iter().enumerate() {
             let name = group.get("name").and_then(Value::as_str).map(str::to_owned);
             let members = list(group, "members").unwrap_or_default();
             let place = |id: &Value| -> Member {
-                let id = id.as_str().unwrap_or_default();
-                let job = || self.jobs.iter().position(|job| job == id).map(Member::Job);
-                let car = self.cars.iter().position(|car| car == id).map(Member::Session);
-                car.or_else(job).unwrap_or(Member::Session(usize::MAX))
+                let member = known.get(id.as_str().unwrap_or_default());
+                member.copied().unwrap_or(Member::Session(usize::MAX))
             };
             self.problem.groups.push(Group {
                 limit_kw: number(group, "limit_kw", f64::NAN),

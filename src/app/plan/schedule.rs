@@ -33,6 +33,12 @@ pub fn gap_pct(plan: &Plan) -> f64 {
     100.0 * (plan.score - plan.bound) / plan.bound.abs().max(1.0)
 }
 
+/// The same against the bound that knows which needs are too small for any legal schedule.
+#[must_use]
+pub fn legal_gap_pct(plan: &Plan) -> f64 {
+    100.0 * (plan.score - plan.legal_bound) / plan.legal_bound.abs().max(1.0)
+}
+
 /// The file's content.
 #[must_use]
 pub fn schedule(scenario: &Scenario, plan: &Plan, solve_ms: f64) -> Value {
@@ -46,6 +52,8 @@ pub fn schedule(scenario: &Scenario, plan: &Plan, solve_ms: f64) -> Value {
             "bound_score": plan.bound,
             "score": plan.score,
             "gap_pct": gap_pct(plan),
+            "legal_bound_score": plan.legal_bound,
+            "legal_gap_pct": legal_gap_pct(plan),
             "solve_ms": solve_ms,
             "finished": plan.finished,
         },

@@ -2,12 +2,14 @@
 //! are in `texts`.
 
 use super::Planned;
-use super::schedule::gap_pct;
-use crate::logic::energy::plan::{FaultKind, Limit, Member, Place};
+use super::schedule::legal_gap_pct;
+use crate::logic::energy::plan::{Bottleneck, FaultKind, Limit, Member, Place};
 use crate::texts::{Lang, fill, text};
 
 /// More lines than this of one kind are counted instead.
 const MOST_LINES: usize = 20;
+/// More names than this on one line are counted instead.
+const MOST_NAMES: usize = 8;
 
 fn number(value: f64) -> String {
     format!("{value:.3}")
@@ -57,6 +59,60 @@ fn limit(done: &Planned, lang: Lang, limit: Limit) -> String {
     fill(lang, key, &[("name", name), ("steps", steps.to_string())])
 }
 
+/// A limit without how often it is met.
+fn because(done: &Planned, lang: Lang, limit: Limit) -> String {
+    let (key, name) = match limit {
+        Limit::Stay => ("cli.plan.limit_stay", String::new()),
+        Limit::LeastPower => ("cli.plan.limit_least", String::new()),
+        Limit::Import { .. } => ("cli.plan.because_import", String::new()),
+        Limit::Phase { phase, .. } => ("cli.plan.because_phase", format!("L{}", phase + 1)),
+        Limit::Group { group, .. } => {
+            let name = done.scenario.groups.get(group).cloned().unwrap_or_default();
+            ("cli.plan.because_group", name)
+        }
+    };
+    fill(lang, key, &[("name", name)])
+}
+
+/// Who is short of what, and why: those that share a limit together, the largest lack first.
+#[must_use]
+pub fn explain(done: &Planned, lang: Lang) -> Vec<String> {
+    let mut causes: Vec<(String, Vec<&Bottleneck>)> = Vec::new();
+    for short in &done.plan.bottlenecks {
+        let cause = because(done, lang, short.limit);
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, all)) => all.push(short),
+            None => causes.push((cause, vec![short])),
+        }
+    }
+    let lack = |all: &[&Bottleneck]| all.iter().map(|short| short.short_kwh).sum::<f64>();
+    causes.sort_by(|a, b| lack(&b.1).total_cmp(&lack(&a.1)));
+    let mut lines = remarks_on_all(done, lang);
+    if causes.is_empty() {
+        lines.push(text(lang, "cli.plan.nobody_short").to_owned());
+    }
+    for (cause, all) in causes {
+        let from = all.iter().map(|short| short.steps.0).min().unwrap_or(0);
+        let to = all.iter().map(|short| short.steps.1).max().unwrap_or(0);
+        let mut names: Vec<String> =
+            all.iter().take(MOST_NAMES).map(|short| member(done, short.member)).collect();
+        if all.len() > MOST_NAMES {
+            let more = [("count", (all.len() - MOST_NAMES).to_string())];
+            names.push(fill(lang, "cli.plan.more", &more));
+        }
+        let values = [
+            ("count", all.len().to_string()),
+            ("kwh", number(lack(&all))),
+            ("from", done.scenario.clock(from)),
+            ("to", done.scenario.clock(to)),
+            ("limit", cause),
+            ("names", names.join(", ")),
+        ];
+        lines.push(fill(lang, "cli.plan.short_together", &values));
+    }
+    lines
+}
+
 fn cut(lines: Vec<String>, lang: Lang) -> Vec<String> {
     let more = lines.len().saturating_sub(MOST_LINES);
     let mut shown: Vec<String> = lines.into_iter().take(MOST_LINES).collect();
@@ -69,11 +125,26 @@ fn cut(lines: Vec<String>, lang: Lang) -> Vec<String> {
 /// One line with the result, then what could not be planned and who is short, and why.
 #[must_use]
 pub fn remarks(done: &Planned, lang: Lang) -> Vec<String> {
+    let mut lines = remarks_on_all(done, lang);
+    let short = done.plan.bottlenecks.iter().map(|b| {
+        let values = [
+            ("place", member(done, b.member)),
+            ("kwh", number(b.short_kwh)),
+            ("limit", limit(done, lang, b.limit)),
+        ];
+        fill(lang, "cli.plan.short", &values)
+    });
+    lines.extend(cut(short.collect(), lang));
+    lines
+}
+
+/// The result, and what could not be planned.
+fn remarks_on_all(done: &Planned, lang: Lang) -> Vec<String> {
     let plan = &done.plan;
     let values = [
         ("cost", number(plan.cost)),
         ("short", number(plan.unserved_kwh)),
-        ("gap", number(gap_pct(plan))),
+        ("gap", number(legal_gap_pct(plan))),
         ("ms", format!("{:.1}", done.solve_ms)),
     ];
     let mut lines = vec![fill(lang, "cli.plan.done", &values)];
@@ -89,14 +160,5 @@ pub fn remarks(done: &Planned, lang: Lang) -> Vec<String> {
         unread.map(|at| fill(lang, "cli.plan.unread", &[("place", at.clone())])).collect();
     faults.extend(plan.faults.iter().map(|f| fault(done, lang, f.place, f.kind)));
     lines.extend(cut(faults, lang));
-    let short = plan.bottlenecks.iter().map(|b| {
-        let values = [
-            ("place", member(done, b.member)),
-            ("kwh", number(b.short_kwh)),
-            ("limit", limit(done, lang, b.limit)),
-        ];
-        fill(lang, "cli.plan.short", &values)
-    });
-    lines.extend(cut(short.collect(), lang));
     lines
 }

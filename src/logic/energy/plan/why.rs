@@ -14,6 +14,8 @@ pub struct Bottleneck {
     pub short_kwh: f64,
     /// What is in the way most of the time.
     pub limit: Limit,
+    /// The steps between which that is so: the first, and the one after the last.
+    pub steps: (usize, usize),
 }
 
 /// What keeps a load from its energy.
@@ -50,39 +52,42 @@ const WORTH_KWH: f64 = 0.05;
 pub fn bottlenecks(site: &Sound, fluid: &Answer, short: &[f64]) -> Vec<Bottleneck> {
     let lacking = site.loads.iter().zip(short).filter(|(_, short)| **short > WORTH_KWH);
     lacking
-        .map(|(load, short)| Bottleneck {
-            member: load.member,
-            short_kwh: *short,
-            limit: limit(site, fluid, load),
+        .map(|(load, short)| {
+            let (limit, steps) = limit(site, fluid, load);
+            Bottleneck { member: load.member, short_kwh: *short, limit, steps }
         })
         .collect()
 }
 
-fn limit(site: &Sound, fluid: &Answer, load: &Load) -> Limit {
+fn limit(site: &Sound, fluid: &Answer, load: &Load) -> (Limit, (usize, usize)) {
+    let stay = (load.from, load.to);
     if !load.servable {
-        return if load.max_kw > 0.0 { Limit::LeastPower } else { Limit::Stay };
+        return (if load.max_kw > 0.0 { Limit::LeastPower } else { Limit::Stay }, stay);
     }
     let most = load.gain * load.max_kw * (load.to - load.from) as f64;
     if load.kwh > most + WORTH_KWH {
-        return Limit::Stay;
+        return (Limit::Stay, stay);
     }
     let steps = site.steps;
-    let count = |tight: &[bool], base: usize| {
-        (load.from..load.to).filter(|t| tight.get(base + t).copied().unwrap_or(false)).count()
+    let tight_in = |tight: &[bool], base: usize| {
+        let at = |t: &usize| tight.get(base + t).copied().unwrap_or(false);
+        let all: Vec<usize> = (load.from..load.to).filter(at).collect();
+        let span = all.first().zip(all.last()).map_or(stay, |(first, last)| (*first, last + 1));
+        (all.len(), span)
     };
-    let mut worst = (count(&fluid.tight_import, 0), Limit::LeastPower);
-    worst.1 = if worst.0 > 0 { Limit::Import { steps: worst.0 } } else { Limit::LeastPower };
+    let (mut worst, mut span) = tight_in(&fluid.tight_import, 0);
+    let mut limit = if worst > 0 { Limit::Import { steps: worst } } else { Limit::LeastPower };
     for phase in (0..3).filter(|p| load.phases[*p]) {
-        let found = count(&fluid.tight_phase, phase * steps);
-        if found > worst.0 {
-            worst = (found, Limit::Phase { phase, steps: found });
+        let (found, at) = tight_in(&fluid.tight_phase, phase * steps);
+        if found > worst {
+            (worst, span, limit) = (found, at, Limit::Phase { phase, steps: found });
         }
     }
     for group in &load.groups {
-        let found = count(&fluid.tight_group, group * steps);
-        if found > worst.0 {
-            worst = (found, Limit::Group { group: *group, steps: found });
+        let (found, at) = tight_in(&fluid.tight_group, group * steps);
+        if found > worst {
+            (worst, span, limit) = (found, at, Limit::Group { group: *group, steps: found });
         }
     }
-    worst.1
+    (limit, span)
 }
