@@ -33,6 +33,9 @@ pub struct GridTable {
     pub max_base_load_a: Option<f64>,
     pub limit_w: Option<f64>,
     pub unbalance_a: Option<f64>,
+    pub demand_w: Option<f64>,
+    pub demand_min: Option<At<f64>>,
+    pub dimmed_least_w: Option<f64>,
 }
 
 /// `[[device]]`.
@@ -275,6 +278,9 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
         max_base_load_a: walk.number("max_base_load_a", 0.0..=5000.0, faults),
         limit_w: walk.number("limit_w", 0.0..=1e8, faults),
         unbalance_a: walk.number("unbalance_a", 1.0..=5000.0, faults),
+        demand_w: walk.number("demand_w", 0.0..=1e8, faults),
+        demand_min: number_at(&mut walk, "demand_min", 1.0..=1440.0, faults),
+        dimmed_least_w: walk.number("dimmed_least_w", 0.0..=1e6, faults),
     };
     walk.finish(faults);
     Some(table)

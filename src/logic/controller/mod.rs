@@ -7,6 +7,7 @@
 mod arming;
 mod computes;
 mod conditions;
+mod curbs;
 mod grid;
 mod overview;
 mod planned;
@@ -19,6 +20,7 @@ mod visits;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arming::Obstacle;
+use curbs::Curbs;
 use grid::GridWatch;
 use planning::Planning;
 pub use rules::Rule;
@@ -49,6 +51,7 @@ pub struct Controller {
     site: Site,
     feeders: Feeders,
     grid: GridWatch,
+    curbs: Curbs,
     batteries: BTreeMap<Id, BatteryWatch>,
     snapshot: Snapshot,
     fire: FireWatch,
@@ -80,6 +83,7 @@ impl Controller {
         Controller {
             feeders: Feeders::of(&site),
             grid: GridWatch::default(),
+            curbs: Curbs::default(),
             batteries: BTreeMap::new(),
             snapshot: Snapshot::default(),
             fire,
@@ -137,31 +141,7 @@ impl Controller {
     /// Takes in a fact and steps the machines. Whether it is urgent: worth deciding at once.
     pub fn observe(&mut self, observation: Observation) -> bool {
         match observation {
-            Observation::Answered { device, at, reading } => {
-                self.silences.remove(&device);
-                let urgent = self.charger_fault_begins(&device, &reading);
-                self.adopt_held(&device, &reading);
-                if let Reading::Charger(reading) = &reading
-                    && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
-                {
-                    self.planning.visits.see(charger, at, reading);
-                    if let Some(ramp) = self.ramps.get_mut(&device) {
-                        ramp.see(at, reading.most_drawn());
-                    }
-                }
-                if let Reading::Meter(meter) = &reading
-                    && device == self.site.meter
-                {
-                    self.grid.see(meter, self.site.limits.nominal_voltage, at);
-                }
-                if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
-                    && let Some(watch) = self.batteries.get_mut(&device)
-                {
-                    watch.see(battery.power, at);
-                }
-                self.snapshot.store(device, at, reading);
-                urgent
-            }
+            Observation::Answered { device, at, reading } => self.answered(device, at, reading),
             Observation::Silent { device, why, .. } => {
                 self.silences.insert(device, why);
                 false
@@ -197,6 +177,10 @@ impl Controller {
                 self.planning.visits.ask(&charger, target, at);
                 true
             }
+            Observation::Dimmed { limit, until, .. } => {
+                self.curbs.dim(limit, until);
+                true
+            }
             // Both urgent: a person waits for the answer.
             Observation::Acknowledged { alarm, signature, .. } => {
                 self.alarms.acknowledge(&alarm, &signature);
@@ -212,6 +196,36 @@ impl Controller {
                 true
             }
         }
+    }
+
+    /// Takes in a device's answer. Whether it is urgent.
+    fn answered(&mut self, device: Id, at: Moment, reading: Reading) -> bool {
+        self.silences.remove(&device);
+        let urgent = self.charger_fault_begins(&device, &reading);
+        self.adopt_held(&device, &reading);
+        if let Reading::Charger(reading) = &reading
+            && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
+        {
+            self.planning.visits.see(charger, at, reading);
+            if let Some(ramp) = self.ramps.get_mut(&device) {
+                ramp.see(at, reading.most_drawn());
+            }
+        }
+        if let Reading::Meter(meter) = &reading
+            && device == self.site.meter
+        {
+            self.grid.see(meter, self.site.limits.nominal_voltage, at);
+            if let Some(demand) = self.site.limits.demand {
+                self.curbs.see(meter, at, demand);
+            }
+        }
+        if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
+            && let Some(watch) = self.batteries.get_mut(&device)
+        {
+            watch.see(battery.power, at);
+        }
+        self.snapshot.store(device, at, reading);
+        urgent
     }
 
     /// The complete answer for now. Called every second and on urgent news.

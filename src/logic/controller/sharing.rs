@@ -202,12 +202,32 @@ impl Controller {
             let power = circuit.power.map_or(Room::UNBOUND.power, |most| most - margin - base);
             Room { amps, power, ..Room::UNBOUND }
         }));
+        rooms.push(self.controlled_room(now));
         for (node, taken) in self.nodes_take(now) {
             for &at in self.feeders.chain(&node.id).iter().filter(|at| **at > 0) {
                 rooms[at].take(taken, nominal, node.phases.len() < 3);
             }
         }
         rooms
+    }
+
+    /// What all that is controlled may take together: without bound unless the grid operator dims.
+    fn controlled_room(&self, now: Moment) -> Room {
+        let loads = self.site.chargers.len() + self.site.computes.len();
+        let least = (loads, self.site.limits.dimmed_least);
+        let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
+        Room { power, ..Room::UNBOUND }
+    }
+
+    /// Largest import of all phases together, and whether it comes from the window's mean.
+    fn import_limit(&self, now: Moment) -> (Option<Watts>, bool) {
+        let limits = &self.site.limits;
+        let Some(demand) = limits.demand else { return (limits.power, false) };
+        let left = self.curbs.import_left(now, demand);
+        match limits.power {
+            Some(power) if power <= left => (Some(power), false),
+            _ => (Some(left), true),
+        }
     }
 
     /// The limit of the grid connection less everything else that is measured.
@@ -238,7 +258,10 @@ impl Controller {
         let margin = MARGIN * nominal * 3.0;
         Room {
             amps: PerPhase::from_fn(amps),
-            power: limits.power.map_or(Room::UNBOUND.power, |most| most - margin - power),
+            power: self
+                .import_limit(now)
+                .0
+                .map_or(Room::UNBOUND.power, |most| most - margin - power),
             unbalanced,
         }
     }
@@ -294,7 +317,7 @@ impl Controller {
         if waits {
             return Reason::AwaitsOthers;
         }
-        let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound));
+        let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound, now));
         bound
             .or_else(|| self.planned_why(charger, now))
             .or_else(|| self.vehicle_why(charger, share.setpoint))
@@ -302,7 +325,18 @@ impl Controller {
             .unwrap_or(Reason::DeviceMaximum)
     }
 
-    fn bound_why(&self, share: ChargerSetpoint, (room, line): (usize, Line)) -> Reason {
+    fn bound_why(
+        &self,
+        share: ChargerSetpoint,
+        (room, line): (usize, Line),
+        now: Moment,
+    ) -> Reason {
+        if room > self.site.circuits.len() {
+            return Reason::Dimmed;
+        }
+        if (room, line) == (0, Line::Power) && self.import_limit(now).1 {
+            return Reason::DemandLimit;
+        }
         let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
         let circuit = circuit.map(|circuit| circuit.id.clone());
         match (share, circuit, line) {

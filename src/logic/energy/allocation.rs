@@ -177,7 +177,6 @@ pub fn round_down(amps: Amps, charger: &Charger) -> Amps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::energy::filling::EPSILON;
     use crate::logic::site::{Id, Right};
 
     fn charger(phases: &[Phase]) -> Charger {
