@@ -10,6 +10,7 @@ pub mod gate;
 mod modbus_server;
 pub mod physics;
 pub mod picture;
+pub mod profile;
 pub mod registers;
 pub mod scenario;
 pub mod site;

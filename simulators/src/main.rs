@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use simulators::profile::Profile;
 use simulators::scenario::Scenario;
 use simulators::{broker, gate, picture, site};
 
@@ -32,6 +33,9 @@ enum Command {
         /// First port of the devices.
         #[arg(long, default_value_t = 5020)]
         port: u16,
+        /// One device alone instead of a site: a profile file, or the id of one of the gateway's own.
+        #[arg(long, conflicts_with = "scenario")]
+        profile: Option<String>,
     },
     /// Draws random scenes with labels for training.
     Render {
@@ -55,7 +59,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Run { scenario, seed, speed, port } => run(&scenario, seed, (speed, port)),
+        Command::Run { profile: Some(profile), seed, speed, port, .. } => {
+            alone(&profile, seed, (speed, port))
+        }
+        Command::Run { scenario, seed, speed, port, .. } => run(&scenario, seed, (speed, port)),
         Command::Render { out, count, seed, width, height } => {
             render(&out, (count, seed), (width as usize, height as usize))
         }
@@ -93,6 +100,20 @@ fn run(scenario: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
         say(&format!("truth       http://{}/truth", places.http));
         say(&format!("switches    http://{}/set and /fault", places.http));
         say(&format!("broker      mqtt://127.0.0.1:{broker} (MQTT 5)"));
+        tokio::signal::ctrl_c().await?;
+        Ok(())
+    })
+}
+
+/// One device alone, until ctrl-C.
+fn alone(profile: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
+    let profile = Profile::find(profile)?;
+    let id = profile.id.clone();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let place = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let lone = site::start_lone(profile, place, (seed, speed)).await?;
+        say(&format!("{id}  tcp://{} unit {}", lone.address, lone.unit));
         tokio::signal::ctrl_c().await?;
         Ok(())
     })

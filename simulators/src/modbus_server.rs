@@ -14,6 +14,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
+use tokio_modbus::prelude::{
+    ConformityLevel, DeviceIdObject, ReadCode, ReadDeviceIdentificationResponse,
+};
 use tokio_modbus::server::tcp::Server;
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 
@@ -93,8 +96,26 @@ fn exception(refusal: Refusal) -> ExceptionCode {
 }
 
 impl Device {
+    /// Maker, product and revision: the basic objects of device identification.
+    fn identify(&self, read_code: ReadCode) -> Response {
+        let object = |(id, text): (usize, String)| DeviceIdObject {
+            id: id as u8,
+            value: text.into_bytes().into(),
+        };
+        Response::ReadDeviceIdentification(ReadDeviceIdentificationResponse {
+            read_code,
+            conformity_level: ConformityLevel::BasicIdentificationStreamOnly,
+            more_follows: false,
+            next_object_id: 0,
+            device_id_objects: self.map.identity().into_iter().enumerate().map(object).collect(),
+        })
+    }
+
     fn answer(&self, request: Request<'static>) -> Ready<Result<Response, ExceptionCode>> {
         let read = |input, first, count| {
+            if count > self.map.most_registers() {
+                return Err(exception(Refusal::Address));
+            }
             let image = self.shared.image(&self.name, &self.map, input);
             cut(&image, first, count).map_err(exception)
         };
@@ -115,6 +136,7 @@ impl Device {
             Request::WriteSingleRegister(first, word) => {
                 write(6, first, &[word]).map(|()| Response::WriteSingleRegister(first, word))
             }
+            Request::ReadDeviceIdentification(code, _) => Ok(self.identify(code)),
             _ => Err(ExceptionCode::IllegalFunction),
         })
     }

@@ -14,7 +14,8 @@ use crate::camera_server;
 use crate::faults::Faults;
 use crate::modbus_server::{self, Device, Line};
 use crate::physics::{Truth, World};
-use crate::registers::Map;
+use crate::profile::Profile;
+use crate::registers::{Map, Profiled};
 use crate::scenario::{Make, PileSpec, Scenario};
 
 /// How often the world moves, of its own time; but not more often than [`LEAST_TICK`] of wall time.
@@ -242,6 +243,66 @@ pub async fn start(options: Options) -> io::Result<Site> {
     tasks.push(serving);
     tasks.push(tokio::spawn(step(Arc::clone(&shared), options.speed)));
     Ok(Site { addresses: Addresses { meter, piles: plugged, hybrid, node, http }, shared, tasks })
+}
+
+/// One device alone on a wire, with a world of its own behind it.
+pub struct Lone {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its unit id.
+    pub unit: u8,
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Lone {
+    /// The world and the switches; the device is called `device`.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Drop for Lone {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Starts one device made from a profile on `address`, with a car at its plug.
+///
+/// # Errors
+/// When the port is taken.
+pub async fn start_lone(
+    profile: Profile,
+    address: SocketAddr,
+    (seed, speed): (u64, f64),
+) -> io::Result<Lone> {
+    let mut world = World::new(Scenario::sunny_day(), seed);
+    world.set_plugged("bay1", Some(true));
+    let map = match profile.kind.as_str() {
+        "sunspec_hybrid" => Map::Hybrid,
+        "sunspec_meter" => Map::SunspecMeter,
+        _ => {
+            let device = Profiled::new(profile);
+            device.settle_in(&mut world);
+            Map::Profiled(Arc::new(device))
+        }
+    };
+    let unit = map.unit();
+    let wire = Wire { map, line: watch::Sender::new(Line::default()) };
+    let name = "device";
+    let shared = Arc::new(Shared {
+        world: Mutex::new(world),
+        wires: BTreeMap::from([(name.to_owned(), wire)]),
+        faults: Mutex::default(),
+        frozen: Mutex::default(),
+        noise: Mutex::new(fastrand::Rng::with_seed(seed ^ 0x5eed)),
+    });
+    let mut tasks = Vec::new();
+    let address = plug_in(address, name, &shared, &mut tasks).await?;
+    tasks.push(tokio::spawn(step(Arc::clone(&shared), speed)));
+    Ok(Lone { address, unit, shared, tasks })
 }
 
 /// Puts a device on the wire.

@@ -191,6 +191,7 @@ impl Gateway {
         let stills = StillBoard::new(config.cameras.iter().map(|camera| camera.id.clone()));
 
         let wiring = modbus::Wiring {
+            fieldbus: config.fieldbus.clone(),
             site: Arc::new(config.site.clone()),
             clock,
             observations: observations.clone(),

@@ -102,7 +102,13 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Replay { trace } => simulate::replay(&trace, lang),
         Command::Vision { config, state, socket, speed, site_time } => {
             let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
-            outcome(app::vision::run(&options).map_err(|error| error.to_string()))
+            match app::vision::run(&options) {
+                Err(error) if error.needs_a_person() => {
+                    complain(&format!("wattgate: {error}"));
+                    CONFIGURATION
+                }
+                done => outcome(done.map_err(|error| error.to_string())),
+            }
         }
         Command::Alarm { action } => alarm::run(action, lang),
         Command::Profile { action: arguments::Profiles::List { format } } => {

@@ -61,6 +61,7 @@ pub struct DeviceTable {
     pub need_kwh: Option<At<f64>>,
     pub leave_by: Option<At<String>>,
     pub stay_h: Option<At<f64>>,
+    pub serve_as: Option<f64>,
     pub priority: Option<f64>,
     pub weight: Option<f64>,
 }
@@ -143,6 +144,28 @@ pub struct MqttTable {
     pub commands: Vec<(String, Option<usize>)>,
 }
 
+/// `[modbus_tls]`.
+#[derive(Clone, Debug)]
+pub struct TlsTable {
+    pub ca_file: Option<String>,
+    pub certificate_file: Option<String>,
+    pub key_file: Option<String>,
+}
+
+/// `[modbus_server]`.
+#[derive(Clone, Debug)]
+pub struct ServerTable {
+    pub listen: Option<At<String>>,
+    pub max_age_s: Option<f64>,
+}
+
+/// What concerns the field bus as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct FieldBusTables {
+    pub tls: Option<TlsTable>,
+    pub server: Option<ServerTable>,
+}
+
 /// A whole site file.
 #[derive(Clone, Debug, Default)]
 pub struct SiteFile {
@@ -155,6 +178,7 @@ pub struct SiteFile {
     pub cameras: Vec<CameraTable>,
     pub tariff: Option<TariffTable>,
     pub mqtt: Option<MqttTable>,
+    pub fieldbus: FieldBusTables,
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
@@ -192,6 +216,9 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
+    site_file.fieldbus.tls = walk.item("modbus_tls").and_then(|item| modbus_tls(item, faults));
+    site_file.fieldbus.server =
+        walk.item("modbus_server").and_then(|item| modbus_server(item, faults));
     if let Some(mut web) = walk.item("web").and_then(|item| Walk::table(item, "web", faults)) {
         site_file.listen = text_at(&mut web, "listen", faults);
         web.finish(faults);
@@ -335,6 +362,7 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         need_kwh: number_at(&mut walk, "need_kwh", 0.1..=2000.0, faults),
         leave_by: text_at(&mut walk, "leave_by", faults),
         stay_h: number_at(&mut walk, "stay_h", 0.1..=168.0, faults),
+        serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
         priority: walk.whole("priority", 0.0..=9.0, faults),
         weight: walk.number("weight", 0.1..=10.0, faults),
     };
@@ -440,6 +468,31 @@ fn band(mut walk: Walk<'_>, faults: &mut Faults) -> BandTable {
     };
     walk.finish(faults);
     table
+}
+
+fn modbus_tls(item: &Item, faults: &mut Faults) -> Option<TlsTable> {
+    let mut walk = Walk::table(item, "modbus_tls", faults)?;
+    let mut file = |key| {
+        walk.needed(key, faults);
+        walk.text(key, faults)
+    };
+    let table = TlsTable {
+        ca_file: file("ca_file"),
+        certificate_file: file("certificate_file"),
+        key_file: file("key_file"),
+    };
+    walk.finish(faults);
+    Some(table)
+}
+
+fn modbus_server(item: &Item, faults: &mut Faults) -> Option<ServerTable> {
+    let mut walk = Walk::table(item, "modbus_server", faults)?;
+    let table = ServerTable {
+        listen: needed_at(&mut walk, "listen", faults),
+        max_age_s: walk.number("max_age_s", 0.1..=3600.0, faults),
+    };
+    walk.finish(faults);
+    Some(table)
 }
 
 fn mqtt(item: &Item, faults: &mut Faults) -> Option<MqttTable> {

@@ -6,32 +6,15 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::report::{Fault, Report};
+use super::report::Report;
 use super::walk::error;
-use super::{Config, Profile, check, file};
+use super::{Config, Profile, builtin_profiles, check, file, read_profile};
 
 /// Where the state lives unless the file says otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/wattgate";
 const LAST_GOOD: &str = "last-good.toml";
 /// A site file larger than this is a mistake.
 const MOST_BYTES: u64 = 4 << 20;
-
-/// The register maps that come with the binary. A test sees to it that none of the folder is missing.
-const BUILTIN: [(&str, &str); 6] = [
-    ("abb-terra-ac.toml", include_str!("../../config/profiles/abb-terra-ac.toml")),
-    ("alfen-ng9.toml", include_str!("../../config/profiles/alfen-ng9.toml")),
-    ("capped-node.toml", include_str!("../../config/profiles/capped-node.toml")),
-    ("eastron-sdm630.toml", include_str!("../../config/profiles/eastron-sdm630.toml")),
-    ("keba-p40.toml", include_str!("../../config/profiles/keba-p40.toml")),
-    ("sunspec-hybrid.toml", include_str!("../../config/profiles/sunspec-hybrid.toml")),
-];
-
-/// The register maps that come with the binary, by id.
-#[must_use]
-pub fn builtin_profiles() -> BTreeMap<String, Profile> {
-    let parse = |(_, text): (&str, &str)| toml_edit::de::from_str::<Profile>(text).ok();
-    BUILTIN.into_iter().filter_map(parse).map(|profile| (profile.id.clone(), profile)).collect()
-}
 
 /// Reads and checks a site file.
 ///
@@ -43,9 +26,9 @@ pub fn load(path: &Path) -> Result<(Config, Report), Report> {
 }
 
 fn from_text(path: &Path, text: String) -> Result<(Config, Report), Report> {
-    let mut report = Report { file: path.to_owned(), text, faults: Vec::new() };
     let folder = path.parent().unwrap_or(Path::new("."));
-    let profiles = profiles(folder, &mut report.faults);
+    let (profiles, parts) = profiles_beside(folder);
+    let mut report = Report { file: path.to_owned(), text, faults: Vec::new(), parts };
     let parsed = file::parse(&report.text, &mut report.faults);
     let config =
         parsed.and_then(|parsed| check::check(parsed, folder, &profiles, &mut report.faults));
@@ -68,33 +51,40 @@ fn read(path: &Path) -> io::Result<String> {
 
 fn unreadable(path: &Path, cause: &io::Error) -> Report {
     let fault = error("WG0010", None, vec![("cause", cause.to_string())]);
-    Report { file: path.to_owned(), text: String::new(), faults: vec![fault] }
+    Report { file: path.to_owned(), faults: vec![fault], ..Report::default() }
 }
 
-/// Built-in profiles, overridden by `profiles.d/*.toml` beside the site file.
-fn profiles(folder: &Path, faults: &mut Vec<Fault>) -> BTreeMap<String, Profile> {
+/// Built-in profiles, overridden by `profiles.d/*.toml` in the site file's folder; and the reports of
+/// those that cannot be used.
+#[must_use]
+pub fn profiles_beside(folder: &Path) -> (BTreeMap<String, Profile>, Vec<Report>) {
     let mut profiles = builtin_profiles();
+    let mut broken = Vec::new();
     let Ok(entries) = fs::read_dir(folder.join("profiles.d")) else {
-        return profiles;
+        return (profiles, broken);
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
     paths.sort();
     for path in paths {
-        let parsed = read(&path)
-            .map_err(|e| e.to_string())
-            .and_then(|text| toml_edit::de::from_str::<Profile>(&text).map_err(|e| e.to_string()));
-        match parsed {
-            Ok(profile) => {
-                profiles.insert(profile.id.clone(), profile);
-            }
-            Err(cause) => {
-                let values = vec![("file", path.display().to_string()), ("cause", cause)];
-                faults.push(error("WG0011", None, values));
-            }
+        match profile_file(&path) {
+            Ok(profile) => _ = profiles.insert(profile.id.clone(), profile),
+            Err(report) => broken.push(report),
         }
     }
-    profiles
+    (profiles, broken)
+}
+
+/// Reads and checks one profile file.
+///
+/// # Errors
+/// The report with every fault.
+pub fn profile_file(path: &Path) -> Result<Profile, Report> {
+    let text = read(path).map_err(|cause| unreadable(path, &cause))?;
+    let mut faults = Vec::new();
+    let profile = read_profile(&text, &mut faults);
+    faults.sort_by_key(|fault| fault.at);
+    profile.ok_or(Report { file: path.to_owned(), text, faults, parts: Vec::new() })
 }
 
 /// A configuration that `run` can use, and where it came from.
@@ -163,25 +153,4 @@ pub fn keep_last_good(config: &Config, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&fresh, &path)?;
     File::open(&config.state)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_profile_of_the_folder_is_built_in_and_valid() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles");
-        let mut files: Vec<String> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        files.sort();
-        assert_eq!(files, BUILTIN.map(|(name, _)| name));
-        for (name, text) in BUILTIN {
-            let profile: Profile =
-                toml_edit::de::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert_eq!(format!("{}.toml", profile.id), name);
-        }
-    }
 }

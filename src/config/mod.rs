@@ -16,10 +16,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use check::models_beside;
-pub use load::{DEFAULT_STATE, Loaded, builtin_profiles, keep_last_good, load, load_or_last_good};
+pub use load::{
+    DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, profile_file, profiles_beside,
+};
 pub use profile::{
-    FailsafeRecipe, FedBy, Point, Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType,
-    WordOrder,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
+    Register, SetpointRecipe, Table, ValueType, builtin_profiles, read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub cameras: Vec<CameraSource>,
     /// The broker, if any.
     pub mqtt: Option<MqttConfig>,
+    /// The field bus as a whole.
+    pub fieldbus: FieldBus,
     /// Page and API.
     pub web: WebConfig,
     /// Folder of the models (beside the site file, beside the executable, or `./models`).
@@ -57,9 +61,12 @@ pub struct DeviceConfig {
     pub unit: u8,
     /// Failsafe current of the site file, A, for chargers.
     pub failsafe_a: Option<f64>,
+    /// Unit id under which the caching server shows its registers.
+    pub serve_as: Option<u8>,
 }
 
-/// How a device is reached: `tcp://host:port` or `rtu+tcp://host:port`.
+/// How a device is reached: `tcp://host:port`, `rtu+tcp://host:port`, `tls://host:port` or
+/// `rtu:///dev/ttyUSB0?baud=9600&frame=8N1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
     /// Modbus/TCP.
@@ -76,6 +83,71 @@ pub enum Address {
         /// Port of the bridge.
         port: u16,
     },
+    /// Modbus/TCP Security: TLS with certificates on both sides.
+    Tls {
+        /// Name or IP address, as in the device's certificate.
+        host: String,
+        /// Port, 802 unless said.
+        port: u16,
+    },
+    /// RTU on a serial port.
+    Serial(SerialLine),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Address::RtuOverTcp { host, port } => write!(f, "rtu+tcp://{host}:{port}"),
+            Address::Tls { host, port } => write!(f, "tls://{host}:{port}"),
+            Address::Serial(line) => {
+                let SerialLine { path, baud, parity, stop_bits } = line;
+                write!(f, "rtu://{path}?baud={baud}&frame=8{parity}{stop_bits}")
+            }
+        }
+    }
+}
+
+/// A serial port and how bytes go over it; eight data bits, as Modbus RTU asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SerialLine {
+    /// `/dev/...`.
+    pub path: String,
+    /// Bits per second.
+    pub baud: u32,
+    /// `N`, `E` or `O`.
+    pub parity: char,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// The field bus as a whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FieldBus {
+    /// For `tls://` devices.
+    pub identity: Option<BusIdentity>,
+    /// The caching server, if it is wanted.
+    pub server: Option<ModbusServer>,
+}
+
+/// The caching Modbus server: read-only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModbusServer {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Older registers are not served.
+    pub max_age: std::time::Duration,
+}
+
+/// Who the gateway is to devices that speak Modbus/TCP Security.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusIdentity {
+    /// Certificate authority of the devices (PEM).
+    pub ca_file: PathBuf,
+    /// The gateway's certificate chain (PEM).
+    pub certificate_file: PathBuf,
+    /// Its key (PEM).
+    pub key_file: PathBuf,
 }
 
 /// Where a camera's pictures come from.

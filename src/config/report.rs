@@ -40,6 +40,8 @@ pub struct Report {
     pub text: String,
     /// The faults, in the order of the file.
     pub faults: Vec<Fault>,
+    /// Reports of other files that this one leans on (profiles beside it).
+    pub parts: Vec<Report>,
 }
 
 impl Report {
@@ -47,6 +49,7 @@ impl Report {
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.faults.iter().any(|fault| fault.severity == Severity::Error)
+            || self.parts.iter().any(Report::has_errors)
     }
 
     /// Line and column (both from 1) of a fault.
@@ -65,7 +68,7 @@ impl Report {
     /// For people: `file:line:column: error[WG0003]: ...`, the line with a caret, and the hint.
     #[must_use]
     pub fn render(&self, lang: Lang) -> String {
-        let mut out = String::new();
+        let mut out: String = self.parts.iter().map(|part| part.render(lang)).collect();
         for fault in &self.faults {
             let severity = match fault.severity {
                 Severity::Error => text(lang, "config.error"),

@@ -133,6 +133,41 @@ impl<'a> Walk<'a> {
         Some(number)
     }
 
+    /// One of a few names.
+    pub fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        names: &[(&str, T)],
+        faults: &mut Faults,
+    ) -> Option<T> {
+        let text = self.text(key, faults)?;
+        let found = names.iter().find(|(name, _)| *name == text).map(|(_, meant)| *meant);
+        if found.is_none() {
+            let allowed = names.iter().map(|(name, _)| *name);
+            let values = vec![
+                ("key", key.to_owned()),
+                ("value", text.clone()),
+                ("allowed", allowed.clone().collect::<Vec<_>>().join(", ")),
+            ];
+            let mut fault = error("WG0009", self.at_key(key), values);
+            fault.nearest = nearest(&text, allowed);
+            faults.push(fault);
+        }
+        found
+    }
+
+    /// A text that must be there.
+    pub fn needed_text(&mut self, key: &'static str, faults: &mut Faults) -> Option<String> {
+        self.needed(key, faults);
+        self.text(key, faults)
+    }
+
+    /// All keys, each with its value and the key's own place: for tables whose keys are names.
+    pub fn entries(&self) -> Vec<(&'a str, &'a Item, Option<usize>)> {
+        let place = |key: &str| self.table.key(key).and_then(|key| start(key.span()));
+        self.table.iter().map(|(key, item)| (key, item, place(key))).collect()
+    }
+
     /// Yes or no.
     pub fn flag(&mut self, key: &'static str, faults: &mut Faults) -> Option<bool> {
         let (value, at) = self.value(key, "true or false", faults)?;
@@ -171,7 +206,9 @@ impl<'a> Walk<'a> {
         for (key, item) in self.table.iter() {
             if !self.asked.contains(&key) {
                 let at = self.table.key(key).and_then(|key| start(key.span()));
-                let values = vec![("key", key.to_owned()), ("table", self.name.clone())];
+                let known = self.asked.join(", ");
+                let values =
+                    vec![("key", key.to_owned()), ("table", self.name.clone()), ("known", known)];
                 // Secrets have a code of their own: the answer is not another spelling.
                 let secret = matches!(key, "password" | "passwort" | "secret" | "token");
                 let code = if secret { "WG0044" } else { "WG0002" };

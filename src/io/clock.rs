@@ -82,6 +82,13 @@ impl Clock {
     }
 }
 
+/// The wall clock's monotonic moment, for socket time-outs only.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // the one place that may
+pub fn instant() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// CPU time this process has used so far, all threads.
 #[must_use]
 pub fn cpu_time() -> Duration {

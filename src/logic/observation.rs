@@ -24,6 +24,33 @@ pub enum Silence {
     Implausible,
 }
 
+/// Something that the field bus has noticed of a device, beside what it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It refuses registers that its profile asks for (exceptions 1 to 3).
+    Misconfigured,
+    /// It reports a failure of its own three times in a row (exceptions 4 and 8).
+    DeviceFault,
+    /// It refuses the connection: another master may hold it.
+    OtherMaster,
+    /// Somebody else writes its setpoint.
+    ForeignWriter,
+}
+
+impl Finding {
+    /// Stable code, the same as its alarm's.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Finding::Misconfigured => "misconfigured",
+            Finding::DeviceFault => "device_fault",
+            Finding::OtherMaster => "other_master",
+            Finding::ForeignWriter => "foreign_writer",
+        }
+    }
+}
+
 /// Trouble of the gateway itself, seen outside the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +97,17 @@ pub enum Observation {
         at: Moment,
         /// Whether the value read back is the one written.
         matches: bool,
+    },
+    /// Something was noticed of a device, or is no longer so.
+    Found {
+        /// The device.
+        device: Id,
+        /// When.
+        at: Moment,
+        /// What.
+        finding: Finding,
+        /// Whether it holds now.
+        holds: bool,
     },
     /// The vision process judged a frame.
     Scene(Scene),

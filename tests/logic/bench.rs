@@ -290,7 +290,7 @@ impl Bench {
             phase_power: PerPhase(powers.map(Watts)),
             current: PerPhase(std::array::from_fn(|i| Amps(powers[i] / volts[i] + noise))),
             voltage: PerPhase(volts.map(Volts)),
-            frequency: Hertz(50.0),
+            frequency: Some(Hertz(50.0)),
             import: None,
             export: None,
         }

@@ -5,11 +5,17 @@ mod abb;
 mod alfen;
 mod keba;
 mod node;
+mod profiled;
 mod sdm630;
 mod sunspec_hybrid;
+mod sunspec_meter;
+
+use std::sync::Arc;
 
 use crate::physics::{Node, Pile, World};
 use crate::scenario::Make;
+
+pub use profiled::Profiled;
 
 /// Why a request is answered with an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +29,7 @@ pub enum Refusal {
 }
 
 /// Which device of the world is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Map {
     /// The grid meter.
     Sdm630,
@@ -33,6 +39,10 @@ pub enum Map {
     Hybrid,
     /// The compute node.
     Node,
+    /// The grid meter, speaking SunSpec.
+    SunspecMeter,
+    /// A device made from a profile file, over the first pile, the meter, the battery or the node.
+    Profiled(Arc<Profiled>),
 }
 
 impl Map {
@@ -56,43 +66,88 @@ impl Map {
             }),
             (Map::Hybrid, false) => vec![(sunspec_hybrid::BASE, sunspec_hybrid::image(world))],
             (Map::Node, false) => world.node.as_ref().map_or_else(Vec::new, node::image),
+            (Map::SunspecMeter, false) => {
+                vec![(sunspec_meter::BASE, sunspec_meter::image(world, noise))]
+            }
+            (Map::Profiled(device), input) => device.image(world, input, noise),
             _ => Vec::new(),
         }
+    }
+
+    /// Registers that one read may ask for.
+    #[must_use]
+    pub fn most_registers(&self) -> u16 {
+        match self {
+            Map::Profiled(device) => device.profile().max_registers,
+            _ => 125,
+        }
+    }
+
+    /// Maker, product and revision, as device identification tells them.
+    #[must_use]
+    pub fn identity(&self) -> [String; 3] {
+        let product = match self {
+            Map::Sdm630 => "SDM630".to_owned(),
+            Map::Pile(_, make) => format!("{make:?}"),
+            Map::Hybrid => "Hybrid 10".to_owned(),
+            Map::Node => "Node".to_owned(),
+            Map::SunspecMeter => "Meter 203".to_owned(),
+            Map::Profiled(device) => device.profile().id.clone(),
+        };
+        ["wattgate simulators".to_owned(), product, env!("CARGO_PKG_VERSION").to_owned()]
     }
 
     /// Power-cycles the device.
     pub fn reboot(&self, world: &mut World) {
         match self {
-            Map::Sdm630 => {}
+            Map::Sdm630 | Map::SunspecMeter => {}
             Map::Pile(i, _) => world.piles.get_mut(*i).into_iter().for_each(Pile::reboot),
             Map::Hybrid => world.hybrid.reboot(),
             Map::Node => world.node.iter_mut().for_each(Node::reboot),
+            Map::Profiled(device) => {
+                device.reboot();
+                world.piles.iter_mut().for_each(Pile::reboot);
+                world.hybrid.reboot();
+                world.node.iter_mut().for_each(Node::reboot);
+                device.settle_in(world);
+            }
         }
     }
 
     /// Lets the device follow its setpoints or not.
     pub fn set_deaf(&self, world: &mut World, deaf: bool) {
         match self {
-            Map::Sdm630 => {}
+            Map::Sdm630 | Map::SunspecMeter => {}
             Map::Pile(i, _) => {
                 world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_setpoint = deaf);
             }
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
             Map::Node => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
+            Map::Profiled(_) => {
+                world.piles.iter_mut().for_each(|pile| pile.ignores_setpoint = deaf);
+                world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf);
+                world.hybrid.ignores_setpoint = deaf;
+            }
         }
     }
 
     /// Hears of any request: for some devices that is a sign of life.
     pub fn hear(&self, world: &mut World) {
-        if let Map::Pile(i, Make::Abb) = self {
-            world.piles.get_mut(*i).into_iter().for_each(Pile::feed);
+        match self {
+            Map::Pile(i, Make::Abb) => world.piles.get_mut(*i).into_iter().for_each(Pile::feed),
+            Map::Profiled(device) => device.hear(world),
+            _ => {}
         }
     }
 
     /// Unit id that the device listens to.
     #[must_use]
     pub fn unit(&self) -> u8 {
-        if matches!(self, Map::Pile(_, Make::Keba)) { 255 } else { 1 }
+        match self {
+            Map::Pile(_, Make::Keba) => 255,
+            Map::Profiled(device) => device.profile().unit_id,
+            _ => 1,
+        }
     }
 
     /// Writes registers with function 6 or 16.
@@ -106,7 +161,8 @@ impl Map {
         (first, words): (u16, &[u16]),
     ) -> Result<(), Refusal> {
         match self {
-            Map::Sdm630 => Err(Refusal::Function),
+            Map::Sdm630 | Map::SunspecMeter => Err(Refusal::Function),
+            Map::Profiled(device) => device.write(world, function, (first, words)),
             Map::Pile(i, make) => {
                 let pile = world.piles.get_mut(*i).ok_or(Refusal::Address)?;
                 match make {

@@ -226,7 +226,7 @@ impl Plant {
                 Amps(powers[i] / volts[i].max(1.0) + noise())
             })),
             voltage: PerPhase(volts.map(Volts)),
-            frequency: Hertz(self.world.hertz * alive),
+            frequency: Some(Hertz(self.world.hertz * alive)),
             import: Some(WattHours(self.world.import_wh)),
             export: Some(WattHours(self.world.export_wh)),
         }

@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
-use super::super::{Address, DeviceConfig, Profile, ProfileKind};
-use super::valid_id;
+use super::super::{DeviceConfig, Profile, ProfileKind};
+use super::{address, valid_id};
 use crate::logic::site::{Battery, Charger, Compute, Id, Right};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
 const LEAST_CURRENT_A: f64 = 6.0;
-/// Modbus/TCP and its bridges.
-const MODBUS_PORT: u16 = 502;
 
 /// All valid devices.
 #[derive(Debug, Default)]
@@ -32,38 +30,43 @@ pub fn check(
 ) -> Devices {
     let mut devices = Devices::default();
     let mut ids = BTreeSet::new();
-    let mut places: BTreeSet<(Address, u8)> = BTreeSet::new();
+    let mut places = BTreeSet::new();
     for table in tables {
         let id = table.id.as_ref().and_then(|id| unique_id(id, &mut ids, faults));
         let profile = table.profile.as_ref().and_then(|name| profile(name, profiles, faults));
-        let address = table.address.as_ref().and_then(|text| address(text, faults));
+        let address = table.address.as_ref().and_then(|text| address::parse(text, faults));
         let unit = table.unit.map_or(profile.map_or(1, |profile| profile.unit), |unit| unit as u8);
         if let Some(place) = &address {
             let at = table.address.as_ref().and_then(|text| text.at);
-            overlap(place, unit, &mut places, (at, faults));
+            let part = profile.map_or("", |profile| profile.kind.name());
+            address::overlap(place, (unit, part), &mut places, (at, faults));
         }
         let (Some(id), Some(profile)) = (id, profile) else {
             continue;
         };
         let name = table.name.clone().unwrap_or_else(|| id.to_string());
         match profile.kind {
-            ProfileKind::Meter => devices.meters.push(id.clone()),
+            ProfileKind::Meter | ProfileKind::SunspecMeter => devices.meters.push(id.clone()),
             ProfileKind::Charger => {
                 devices.chargers.extend(charger(table, (&id, name), profile, faults));
             }
             ProfileKind::Compute => {
                 devices.computes.extend(compute(table, (&id, name), profile, faults));
             }
-            ProfileKind::SunspecHybrid => {
-                devices.batteries.push(battery(table, &id, name));
-                devices.pvs.push(id.clone());
+            ProfileKind::SunspecHybrid | ProfileKind::Battery => {
+                devices.batteries.extend(battery(table, (&id, name), profile, faults));
+                if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
+                    devices.pvs.push(id.clone());
+                }
             }
         }
         if let Some(address) = address {
             let failsafe = devices.chargers.iter().find(|charger| charger.id == id);
             let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
             let profile = profile.clone();
-            devices.configs.push(DeviceConfig { id, profile, address, unit, failsafe_a });
+            let serve_as = table.serve_as.map(|unit| unit as u8);
+            let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as };
+            devices.configs.push(config);
         }
     }
     devices
@@ -119,48 +122,6 @@ fn profile<'p>(
         faults.push(fault);
     }
     found
-}
-
-/// `tcp://host:port` or `rtu+tcp://host:port`; the port is 502 unless said.
-fn address(text: &At<String>, faults: &mut Faults) -> Option<Address> {
-    let parsed = text.value.split_once("://").and_then(|(scheme, rest)| {
-        let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse::<u16>().ok().filter(|port| *port > 0)?),
-            None => (rest, MODBUS_PORT),
-        };
-        let plain = !host.is_empty() && !host.contains(['/', ' ', '@']);
-        let host = plain.then(|| host.to_owned())?;
-        match scheme {
-            "tcp" => Some(Address::Tcp { host, port }),
-            "rtu+tcp" => Some(Address::RtuOverTcp { host, port }),
-            _ => None,
-        }
-    });
-    if parsed.is_none() {
-        faults.push(error("WG0013", text.at, vec![("address", text.value.clone())]));
-    }
-    parsed
-}
-
-/// The same unit twice at one address, or two protocols at one host and port.
-fn overlap(
-    address: &Address,
-    unit: u8,
-    places: &mut BTreeSet<(Address, u8)>,
-    (at, faults): (Option<usize>, &mut Faults),
-) {
-    let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = address;
-    let values = || vec![("address", format!("{host}:{port}")), ("unit", unit.to_string())];
-    let other = match address {
-        Address::Tcp { .. } => Address::RtuOverTcp { host: host.clone(), port: *port },
-        Address::RtuOverTcp { .. } => Address::Tcp { host: host.clone(), port: *port },
-    };
-    if places.iter().any(|(place, _)| *place == other) {
-        faults.push(error("WG0015", at, values()));
-    }
-    if !places.insert((address.clone(), unit)) {
-        faults.push(error("WG0014", at, values()));
-    }
 }
 
 fn charger(
@@ -272,13 +233,25 @@ fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
     if phases.is_empty() { Phase::ALL.to_vec() } else { phases }
 }
 
-fn battery(table: &DeviceTable, id: &Id, name: String) -> Battery {
-    Battery {
+/// A battery whose map has no way to tell it a power is only read: its powers stay 0.
+fn battery(
+    table: &DeviceTable,
+    (id, name): (&Id, String),
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Battery> {
+    let asked =
+        table.max_charge_w.unwrap_or(0.0) > 0.0 || table.max_discharge_w.unwrap_or(0.0) > 0.0;
+    if profile.kind == ProfileKind::Battery && profile.battery.is_none() && asked {
+        faults.push(error("WG0016", table.at, vec![("profile", profile.id.clone())]));
+        return None;
+    }
+    Some(Battery {
         id: id.clone(),
         name,
         max_charge: Watts(table.max_charge_w.unwrap_or(0.0)),
         max_discharge: Watts(table.max_discharge_w.unwrap_or(0.0)),
         min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
         capacity: table.capacity_wh.map(WattHours),
-    }
+    })
 }

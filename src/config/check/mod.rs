@@ -1,8 +1,10 @@
 //! Cross-checks: from the tables of a site file to a valid [`Config`], or faults. Whatever can be
 //! checked is checked even when something before it is wrong, so that one run shows all of it.
 
+mod address;
 mod circuits;
 mod devices;
+mod fieldbus;
 mod places;
 mod tariff;
 
@@ -43,6 +45,8 @@ pub fn check(
     }
     let tariff = tariff::check(file.tariff.as_ref(), faults);
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
+    let bus = (file.devices.as_slice(), devices.configs.as_slice());
+    let fieldbus = fieldbus::check(&file.fieldbus, bus, folder, faults);
     let web = listen(file.listen.as_ref(), faults);
     let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
     let models = models_folder(file.models.as_deref(), folder);
@@ -65,7 +69,7 @@ pub fn check(
         circuits,
     };
     let (devices, cameras) = (devices.configs, places.sources);
-    Some(Config { site, devices, cameras, mqtt, web: web?, models, state })
+    Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })
 }
 
 fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {

@@ -1,27 +1,41 @@
-//! One connection to one Modbus address: connect, call with a time-out, pace, give up.
+//! One line to one Modbus address: connect, call with a time-out, pace, give up.
 //!
-//! What a stranger gets wrong: tokio-modbus has no time-outs and does not throw away a late reply. So
-//! after any time-out, transport error or answer that does not fit, the connection is dropped; through
-//! an RTU bridge, where a late frame of the right length would be believed, the next connection also
-//! waits until the late frame must have come. Exceptions are answers: they keep the connection.
+//! What a stranger gets wrong: tokio-modbus has no time-outs, does not throw away a late reply, and takes
+//! the wrong number of registers and a wrong echo for good. So after any time-out, transport error or
+//! answer that does not fit, a TCP connection is renewed. RTU frames carry no transaction id: a late one of
+//! the right length would be believed. A unit that was late there is left alone until its answer must have
+//! come, and then must answer a read of another length before anything of it is believed again (FB5).
+//! Exceptions are answers: they keep the connection.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind::InvalidData;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_modbus::client::{Context, Reader, Writer, rtu, tcp};
+use tokio::time::{Instant, timeout};
+use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::SlaveContext;
-use tokio_modbus::{ExceptionCode, Slave};
+use tokio_modbus::{ExceptionCode, Request, Response, Slave};
+use tokio_rustls::rustls::ClientConfig;
 
+use super::line::{self, Wire};
 use crate::config::{Address, Table};
+use crate::io::clock;
 use crate::logic::observation::Silence;
 
 /// First and longest pause after a failed connection.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 const BACK_OFF_MOST: Duration = Duration::from_secs(5);
+/// After this much more than a call's time-out a late RTU answer must have come: one frame of 256 bytes at
+/// 9600 baud takes 290 ms, and FB5 asks for 50 ms beyond.
+const LATE_MORE: Duration = Duration::from_millis(350);
+/// Silence on an RTU line after a broken exchange, before anybody else is asked (FB5).
+const SETTLE: Duration = Duration::from_millis(50);
+/// Reads of another length that a unit may refuse before its silence alone must do.
+const FENCES: u16 = 3;
 
 /// Why a call gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BusError {
     /// No connection.
     #[error("cannot connect to {address}: {cause}")]
@@ -30,6 +44,14 @@ pub enum BusError {
         address: String,
         /// Why.
         cause: String,
+    },
+    /// The address refuses connections.
+    #[error(
+        "{address} refuses the connection: another master may hold it, or its Modbus service is off"
+    )]
+    Refused {
+        /// Where.
+        address: String,
     },
     /// No answer in time.
     #[error("no answer within {0:?}")]
@@ -47,7 +69,7 @@ impl BusError {
     #[must_use]
     pub fn silence(&self) -> Silence {
         match self {
-            BusError::Unreachable { .. } => Silence::Unreachable,
+            BusError::Unreachable { .. } | BusError::Refused { .. } => Silence::Unreachable,
             BusError::Timeout(_) => Silence::Timeout,
             BusError::Exception(_) => Silence::Exception,
             BusError::Broken(_) => Silence::Broken,
@@ -66,24 +88,81 @@ pub struct Pace {
     pub gap: Duration,
 }
 
+/// Why there is no connection, and until when none is tried.
+#[derive(Debug)]
+struct Down {
+    until: Instant,
+    why: BusError,
+}
+
 /// One connection, renewed when it fails.
 pub struct Bus {
     address: Address,
+    /// What `tls://` addresses need, or why it cannot be used.
+    tls: Option<Result<Arc<ClientConfig>, String>>,
     context: Option<Context>,
+    down: Option<Down>,
     /// Pause before the next try to connect; grows while connecting fails.
     back_off: Duration,
-    /// The next connection must not be made before this long has passed.
-    wait: Duration,
+    /// Connections made so far.
+    made: u64,
+    /// Nobody is asked on an RTU line before this.
+    settled: Option<Instant>,
+    /// Units whose late RTU answer may still come, and until when.
+    late: BTreeMap<u8, Instant>,
+    /// Length of the last read that proved a unit, 1 to [`FENCES`] + 1.
+    fence: u16,
+    /// How long the last answer took.
+    took: Duration,
 }
 
 impl Bus {
     /// Not connected yet.
     #[must_use]
     pub fn new(address: Address) -> Bus {
-        Bus { address, context: None, back_off: BACK_OFF_FIRST, wait: Duration::ZERO }
+        Bus {
+            address,
+            tls: None,
+            context: None,
+            down: None,
+            back_off: BACK_OFF_FIRST,
+            made: 0,
+            settled: None,
+            late: BTreeMap::new(),
+            fence: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// With the identity that `tls://` addresses need.
+    #[must_use]
+    pub fn with_tls(address: Address, tls: Option<Result<Arc<ClientConfig>, String>>) -> Bus {
+        Bus { tls, ..Bus::new(address) }
+    }
+
+    /// Connections made so far: who remembers it can tell that the line was cut in between.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// How long the last answer took, wall time.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// How long, in wall time, a unit should not be asked: its late answer may still come.
+    #[must_use]
+    pub fn rests(&self, unit: u8) -> Duration {
+        let now = clock::instant();
+        self.late.get(&unit).map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
     /// Reads `count` registers from `first`.
+    ///
+    /// # Errors
+    /// No connection, no answer in time, an exception, or an answer that does not fit.
     pub async fn read(
         &mut self,
         unit: u8,
@@ -91,23 +170,18 @@ impl Bus {
         (first, count): (u16, u16),
         pace: Pace,
     ) -> Result<Vec<u16>, BusError> {
-        let context = self.context(unit, pace).await?;
-        let call = async {
-            match table {
-                Table::Holding => context.read_holding_registers(first, count).await,
-                Table::Input => context.read_input_registers(first, count).await,
-            }
-        };
-        let answer = timeout(pace.call, call).await;
-        let words = self.settle(answer, pace).await?;
-        if words.len() == usize::from(count) {
-            return Ok(words);
+        if self.late.contains_key(&unit) {
+            tokio::time::sleep(self.rests(unit)).await;
+            self.prove(unit, table, (first, count), pace).await?;
         }
-        self.drop_connection(pace);
-        Err(BusError::Broken(format!("{} registers instead of {count}", words.len())))
+        self.words(unit, table, (first, count), pace).await
     }
 
-    /// Writes `words` from `first` with function 6 (one word) or 16.
+    /// Writes `words` from `first` with function 6 (one word) or 16. Never waits for a late answer: whoever
+    /// writes reads back.
+    ///
+    /// # Errors
+    /// No connection, no answer in time, an exception, or another echo.
     pub async fn write(
         &mut self,
         unit: u8,
@@ -115,32 +189,97 @@ impl Bus {
         (first, words): (u16, &[u16]),
         pace: Pace,
     ) -> Result<(), BusError> {
-        let context = self.context(unit, pace).await?;
-        let call = async {
-            match (function, words) {
-                (6, [word]) => context.write_single_register(first, *word).await,
-                _ => context.write_multiple_registers(first, words).await,
-            }
+        let request = match (function, words) {
+            (6, [word]) => Request::WriteSingleRegister(first, *word),
+            _ => Request::WriteMultipleRegisters(first, words.into()),
         };
-        let answer = timeout(pace.call, call).await;
-        self.settle(answer, pace).await
+        let answer = self.call(unit, request, pace).await?;
+        let fits = match answer {
+            Response::WriteSingleRegister(at, word) => at == first && words == [word],
+            Response::WriteMultipleRegisters(at, n) => at == first && usize::from(n) == words.len(),
+            _ => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        self.give_up(unit, pace);
+        Err(BusError::Broken("the write was echoed differently".to_owned()))
     }
 
-    /// Sorts the layers of an answer; drops the connection unless it can be used again.
-    async fn settle<T>(
+    /// A unit that was late shows that its answers are of this question again: it must answer reads of other
+    /// lengths, each another than the one before. A unit that refuses partial reads is trusted after its
+    /// silence.
+    async fn prove(
         &mut self,
-        answer: Result<tokio_modbus::Result<T>, tokio::time::error::Elapsed>,
+        unit: u8,
+        table: Table,
+        (first, count): (u16, u16),
         pace: Pace,
-    ) -> Result<T, BusError> {
+    ) -> Result<(), BusError> {
+        for _ in 0..FENCES {
+            self.fence = self.fence % (FENCES + 1) + 1;
+            if self.fence == count {
+                self.fence = self.fence % (FENCES + 1) + 1;
+            }
+            match self.words(unit, table, (first, self.fence), pace).await {
+                Ok(_) => break,
+                Err(BusError::Exception(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.late.remove(&unit);
+        Ok(())
+    }
+
+    async fn words(
+        &mut self,
+        unit: u8,
+        table: Table,
+        (first, count): (u16, u16),
+        pace: Pace,
+    ) -> Result<Vec<u16>, BusError> {
+        let request = match table {
+            Table::Holding => Request::ReadHoldingRegisters(first, count),
+            Table::Input => Request::ReadInputRegisters(first, count),
+        };
+        let words = match self.call(unit, request, pace).await? {
+            Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words) => words,
+            _ => Vec::new(),
+        };
+        if words.len() == usize::from(count) {
+            return Ok(words);
+        }
+        self.give_up(unit, pace);
+        Err(BusError::Broken(format!("{} registers instead of {count}", words.len())))
+    }
+
+    /// One request and its answer; the connection is dropped unless it can be used again.
+    async fn call(
+        &mut self,
+        unit: u8,
+        request: Request<'_>,
+        pace: Pace,
+    ) -> Result<Response, BusError> {
+        if let Some(settled) = self.settled.take() {
+            tokio::time::sleep_until(settled).await;
+        }
+        let context = self.context(unit, pace).await?;
+        let asked = clock::instant();
+        let answer = timeout(pace.call, context.call(request)).await;
+        self.took = asked.elapsed();
         let result = match answer {
-            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(exception))) => Err(BusError::Exception(exception)),
             Ok(Err(error)) => {
-                self.drop_connection(pace);
-                Err(BusError::Broken(error.to_string()))
+                self.give_up(unit, pace);
+                if matches!(&error, tokio_modbus::Error::Transport(e) if e.kind() != InvalidData) {
+                    // The port itself is gone: opened anew even if serial.
+                    self.context = None;
+                }
+                Err(BusError::Broken(words(&error)))
             }
             Err(_) => {
-                self.drop_connection(pace);
+                self.give_up(unit, pace);
                 Err(BusError::Timeout(pace.call))
             }
         };
@@ -150,27 +289,34 @@ impl Bus {
         result
     }
 
-    fn drop_connection(&mut self, pace: Pace) {
-        self.context = None;
-        if matches!(self.address, Address::RtuOverTcp { .. }) {
-            // At least one frame time and 50 ms after the latest moment of the late answer (FB5).
-            self.wait = pace.call + Duration::from_millis(350);
+    /// The exchange with `unit` went wrong.
+    fn give_up(&mut self, unit: u8, pace: Pace) {
+        if !matches!(self.address, Address::Serial(_)) {
+            self.context = None;
+        }
+        if matches!(self.address, Address::RtuOverTcp { .. } | Address::Serial(_)) {
+            let now = clock::instant();
+            self.settled = Some(now + SETTLE);
+            self.late.insert(unit, now + pace.call + LATE_MORE);
         }
     }
 
+    /// The open line. While connecting is backed off, the last cause is answered at once: nobody waits.
     async fn context(&mut self, unit: u8, pace: Pace) -> Result<&mut Context, BusError> {
         if self.context.is_none() {
-            tokio::time::sleep(std::mem::take(&mut self.wait)).await;
-            match connect(&self.address, unit, pace).await {
-                Ok(context) => {
-                    self.back_off = BACK_OFF_FIRST;
-                    self.context = Some(context);
-                }
-                Err(error) => {
+            if let Some(down) = &self.down
+                && clock::instant() < down.until
+            {
+                return Err(down.why.clone());
+            }
+            match line::open(&self.address, pace.connect, self.tls.as_ref()).await {
+                Ok(wire) => self.attach(wire),
+                Err(why) => {
                     let jitter = 0.75 + fastrand::f64() * 0.5;
-                    self.wait = self.back_off.mul_f64(jitter);
+                    let until = clock::instant() + self.back_off.mul_f64(jitter);
                     self.back_off = (self.back_off * 2).min(BACK_OFF_MOST);
-                    return Err(error);
+                    self.down = Some(Down { until, why: why.clone() });
+                    return Err(why);
                 }
             }
         }
@@ -179,22 +325,30 @@ impl Bus {
         context.set_slave(Slave(unit));
         Ok(context)
     }
+
+    /// Takes an open line.
+    fn attach(&mut self, wire: Box<dyn Wire>) {
+        self.context = Some(match self.address {
+            Address::Tcp { .. } | Address::Tls { .. } => tcp::attach(wire),
+            Address::RtuOverTcp { .. } | Address::Serial(_) => {
+                rtu::attach_slave(wire, Slave::broadcast())
+            }
+        });
+        self.back_off = BACK_OFF_FIRST;
+        self.down = None;
+        self.made += 1;
+    }
 }
 
-async fn connect(address: &Address, unit: u8, pace: Pace) -> Result<Context, BusError> {
-    let (Address::Tcp { host, port } | Address::RtuOverTcp { host, port }) = address;
-    let place = format!("{host}:{port}");
-    let failed = |cause: String| BusError::Unreachable { address: place.clone(), cause };
-    let stream = match timeout(pace.connect, TcpStream::connect(&place)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failed(error.to_string())),
-        Err(_) => return Err(failed(format!("no answer within {:?}", pace.connect))),
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%place, %error, "TCP_NODELAY refused");
+/// What was wrong with an answer. The answer itself is left out: a header of another unit tells more than
+/// its hundred registers.
+fn words(error: &tokio_modbus::Error) -> String {
+    use tokio_modbus::ProtocolError::{FunctionCodeMismatch, HeaderMismatch};
+    match error {
+        tokio_modbus::Error::Protocol(HeaderMismatch { message, .. }) => message.clone(),
+        tokio_modbus::Error::Protocol(FunctionCodeMismatch { request, .. }) => {
+            format!("another function than {request}")
+        }
+        tokio_modbus::Error::Transport(error) => error.to_string(),
     }
-    Ok(match address {
-        Address::Tcp { .. } => tcp::attach_slave(stream, Slave(unit)),
-        Address::RtuOverTcp { .. } => rtu::attach_slave(stream, Slave(unit)),
-    })
 }

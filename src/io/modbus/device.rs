@@ -1,112 +1,267 @@
-//! One device behind a link: how it is polled, and how its setpoint is written, read back, renewed and
-//! given up.
+//! One device behind a link: what it needs next, and how it is read. One step is one request (SunSpec
+//! devices: one pass over their models), so that whatever is more urgent can go in between.
 //!
-//! What a stranger gets wrong: a write counts only when the value was read back. A device that shows
-//! another value than the last one written (it rebooted, somebody else writes) is written again.
+//! What a stranger gets wrong: blocks of registers that a device refuses (exceptions 1 to 3) are not asked
+//! again; first the block is taken apart where it bridges unused registers, since those may be the illegal
+//! ones. A refused block is tried again after ten minutes, or when the device was connected anew.
 
 use std::time::Duration;
 
+use tokio_modbus::ExceptionCode;
+
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
-use super::codec::{self, Raw};
+use super::codec::Raw;
+use super::decoder::Decoder;
+use super::health::Health;
+use super::order::Order;
 use super::readings::{self, Unusable, Values};
+use super::server::Shelf;
 use super::sunspec::{self, Hybrid, Models};
-use crate::config::{DeviceConfig, FedBy, Point, ProfileKind, Register, SetpointRecipe};
+use crate::config::{DeviceConfig, ProfileKind, Table};
 use crate::io::clock::Clock;
-use crate::logic::observation::{Observation, Silence};
-use crate::logic::safety::interlock::Permitted;
-use crate::units::{Moment, Watts};
+use crate::logic::observation::{Finding, Observation, Silence};
+use crate::logic::site::Reading;
+use crate::units::Moment;
 
-/// A setpoint is renewed at least this often (decisions: min(device time-out / 3, 5 s)).
-const RENEW_MOST: Duration = Duration::from_secs(5);
+/// How often every device is asked.
+const PERIOD: Duration = Duration::from_secs(1);
 /// This many identical answers of a meter in a row mean that it is frozen (decisions).
 const FROZEN_AFTER: u32 = 20;
+/// A refused block is asked again after this long. Our own figure.
+const REFUSED_FOR: Duration = Duration::from_secs(600);
+/// A connection refused for this long means that somebody else may hold the device (FB13: 30 s).
+const REFUSED_MEANS_RIVAL: Duration = Duration::from_secs(15);
 
-/// One device.
-pub struct Device {
-    config: DeviceConfig,
-    pace: Pace,
-    blocks: Vec<Block>,
-    models: Option<Models>,
-    hybrid: Option<Hybrid>,
-    written: Option<Written>,
-    last_words: Vec<u16>,
-    same_words: u32,
-    trouble: Option<String>,
-    /// What the device said of its failsafe last: A and s.
-    failsafe: (Option<f64>, Option<f64>),
-    /// No request before this: the device must run into its failsafe.
-    silent_until: Option<Moment>,
+/// What goes first on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A new setpoint, or its read back.
+    Setpoint,
+    /// A setpoint that would expire.
+    Renewal,
+    /// The periodic read.
+    Fast,
+    /// A probe of an absent unit: in the pauses of the others.
+    Slow,
 }
 
-/// Registers and words that make a device hold its failsafe: current, then time-out.
-type FailsafeWrites = [(u16, Vec<u16>); 2];
-
-/// The bits of a raw number that a point means.
-fn select(raw: f64, point: &Point) -> f64 {
-    if point.shift == 0 && point.mask.is_none() {
-        return raw;
-    }
-    let bits = (raw.max(0.0) as u64) >> point.shift.min(63);
-    (bits & u64::from(point.mask.unwrap_or(u32::MAX))) as f64
+/// One read and what became of it.
+#[derive(Clone, Debug)]
+struct Ask {
+    block: Block,
+    refused: Option<Refused>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Written {
-    value: f64,
+struct Refused {
     at: Moment,
+    made: u64,
+}
+
+/// A periodic read under way.
+#[derive(Debug)]
+struct Round {
+    began: Moment,
+    next: usize,
+    values: Values,
+    words: Vec<u16>,
+}
+
+/// One device.
+pub struct Device {
+    pub(super) config: DeviceConfig,
+    pub(super) pace: Pace,
+    pub(super) models: Option<Models>,
+    pub(super) hybrid: Option<Hybrid>,
+    pub(super) order: Order,
+    pub(super) health: Health,
+    /// What the device said of its failsafe last: A and s.
+    pub(super) failsafe: (Option<f64>, Option<f64>),
+    /// No request before this: the device must run into its failsafe.
+    pub(super) silent_until: Option<Moment>,
+    asks: Vec<Ask>,
+    round: Option<Round>,
+    next_poll: Option<Moment>,
+    decoder: Decoder,
+    findings: Vec<Finding>,
+    refused_since: Option<Moment>,
+    last_words: Vec<u16>,
+    same_words: u32,
+    trouble: Option<String>,
+    shelf: Option<Shelf>,
 }
 
 impl Device {
-    /// Prepared from its configuration; nothing is asked yet.
+    /// Prepared from its configuration; nothing is asked yet. `shared` says whether other devices wait
+    /// behind it on the same line; what it reads is put on `shelf`.
     #[must_use]
-    pub fn new(config: DeviceConfig) -> Device {
+    pub fn new(config: DeviceConfig, shared: bool, shelf: Option<Shelf>) -> Device {
         let profile = &config.profile;
         let pace = Pace {
             connect: Duration::from_millis(profile.connect_ms),
             call: Duration::from_millis(profile.call_ms),
             gap: Duration::from_millis(profile.pace_ms),
         };
-        let blocks = blocks::compile(profile);
+        let decoder = Decoder::new(profile);
+        let blocks = blocks::compile(profile).into_iter();
+        let asks = blocks.map(|block| Ask { block, refused: None }).collect();
         Device {
             config,
             pace,
-            blocks,
             models: None,
             hybrid: None,
-            written: None,
+            order: Order::default(),
+            health: Health::new(shared),
+            failsafe: (None, None),
+            silent_until: None,
+            asks,
+            round: None,
+            next_poll: None,
+            decoder,
+            findings: Vec::new(),
+            refused_since: None,
             last_words: Vec::new(),
             same_words: 0,
             trouble: None,
-            failsafe: (None, None),
-            silent_until: None,
+            shelf,
         }
     }
 
-    /// Asks for everything once and tells what came.
-    pub async fn poll(&mut self, bus: &mut Bus, clock: &Clock) -> Observation {
-        let device = self.config.id.clone();
-        let asked = match self.config.profile.kind {
-            ProfileKind::SunspecHybrid => self.poll_hybrid(bus).await,
-            ProfileKind::Meter | ProfileKind::Charger | ProfileKind::Compute => {
-                self.poll_points(bus).await
-            }
+    /// When the next read is due, and how urgent it is. A round under way goes on at once.
+    #[must_use]
+    pub fn next_read(&self, bus: &Bus, clock: &Clock) -> (Moment, Rank) {
+        let now = clock.now();
+        let mut at = match &self.round {
+            Some(round) => round.began,
+            None => self.next_poll.unwrap_or(now),
         };
-        let at = clock.now();
-        match asked {
+        let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
+        let waits = [self.health.rest_until(), self.silent_until, Some(now.after(rests))];
+        for wait in waits.into_iter().flatten().filter(|wait| wait.uptime > now.uptime) {
+            if wait.uptime > at.uptime {
+                at = wait;
+            }
+        }
+        (at, if self.health.is_absent() { Rank::Slow } else { Rank::Fast })
+    }
+
+    /// Wall time that a probe takes at most.
+    #[must_use]
+    pub fn probe_wait(&self, neighbours: Duration) -> Duration {
+        self.health.probe_wait(neighbours, self.pace.call)
+    }
+
+    /// The slowest answer of the device so far.
+    #[must_use]
+    pub fn slowest(&self) -> Duration {
+        self.health.slowest()
+    }
+
+    /// Makes the next read; tells what came once the round is complete, or what went wrong. `neighbours` is
+    /// the slowest answer of the others on the line.
+    pub async fn read(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        neighbours: Duration,
+        told: &mut Vec<Observation>,
+    ) {
+        let pace = match self.health.is_absent() {
+            true => Pace { call: self.probe_wait(neighbours), ..self.pace },
+            false => self.pace,
+        };
+        let now = clock.now();
+        if self.round.is_none() {
+            self.begin(now);
+        }
+        let done = match self.config.profile.kind {
+            ProfileKind::SunspecHybrid => self.read_hybrid(bus, pace).await.map(Some),
+            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, pace).await.map(Some),
+            _ => self.read_block(bus, clock, pace).await,
+        };
+        let outcome = match done {
+            Ok(None) => return,
+            Ok(Some(outcome)) => Ok(outcome),
+            Err(error) => Err(error),
+        };
+        let began = self.round.take().map_or(now, |round| round.began);
+        self.conclude(outcome, began, (bus, clock.now()), told);
+    }
+
+    /// Missed ticks are skipped, not queued.
+    fn begin(&mut self, now: Moment) {
+        let due = self.next_poll.unwrap_or(now);
+        let periods = due.age_at(now).as_secs_f64() / PERIOD.as_secs_f64();
+        self.next_poll = Some(due.after(PERIOD.mul_f64(periods.floor() + 1.0)));
+        let (values, words) = (Values::new(), Vec::new());
+        self.round = Some(Round { began: now, next: 0, values, words });
+    }
+
+    /// Tells how a round ended.
+    fn conclude(
+        &mut self,
+        outcome: Result<Result<Reading, Unusable>, BusError>,
+        began: Moment,
+        (bus, now): (&Bus, Moment),
+        told: &mut Vec<Observation>,
+    ) {
+        let device = self.config.id.clone();
+        let silent = |why| Observation::Silent { device: device.clone(), at: now, why };
+        let observation = match &outcome {
             Ok(Ok(reading)) => {
                 self.tell_trouble(None);
-                Observation::Answered { device, at, reading }
+                let (device, reading) = (device.clone(), reading.clone());
+                Observation::Answered { device, at: began, reading }
             }
             Ok(Err(unusable)) => {
                 self.tell_trouble(Some(unusable.to_string()));
-                Observation::Silent { device, at, why: Silence::Implausible }
+                silent(Silence::Implausible)
             }
             Err(error) => {
                 self.models = None;
                 self.tell_trouble(Some(error.to_string()));
-                Observation::Silent { device, at, why: error.silence() }
+                silent(error.silence())
             }
+        };
+        told.push(observation);
+        match &outcome {
+            Ok(_) => {
+                if self.health.answered(bus.took()) {
+                    // Whatever it holds, it was out of reach: it is told anew.
+                    self.order.forget();
+                }
+            }
+            Err(error) => self.health.failed(error, now),
+        }
+        let refused = matches!(&outcome, Err(BusError::Refused { .. }));
+        self.refused_since = refused.then_some(self.refused_since.unwrap_or(now));
+        self.find(now, told);
+    }
+
+    /// Tells the findings that have begun or ended.
+    fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
+        let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
+        let holds = [
+            (Finding::Misconfigured, self.asks.iter().any(|ask| ask.refused.is_some())),
+            (Finding::DeviceFault, self.health.is_faulty()),
+            (Finding::OtherMaster, self.refused_since.is_some_and(held_off)),
+            (Finding::ForeignWriter, self.order.has_rival(now)),
+        ];
+        for (finding, holds) in holds {
+            if self.findings.contains(&finding) == holds {
+                continue;
+            }
+            let id = self.config.id.as_str();
+            if holds {
+                tracing::warn!(device = id, finding = finding.code(), "noticed");
+                self.findings.push(finding);
+            } else {
+                tracing::info!(device = id, finding = finding.code(), "no longer so");
+                self.findings.retain(|known| *known != finding);
+            }
+            let device = self.config.id.clone();
+            told.push(Observation::Found { device, at: now, finding, holds });
         }
     }
 
@@ -124,318 +279,156 @@ impl Device {
         self.trouble = trouble;
     }
 
-    async fn poll_hybrid(
+    async fn read_hybrid(
         &mut self,
         bus: &mut Bus,
-    ) -> Result<Result<crate::logic::site::Reading, Unusable>, BusError> {
+        pace: Pace,
+    ) -> Result<Result<Reading, Unusable>, BusError> {
         let models = match &self.models {
             Some(models) => models.clone(),
             None => {
-                let models = sunspec::walk(bus, self.config.unit, self.pace).await?;
+                let models = sunspec::walk(bus, self.config.unit, pace).await?;
                 self.models.insert(models).clone()
             }
         };
-        let hybrid = Hybrid::read(bus, self.config.unit, &models, self.pace).await?;
+        let hybrid = Hybrid::read(bus, self.config.unit, &models, pace).await?;
         let reading = hybrid.reading();
         self.hybrid = Some(hybrid);
         Ok(reading)
     }
 
-    async fn poll_points(
+    async fn read_sunspec_meter(
         &mut self,
         bus: &mut Bus,
-    ) -> Result<Result<crate::logic::site::Reading, Unusable>, BusError> {
-        let mut values = Values::new();
-        let mut all_words = Vec::new();
-        for block in &self.blocks {
-            let span = (block.first, block.count);
-            let words = bus.read(self.config.unit, block.table, span, self.pace).await?;
-            for &i in &block.points {
-                let point = &self.config.profile.points[i];
-                match self.value(point, &words[usize::from(point.address - block.first)..]) {
-                    Ok(Some(value)) => {
-                        values.insert(point.quantity.clone(), value);
-                    }
-                    Ok(None) => {}
-                    Err(unusable) => return Ok(Err(unusable)),
-                }
+        pace: Pace,
+    ) -> Result<Result<Reading, Unusable>, BusError> {
+        let models = match &self.models {
+            Some(models) => models.clone(),
+            None => {
+                let models = sunspec::walk(bus, self.config.unit, pace).await?;
+                self.models.insert(models).clone()
             }
-            all_words.extend(words);
-        }
-        if self.is_frozen(all_words) {
-            return Ok(Err(Unusable::Frozen(self.same_words)));
-        }
-        self.notice_foreign_value(&values);
-        self.notice_failsafe(&values);
-        Ok(readings::reading(&self.config.profile, &values))
+        };
+        let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
+        let reading = sunspec::meter_reading(&words);
+        Ok(if self.is_frozen(words) { Err(Unusable::Frozen(self.same_words)) } else { reading })
     }
 
-    fn value(&self, point: &Point, words: &[u16]) -> Result<Option<Raw>, Unusable> {
-        let raw = codec::decode(words, point.value_type, self.config.profile.word_order);
-        let Some(Raw::Number(number)) = raw else {
-            return Ok(raw);
+    /// Reads the next block of the round; the reading once it was the last.
+    async fn read_block(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        pace: Pace,
+    ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
+        let now = clock.now();
+        let Some(round) = &mut self.round else {
+            return Ok(None);
         };
-        let value = select(number, point) * point.scale;
-        let (min, max) = (point.min.unwrap_or(f64::MIN), point.max.unwrap_or(f64::MAX));
-        if (min..=max).contains(&value) {
-            Ok(Some(Raw::Number(value)))
-        } else {
-            let quantity = point.quantity.clone();
-            Err(Unusable::Implausible { quantity, value, min, max })
+        let made = bus.made();
+        let due = |ask: &Ask| {
+            ask.refused
+                .is_none_or(|refused| refused.made != made || refused.at.age_at(now) >= REFUSED_FOR)
+        };
+        let Some(i) = (round.next..self.asks.len()).find(|&i| due(&self.asks[i])) else {
+            return Ok(Some(self.finish(bus, now)));
+        };
+        round.next = i + 1;
+        let block = self.asks[i].block.clone();
+        let span = (block.first, block.count);
+        match bus.read(self.config.unit, block.table, span, pace).await {
+            Ok(words) => {
+                self.asks[i].refused = None;
+                if let Some(unusable) = self.take(&block, words, clock.now()) {
+                    return Ok(Some(Err(unusable)));
+                }
+            }
+            Err(BusError::Exception(
+                code @ (ExceptionCode::IllegalFunction
+                | ExceptionCode::IllegalDataAddress
+                | ExceptionCode::IllegalDataValue),
+            )) => self.refuse(i, code, Refused { at: now, made }),
+            Err(error) => return Err(error),
         }
+        let rest = self.round.as_ref().map_or(0, |round| round.next);
+        if (rest..self.asks.len()).any(|i| self.asks[i].refused.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(self.finish(bus, now)))
+    }
+
+    /// The device refuses a block: its parts are asked one by one, a part is left out.
+    fn refuse(&mut self, i: usize, code: ExceptionCode, refused: Refused) {
+        let parts = blocks::parts(&self.config.profile, &self.asks[i].block);
+        let (first, count) = (self.asks[i].block.first, self.asks[i].block.count);
+        let device = self.config.id.as_str();
+        if parts.len() > 1 {
+            tracing::info!(device, first, count, %code, "refused: its parts are asked one by one");
+            let asks = parts.into_iter().map(|block| Ask { block, refused: None });
+            self.asks.splice(i..=i, asks);
+            if let Some(round) = &mut self.round {
+                round.next = i;
+            }
+            return;
+        }
+        tracing::warn!(device, first, count, %code, "refused: is this the right profile and address?");
+        self.asks[i].refused = Some(refused);
+    }
+
+    /// Decodes a block into the round.
+    fn take(&mut self, block: &Block, words: Vec<u16>, now: Moment) -> Option<Unusable> {
+        if let Some(shelf) = &self.shelf {
+            shelf.put(block.table, block.first, &words, now);
+        }
+        let round = self.round.as_mut()?;
+        let (profile, answer) = (&self.config.profile, (block, words.as_slice()));
+        let taken = self.decoder.take(profile, answer, now, &mut round.values);
+        round.words.extend(words);
+        taken.err()
+    }
+
+    fn finish(&mut self, bus: &Bus, now: Moment) -> Result<Reading, Unusable> {
+        let (values, words) = match &mut self.round {
+            Some(round) => (std::mem::take(&mut round.values), std::mem::take(&mut round.words)),
+            None => Default::default(),
+        };
+        if self.is_frozen(words) {
+            return Err(Unusable::Frozen(self.same_words));
+        }
+        self.notice_foreign_value(&values, (now, bus.made()));
+        self.notice_failsafe(&values);
+        readings::reading(&self.config.profile, &values)
     }
 
     /// A live meter is never still: no bit changed in twenty answers means frozen (fault FB2).
     fn is_frozen(&mut self, words: Vec<u16>) -> bool {
-        let same = self.config.profile.kind == ProfileKind::Meter && words == self.last_words;
+        let kind = self.config.profile.kind;
+        let is_meter = matches!(kind, ProfileKind::Meter | ProfileKind::SunspecMeter);
+        let same = is_meter && words == self.last_words;
         self.same_words = if same { self.same_words.saturating_add(1) } else { 0 };
         self.last_words = words;
         self.same_words >= FROZEN_AFTER
     }
 
     /// The value that shows the setpoint.
-    fn setpoint_quantity(&self) -> &'static str {
+    pub(super) fn setpoint_quantity(&self) -> &'static str {
         if self.config.profile.kind == ProfileKind::Compute { "setpoint_w" } else { "setpoint_a" }
     }
 
     /// The device holds another setpoint than the last one written: it is written again (FB11, FB14).
-    fn notice_foreign_value(&mut self, values: &Values) {
-        let (Some(recipe), Some(written)) = (&self.config.profile.setpoint, self.written) else {
+    fn notice_foreign_value(&mut self, values: &Values, at: (Moment, u64)) {
+        let (Some(recipe), Some(Raw::Number(held))) =
+            (&self.config.profile.setpoint, values.get(self.setpoint_quantity()))
+        else {
             return;
         };
-        if let Some(Raw::Number(held)) = values.get(self.setpoint_quantity())
-            && (held - written.value).abs() > recipe.step_a / 2.0
-        {
-            let device = self.config.id.as_str();
-            tracing::warn!(
-                device,
-                held,
-                told = written.value,
-                "setpoint was changed behind our back"
-            );
-            self.written = None;
-        }
-    }
-
-    /// A device that any request keeps alive, and that did not take the fallback, must hear nothing until
-    /// it has fallen back by itself (decisions, "Setpoints and watchdogs").
-    #[must_use]
-    pub fn keeps_silent(&self, now: Moment) -> bool {
-        self.silent_until.is_some_and(|until| now.uptime < until.uptime)
-    }
-
-    /// Hears that decisions come again.
-    pub fn may_speak(&mut self) {
-        self.silent_until = None;
-    }
-
-    /// Writes the fallback; what any request keeps alive is left alone where that fails.
-    pub async fn fall_back(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        fallback: &Permitted,
-    ) -> Option<Observation> {
-        if self.keeps_silent(clock.now()) {
-            return None;
-        }
-        let observation = self.obey(bus, clock, fallback).await;
-        if let Some(Observation::Obeyed { matches: false, .. }) = observation
-            && let Some(recipe) = &self.config.profile.setpoint
-            && recipe.fed_by == FedBy::Any
-        {
-            let falls_back_in = recipe.expires_s.unwrap_or(60.0) * 1.5;
-            let until = clock.now().after(Duration::from_secs_f64(falls_back_in));
-            self.silent_until = Some(until);
-        }
-        observation
-    }
-
-    /// Writes what is permitted if it differs from what was written or must be renewed. Nothing is
-    /// returned where nothing had to be written.
-    pub async fn obey(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        permitted: &Permitted,
-    ) -> Option<Observation> {
-        let now = clock.now();
-        let outcome = match self.config.profile.kind {
-            ProfileKind::Meter => return None,
-            ProfileKind::Charger => {
-                let (setpoint, _) = permitted.charger(&self.config.id)?;
-                let recipe = self.config.profile.setpoint.clone()?;
-                let amps = setpoint.amps().get();
-                let amps = if amps > 0.0 { amps } else { recipe.pause_a };
-                let failsafe = self.failsafe_due();
-                if failsafe.is_none()
-                    && !self.is_due(amps, recipe.step_a / 2.0, recipe.expires_s, now)
-                {
-                    return None;
-                }
-                self.write_setpoint(bus, clock, (&recipe, failsafe), amps).await
-            }
-            ProfileKind::Compute => {
-                let (cap, _) = permitted.compute(&self.config.id)?;
-                let recipe = self.config.profile.setpoint.clone()?;
-                let step = recipe.step_a.max(0.01);
-                let watts = (cap.get() / step + 1e-6).floor() * step;
-                if !self.is_due(watts, recipe.step_a / 2.0, recipe.expires_s, now) {
-                    return None;
-                }
-                self.write_setpoint(bus, clock, (&recipe, None), watts).await
-            }
-            ProfileKind::SunspecHybrid => {
-                let (power, _) = permitted.battery(&self.config.id)?;
-                let expires = f64::from(sunspec::REVERT_S);
-                if !self.is_due(power.get(), 1.0, Some(expires), now) {
-                    return None;
-                }
-                self.write_battery(bus, clock, *power).await?
-            }
-        };
-        let at = clock.now();
-        let matches = match outcome {
-            Ok(matches) => matches,
-            Err(error) => {
-                let device = self.config.id.as_str();
-                tracing::warn!(device, %error, "setpoint could not be written");
-                self.models = None;
-                false
-            }
-        };
-        if !matches {
-            self.written = None;
-        }
-        Some(Observation::Obeyed { device: self.config.id.clone(), at, matches })
-    }
-
-    fn is_due(&self, value: f64, resolution: f64, expires_s: Option<f64>, now: Moment) -> bool {
-        let third = expires_s.map_or(RENEW_MOST, |s| Duration::from_secs_f64(s.max(0.3) / 3.0));
-        let renew = third.min(RENEW_MOST);
-        self.written.is_none_or(|written| {
-            (written.value - value).abs() >= resolution || written.at.age_at(now) >= renew
-        })
-    }
-
-    /// Writes, waits for the device to settle, reads back; once more if the value is not there.
-    async fn write_setpoint(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        (recipe, failsafe): (&SetpointRecipe, Option<FailsafeWrites>),
-        amps: f64,
-    ) -> Result<bool, BusError> {
-        for (address, words) in failsafe.iter().flatten() {
-            bus.write(self.config.unit, recipe.function, (*address, words), self.pace).await?;
-        }
-        let order = self.config.profile.word_order;
-        let words = codec::encode(amps * recipe.scale, recipe.value_type, order);
-        let unit = self.config.unit;
-        let changed = self.written.is_none_or(|written| written.value != amps);
-        for _ in 0..2 {
-            let span = (recipe.address, words.as_slice());
-            bus.write(unit, recipe.function, span, self.pace).await?;
-            if changed && recipe.settle_ms > 0 {
-                // The device's own time, not the link's: it runs with the site.
-                clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
-            }
-            if let Some(held) = self.read_back(bus, self.setpoint_quantity()).await?
-                && (held - amps).abs() <= recipe.step_a / 2.0
-            {
-                self.written = Some(Written { value: amps, at: clock.now() });
-                return Ok(true);
-            }
-        }
-        let device = self.config.id.as_str();
-        tracing::warn!(device, amps, "the device does not hold the setpoint");
-        Ok(false)
-    }
-
-    /// One number, read anew; nothing if the profile has no such value or it makes no sense.
-    async fn read_back(&self, bus: &mut Bus, quantity: &str) -> Result<Option<f64>, BusError> {
-        let Some(point) = self.config.profile.point(quantity) else {
-            return Ok(None);
-        };
-        let span = (point.address, point.value_type.words());
-        let words = bus.read(self.config.unit, point.table, span, self.pace).await?;
-        Ok(match self.value(point, &words) {
-            Ok(Some(Raw::Number(number))) => Some(number),
-            _ => None,
-        })
-    }
-
-    /// What must be written for the device to hold the failsafe of the site file, if it does not.
-    fn failsafe_due(&self) -> Option<FailsafeWrites> {
-        let recipe = self.config.profile.failsafe.as_ref()?;
-        let wanted = self.config.failsafe_a?;
-        let differs =
-            |held: Option<f64>, wanted: f64| held.is_some_and(|held| (held - wanted).abs() > 0.05);
-        if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
-            return None;
-        }
-        let order = self.config.profile.word_order;
-        let write = |register: &Register, amount: f64| {
-            let words = codec::encode(amount * register.scale, register.value_type, order);
-            (register.address, words)
-        };
-        Some([write(&recipe.current, wanted), write(&recipe.timeout, recipe.after_s)])
-    }
-
-    /// Keeps what the device says it falls back to; says it when that is not what the site file says and
-    /// cannot be written.
-    fn notice_failsafe(&mut self, values: &Values) {
-        let number = |quantity: &str| match values.get(quantity) {
-            Some(Raw::Number(number)) => Some(*number),
-            _ => None,
-        };
-        let before = self.failsafe.0;
-        self.failsafe = (number("failsafe_a"), number("failsafe_s"));
-        let (Some(held), Some(wanted)) = (self.failsafe.0, self.config.failsafe_a) else {
+        if self.order.is_paused() && !recipe.pause.is_empty() {
+            // A switch that pauses leaves the setpoint as it was.
             return;
-        };
-        let writable = self.config.profile.failsafe.is_some();
-        if !writable && before != Some(held) && held > wanted + 0.05 {
+        }
+        if self.order.notice(*held, recipe.step_a / 2.0, at) {
             let device = self.config.id.as_str();
-            tracing::warn!(
-                device,
-                held,
-                wanted,
-                "the device falls back to more than failsafe_a: set it at the device, or raise failsafe_a"
-            );
+            tracing::warn!(device, held, "somebody else has changed the setpoint");
         }
-    }
-
-    /// Nothing before the first poll, which the percentages need.
-    async fn write_battery(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        power: Watts,
-    ) -> Option<Result<bool, BusError>> {
-        let writes = self.hybrid.as_ref()?.pin(power).ok()?;
-        Some(self.write_and_check(bus, clock, power, &writes).await)
-    }
-
-    async fn write_and_check(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        power: Watts,
-        writes: &[(u16, Vec<u16>)],
-    ) -> Result<bool, BusError> {
-        for (address, words) in writes {
-            bus.write(self.config.unit, 16, (*address, words), self.pace).await?;
-        }
-        let Some(models) = &self.models else {
-            return Ok(false);
-        };
-        let hybrid = Hybrid::read(bus, self.config.unit, models, self.pace).await?;
-        let matches = hybrid.shows(writes);
-        self.hybrid = Some(hybrid);
-        if matches {
-            self.written = Some(Written { value: power.get(), at: clock.now() });
-        }
-        Ok(matches)
     }
 }

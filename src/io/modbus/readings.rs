@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use super::codec::Raw;
 use crate::config::{Profile, ProfileKind};
-use crate::logic::site::{ChargerReading, ComputeReading, MeterReading, Reading, Vehicle};
-use crate::units::{Amps, Hertz, PerPhase, Volts, WattHours, Watts};
+use crate::logic::site::{
+    BatteryReading, ChargerReading, ComputeReading, MeterReading, PvReading, Reading, Vehicle,
+};
+use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
 /// Scaled and plausible values of one device by quantity.
 pub type Values = BTreeMap<String, Raw>;
@@ -34,6 +36,16 @@ pub enum Unusable {
         /// Upper bound of the profile.
         max: f64,
     },
+    /// A value that changed faster than it can.
+    #[error("`{quantity}` went from {last} to {value} faster than it can")]
+    Jumped {
+        /// Which.
+        quantity: String,
+        /// Before.
+        last: f64,
+        /// Now.
+        value: f64,
+    },
     /// No bit changed in twenty answers: a live meter is never still.
     #[error("nothing changed in {0} answers: the meter is frozen")]
     Frozen(u32),
@@ -45,10 +57,13 @@ pub enum Unusable {
 /// Makes the reading of a profile's kind.
 pub fn reading(profile: &Profile, values: &Values) -> Result<Reading, Unusable> {
     match profile.kind {
-        ProfileKind::Meter => meter(values).map(Reading::Meter),
+        ProfileKind::Meter => meter(profile.phases, values).map(Reading::Meter),
         ProfileKind::Charger => charger(profile, values).map(Reading::Charger),
         ProfileKind::Compute => compute(values).map(Reading::Compute),
-        ProfileKind::SunspecHybrid => Err(Unusable::Missing("SunSpec models")),
+        ProfileKind::Battery => battery(values),
+        ProfileKind::SunspecHybrid | ProfileKind::SunspecMeter => {
+            Err(Unusable::Missing("SunSpec models"))
+        }
     }
 }
 
@@ -68,18 +83,40 @@ const VOLTAGES: [&str; 3] = ["voltage_l1_v", "voltage_l2_v", "voltage_l3_v"];
 const CURRENTS: [&str; 3] = ["current_l1_a", "current_l2_a", "current_l3_a"];
 const POWERS: [&str; 3] = ["power_l1_w", "power_l2_w", "power_l3_w"];
 
-fn meter(values: &Values) -> Result<MeterReading, Unusable> {
-    let phase_power = phases(values, POWERS)?;
-    let current = phases(values, CURRENTS)?;
+/// A single-phase meter has nothing on L2 and L3; there its total may stand for L1.
+fn meter(count: u8, values: &Values) -> Result<MeterReading, Unusable> {
+    let own = |names: [&'static str; 3]| match count {
+        1 => Ok(PerPhase([number(values, names[0])?, 0.0, 0.0])),
+        _ => phases(values, names),
+    };
+    let total = number(values, "power_w");
+    let phase_power = match (count, number(values, "power_l1_w"), &total) {
+        (1, Err(_), Ok(total)) => PerPhase([*total, 0.0, 0.0]),
+        _ => own(POWERS)?,
+    };
+    let current = own(CURRENTS)?;
     let sign = |p| if phase_power.on(p) < 0.0 { -1.0 } else { 1.0 };
     Ok(MeterReading {
-        power: Watts(number(values, "power_w")?),
+        power: Watts(total.unwrap_or_else(|_| phase_power.0.iter().sum())),
         phase_power: PerPhase(phase_power.0.map(Watts)),
         current: PerPhase::from_fn(|p| Amps(current.on(p).abs() * sign(p))),
-        voltage: PerPhase(phases(values, VOLTAGES)?.0.map(Volts)),
-        frequency: Hertz(number(values, "frequency_hz")?),
+        voltage: PerPhase(own(VOLTAGES)?.0.map(Volts)),
+        frequency: number(values, "frequency_hz").ok().map(Hertz),
         import: number(values, "import_wh").ok().map(WattHours),
         export: number(values, "export_wh").ok().map(WattHours),
+    })
+}
+
+/// A battery, with the PV of the same inverter where the map has it.
+fn battery(values: &Values) -> Result<Reading, Unusable> {
+    let soc = Soc::from_ratio(number(values, "soc_pct")? / 100.0);
+    let battery = BatteryReading {
+        power: Watts(number(values, "battery_w")?),
+        soc: soc.ok_or(Unusable::Missing("soc_pct"))?,
+    };
+    Ok(match number(values, "pv_w") {
+        Ok(pv) => Reading::Hybrid { battery, pv: PvReading { power: Watts(pv) } },
+        Err(_) => Reading::Battery(battery),
     })
 }
 
@@ -106,15 +143,38 @@ fn charger(profile: &Profile, values: &Values) -> Result<ChargerReading, Unusabl
     };
     let limit = number(values, "limit_a").or_else(|_| number(values, "setpoint_a"))?;
     let lease = number(values, "lease_s").ok().filter(|s| s.is_finite() && *s >= 0.0);
+    let voltage = phases(values, VOLTAGES).unwrap_or_default();
+    let power = number(values, "power_w");
+    let power = power.or_else(|_| phases(values, POWERS).map(|each| each.0.iter().sum()))?;
     Ok(ChargerReading {
         vehicle,
-        current: PerPhase(phases(values, CURRENTS)?.0.map(Amps)),
-        voltage: PerPhase(phases(values, VOLTAGES).unwrap_or_default().0.map(Volts)),
-        power: Watts(number(values, "power_w")?),
+        current: PerPhase(charger_currents(profile, values, power)?.0.map(Amps)),
+        voltage: PerPhase(voltage.0.map(Volts)),
+        power: Watts(power),
         limit: Amps(limit),
         energy: number(values, "energy_wh").ok().map(WattHours),
         lease: lease.map(|seconds| Duration::from_secs_f64(seconds.min(1e9))),
     })
+}
+
+/// Voltage that stands for one that the device does not tell.
+const NOMINAL_V: f64 = 230.0;
+
+/// As measured; where the map has no currents, from the power, equally on all phases.
+fn charger_currents(
+    profile: &Profile,
+    values: &Values,
+    power: f64,
+) -> Result<PerPhase<f64>, Unusable> {
+    if CURRENTS.iter().any(|name| profile.point(name).is_some()) {
+        return match profile.phases {
+            1 => Ok(PerPhase([number(values, CURRENTS[0])?, 0.0, 0.0])),
+            _ => phases(values, CURRENTS),
+        };
+    }
+    let count = f64::from(profile.phases);
+    let amps = power / (count * NOMINAL_V);
+    Ok(if profile.phases == 1 { PerPhase([amps, 0.0, 0.0]) } else { PerPhase([amps; 3]) })
 }
 
 #[cfg(test)]
@@ -131,9 +191,7 @@ mod tests {
             put(VOLTAGES[i], 230.0);
         }
         put("power_w", 500.0);
-        assert_eq!(meter(&values), Err(Unusable::Missing("frequency_hz")));
-        values.insert("frequency_hz".into(), Raw::Number(50.0));
-        let reading = meter(&values).unwrap();
+        let reading = meter(3, &values).unwrap();
         assert_eq!(reading.current, PerPhase([Amps(3.0), Amps(-3.0), Amps(3.0)]));
     }
 }

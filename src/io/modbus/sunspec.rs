@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use super::bus::{Bus, BusError, Pace};
 use super::readings::Unusable;
 use crate::config::Table;
-use crate::logic::site::{BatteryReading, PvReading, Reading};
-use crate::units::{Soc, Watts};
+use crate::logic::site::{BatteryReading, MeterReading, PvReading, Reading};
+use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
 /// Where the mark "SunS" may stand.
 const BASES: [u16; 3] = [40_000, 0, 50_000];
@@ -26,6 +26,8 @@ const INVERTER: u16 = 103;
 const STORAGE: u16 = 124;
 const MPPT: u16 = 160;
 const BATTERY: u16 = 802;
+/// Meters: single phase, split phase, three phases in star, three phases in delta.
+const METERS: std::ops::RangeInclusive<u16> = 201..=204;
 /// After this many seconds without a write the inverter drops the control by itself.
 pub const REVERT_S: u16 = 30;
 
@@ -80,6 +82,13 @@ impl Model {
     fn unsigned(&self, offset: usize, factor: usize) -> Option<f64> {
         let raw = *self.words.get(offset)?;
         (raw != u16::MAX).then(|| f64::from(raw)).and_then(|raw| self.scaled(raw, factor))
+    }
+
+    /// Two registers at `offset`, counting up, times ten to the factor at `factor`.
+    fn counter(&self, offset: usize, factor: usize) -> Option<f64> {
+        let words = self.words.get(offset..offset + 2)?;
+        let raw = f64::from(words[0]) * 65_536.0 + f64::from(words[1]);
+        self.scaled(raw, factor)
     }
 
     fn scaled(&self, raw: f64, factor: usize) -> Option<f64> {
@@ -167,10 +176,56 @@ impl Hybrid {
 }
 
 impl Models {
+    /// Where the meter's model lies: the first of 201 to 204.
+    pub fn meter(&self) -> Result<(u16, u16), BusError> {
+        let found = self.0.range(METERS).next().map(|(_, place)| *place);
+        let missing =
+            || BusError::Broken("the device has no SunSpec meter (201 to 204)".to_owned());
+        found.map(|(at, length)| (at, length.min(MOST_REGISTERS))).ok_or_else(missing)
+    }
+
+    /// Id, address of the ID word, and registers including ID and length of every model.
+    pub fn places(&self) -> Vec<(u16, (u16, u16))> {
+        self.0.iter().map(|(id, place)| (*id, *place)).collect()
+    }
+
     fn place(&self, id: u16) -> Result<(u16, u16), BusError> {
         let missing = || BusError::Broken(format!("the device has no SunSpec model {id}"));
         self.0.get(&id).copied().ok_or_else(missing)
     }
+}
+
+/// What a meter of models 201 to 204 says; SunSpec counts import as positive. A single-phase meter leaves
+/// L2 and L3 out: they are nothing then.
+pub fn meter_reading(words: &[u16]) -> Result<Reading, Unusable> {
+    let model = Model { words: words.to_vec() };
+    let single = model.words.first() == Some(&201);
+    let phases = |first: usize, factor, what| -> Result<PerPhase<f64>, Unusable> {
+        let each = |i: usize| match model.signed(first + i, factor) {
+            Some(value) => Ok(value),
+            None if single && i > 0 => Ok(0.0),
+            None => Err(Unusable::Missing(what)),
+        };
+        Ok(PerPhase([each(0)?, each(1)?, each(2)?]))
+    };
+    let power = model.signed(18, 22).ok_or(Unusable::Missing("20x W"))?;
+    let phase_power = match phases(19, 22, "20x WphA") {
+        Err(_) if single => PerPhase([power, 0.0, 0.0]),
+        each => each?,
+    };
+    let current = phases(3, 6, "20x AphA")?;
+    let sign = |p| if phase_power.on(p) < 0.0 { -1.0 } else { 1.0 };
+    // An energy of 0 means that there is none.
+    let energy = |offset| model.counter(offset, 54).filter(|wh| *wh > 0.0).map(WattHours);
+    Ok(Reading::Meter(MeterReading {
+        power: Watts(power),
+        phase_power: PerPhase(phase_power.0.map(Watts)),
+        current: PerPhase::from_fn(|p| Amps(current.on(p).abs() * sign(p))),
+        voltage: PerPhase(phases(8, 15, "20x PhVphA")?.0.map(Volts)),
+        frequency: model.signed(16, 17).map(Hertz),
+        import: energy(46),
+        export: energy(38),
+    }))
 }
 
 async fn read_model(

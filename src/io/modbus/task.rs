@@ -1,11 +1,16 @@
-//! The task of one link: decisions first, then polls that are due, one call at a time.
+//! The task of one link: of everything that its devices need now, the most urgent goes next, one request
+//! at a time.
 //!
 //! ```text
-//!   wait for: a decision | the next poll | shutdown
-//!     └─▶ decision fresh and writing ─▶ every device obeys ─▶ polls that are due ─▶ wait
-//!         decision older than 5 s    ─▶ every device gets the fallback
-//!         never writing              ─▶ nothing is written
+//!   due now?  setpoints and their read backs > renewals > reads > probes of absent units ─▶ one request ─┐
+//!      ▲  nothing due: wait for a decision, the next due moment, or the stop                             │
+//!      └──────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!   decision fresh and writing: devices obey it; older than 5 s: they get the fallback; never writing:
+//!   nothing is written
 //! ```
+//! What a stranger gets wrong: the newest decision is looked at before every single request, so that a
+//! setpoint waits for one answer at most, however many reads are due. An absent unit is probed only where
+//! the others leave a pause, or after it has waited for fifteen seconds.
 
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
@@ -15,39 +20,33 @@ use tokio::sync::watch;
 
 use super::Wiring;
 use super::bus::Bus;
-use super::device::Device;
-use crate::config::{Address, DeviceConfig};
+use super::device::{Device, Rank};
 use crate::logic::decision::Decision;
 use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::{self, Permitted};
+use crate::units::Moment;
 
 /// A decision older than this is worth nothing: the fallback is written (design/house.md).
 pub const DECISION_LIVES: Duration = Duration::from_secs(5);
-/// How often every device is asked.
-const PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for anything; a controller that is gone is looked for this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Longest time for writing the fallback when the gateway stops.
 const FAREWELL: Duration = Duration::from_secs(4);
+/// An absent unit that found no pause among the others for this long is probed all the same.
+const PROBE_AT_LAST: Duration = Duration::from_secs(15);
 
 /// Runs until shutdown.
-pub async fn run(address: Address, devices: Vec<DeviceConfig>, mut wiring: Wiring) {
-    let mut link = Link {
-        bus: Bus::new(address),
-        devices: devices.into_iter().map(Device::new).collect(),
-        fallback: interlock::fallback(&wiring.site),
-        has_written: false,
-    };
-    let mut next_poll = wiring.clock.now();
+pub async fn run(bus: Bus, devices: Vec<Device>, mut wiring: Wiring) {
+    let fallback = interlock::fallback(&wiring.site);
+    let mut link = Link { bus, devices, fallback, has_written: false };
     loop {
-        let now = wiring.clock.now();
-        link.obey(&wiring).await;
-        if now.uptime >= next_poll.uptime {
-            link.poll(&mut wiring).await;
-            let late = next_poll.age_at(wiring.clock.now());
-            // Missed ticks are skipped, not queued.
-            let periods = late.as_secs_f64() / PERIOD.as_secs_f64();
-            next_poll = next_poll.after(PERIOD.mul_f64(periods.floor() + 1.0));
+        let wait = link.work(&wiring).await;
+        if wait.is_zero() {
+            if *wiring.shutdown.borrow() {
+                break;
+            }
+            continue;
         }
-        let wait = next_poll.uptime.saturating_sub(wiring.clock.now().uptime);
         let controller_gone = tokio::select! {
             () = wiring.clock.sleep(wait) => false,
             changed = wiring.decisions.changed() => changed.is_err(),
@@ -55,7 +54,7 @@ pub async fn run(address: Address, devices: Vec<DeviceConfig>, mut wiring: Wirin
         };
         if controller_gone {
             // The fallback follows once its last decision is too old.
-            wiring.clock.sleep(wait.min(PERIOD)).await;
+            wiring.clock.sleep(wait).await;
         }
     }
     link.say_farewell(&wiring).await;
@@ -64,6 +63,25 @@ pub async fn run(address: Address, devices: Vec<DeviceConfig>, mut wiring: Wirin
 async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// What the devices are told now.
+enum Orders {
+    /// Nothing.
+    Nothing,
+    /// A fresh decision.
+    Decided(Arc<Decision>),
+    /// Decisions have stopped.
+    Fallback,
+}
+
+/// Something that a device needs.
+#[derive(Clone, Copy)]
+struct Need {
+    rank: Rank,
+    at: Moment,
+    device: usize,
+    writes: bool,
 }
 
 struct Link {
@@ -75,46 +93,97 @@ struct Link {
 }
 
 impl Link {
+    /// Makes the most urgent request that is due. How long nothing is due after it, site time; zero when
+    /// something was done.
+    async fn work(&mut self, wiring: &Wiring) -> Duration {
+        let orders = self.orders(wiring);
+        let now = wiring.clock.now();
+        let needs = self.needs(&orders, wiring);
+        let due = |need: &&Need| need.at.uptime <= now.uptime;
+        let possible = needs.iter().filter(due).filter(|need| {
+            need.rank != Rank::Slow || need.writes || self.finds_pause(need, &needs, wiring)
+        });
+        if let Some(need) = possible.min_by_key(|need| (need.rank, need.at.uptime)).copied() {
+            self.serve(need, &orders, wiring).await;
+            return Duration::ZERO;
+        }
+        let later = needs.iter().filter(|need| need.at.uptime > now.uptime);
+        let wait = later.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
+        wait.unwrap_or(LONGEST_WAIT).clamp(Duration::from_millis(1), LONGEST_WAIT)
+    }
+
     /// The decision if it is fresh and may be written, the fallback if decisions have stopped.
-    async fn obey(&mut self, wiring: &Wiring) {
-        let decision: Option<Arc<Decision>> = wiring.decisions.borrow().clone();
-        let Some(decision) = decision else {
-            return;
+    fn orders(&mut self, wiring: &Wiring) -> Orders {
+        let Some(decision) = wiring.decisions.borrow().clone() else {
+            return Orders::Nothing;
         };
         let fresh = decision.at.age_at(wiring.clock.now()) < DECISION_LIVES;
-        let permitted = match (fresh, decision.writing) {
-            (true, true) => Some(&decision.permitted),
-            (false, _) if self.has_written => None,
-            _ => return,
-        };
-        self.has_written = true;
-        for device in &mut self.devices {
-            let done = match permitted {
-                Some(permitted) => {
-                    device.may_speak();
-                    device.obey(&mut self.bus, &wiring.clock, permitted).await
-                }
-                None => device.fall_back(&mut self.bus, &wiring.clock, &self.fallback).await,
-            };
-            if let Some(observation) = done {
-                send(wiring, observation);
+        match (fresh, decision.writing) {
+            (true, true) => {
+                self.has_written = true;
+                self.devices.iter_mut().for_each(Device::may_speak);
+                Orders::Decided(decision)
             }
+            (false, _) if self.has_written => Orders::Fallback,
+            _ => Orders::Nothing,
         }
     }
 
-    async fn poll(&mut self, wiring: &mut Wiring) {
-        for i in 0..self.devices.len() {
-            if self.devices[i].keeps_silent(wiring.clock.now()) {
-                continue;
-            }
-            let observation = self.devices[i].poll(&mut self.bus, &wiring.clock).await;
-            send(wiring, observation);
-            // A decision that came meanwhile goes before the next device's poll.
-            if wiring.decisions.has_changed().unwrap_or(false) {
-                wiring.decisions.mark_unchanged();
-                self.obey(wiring).await;
-            }
+    fn permitted<'a>(&'a self, orders: &'a Orders) -> Option<&'a Permitted> {
+        match orders {
+            Orders::Nothing => None,
+            Orders::Decided(decision) => Some(&decision.permitted),
+            Orders::Fallback => Some(&self.fallback),
         }
+    }
+
+    fn needs(&self, orders: &Orders, wiring: &Wiring) -> Vec<Need> {
+        let permitted = self.permitted(orders);
+        let now = wiring.clock.now();
+        let mut needs = Vec::with_capacity(self.devices.len() * 2);
+        for (i, device) in self.devices.iter().enumerate() {
+            let write = permitted.and_then(|permitted| device.next_write(permitted, now));
+            needs.extend(write.map(|(at, rank)| Need { rank, at, device: i, writes: true }));
+            let (at, rank) = device.next_read(&self.bus, &wiring.clock);
+            needs.push(Need { rank, at, device: i, writes: false });
+        }
+        needs
+    }
+
+    /// Whether a probe is over before anybody else needs the line.
+    fn finds_pause(&self, probe: &Need, needs: &[Need], wiring: &Wiring) -> bool {
+        let now = wiring.clock.now();
+        if probe.at.age_at(now) >= PROBE_AT_LAST {
+            return true;
+        }
+        let neighbours = self.slowest_beside(probe.device);
+        let takes = self.devices[probe.device].probe_wait(neighbours) + Duration::from_millis(60);
+        let others = needs.iter().filter(|need| need.rank != Rank::Slow);
+        let pause = others.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
+        pause.is_none_or(|pause| wiring.clock.wall_time(pause) >= takes)
+    }
+
+    /// The slowest answer of all devices but one, wall time.
+    fn slowest_beside(&self, device: usize) -> Duration {
+        let others = self.devices.iter().enumerate().filter(|(i, _)| *i != device);
+        others.map(|(_, device)| device.slowest()).max().unwrap_or_default()
+    }
+
+    async fn serve(&mut self, need: Need, orders: &Orders, wiring: &Wiring) {
+        let mut told = Vec::new();
+        let neighbours = self.slowest_beside(need.device);
+        let device = &mut self.devices[need.device];
+        let (bus, clock) = (&mut self.bus, &wiring.clock);
+        match (need.writes, orders) {
+            (true, Orders::Decided(decision)) => {
+                device.obey(bus, clock, &decision.permitted, &mut told).await;
+            }
+            (true, Orders::Fallback) => {
+                device.fall_back(bus, clock, &self.fallback, &mut told).await;
+            }
+            _ => device.read(bus, clock, neighbours, &mut told).await,
+        }
+        told.into_iter().for_each(|observation| send(wiring, observation));
     }
 
     /// Leaves every actuator at its fallback, if this gateway ever set it.
@@ -124,7 +193,7 @@ impl Link {
         }
         let all = async {
             for device in &mut self.devices {
-                device.obey(&mut self.bus, &wiring.clock, &self.fallback).await;
+                device.leave_at(&mut self.bus, &wiring.clock, &self.fallback).await;
             }
         };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {

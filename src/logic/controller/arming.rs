@@ -61,7 +61,7 @@ pub fn obstacle(site: &Site, snapshot: &Snapshot, now: Moment) -> Option<Obstacl
 /// Voltages 180 to 260 V, 45 to 65 Hz, and the phases add up to the total within 5 % (or 100 W).
 fn plausible(meter: &MeterReading) -> bool {
     let voltage = meter.voltage.iter().all(|(_, v)| v >= Volts(180.0) && v <= Volts(260.0));
-    let frequency = (45.0..=65.0).contains(&meter.frequency.get());
+    let frequency = meter.frequency.is_none_or(|f| (45.0..=65.0).contains(&f.get()));
     let gap = (meter.phase_power.total() - meter.power).abs();
     let scale: Watts = meter.phase_power.iter().map(|(_, w)| w.abs()).sum();
     voltage && frequency && gap <= (scale * 0.05).max(Watts(100.0))
@@ -79,7 +79,7 @@ mod tests {
             phase_power: PerPhase([Watts(2000.0), Watts(1500.0), Watts(-500.0)]),
             current: PerPhase::all(Amps(5.0)),
             voltage: PerPhase::all(Volts(231.0)),
-            frequency: Hertz(50.0),
+            frequency: Some(Hertz(50.0)),
             import: None,
             export: None,
         };
@@ -91,6 +91,6 @@ mod tests {
         let voltage = PerPhase::all(Volts(swapped(231.4)));
         assert!(!plausible(&MeterReading { voltage, ..good.clone() }));
         assert!(!plausible(&MeterReading { power: Watts(-3000.0), ..good.clone() }));
-        assert!(!plausible(&MeterReading { frequency: Hertz(f64::NAN), ..good }));
+        assert!(!plausible(&MeterReading { frequency: Some(Hertz(f64::NAN)), ..good }));
     }
 }

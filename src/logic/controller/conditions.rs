@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Controller;
 use super::sharing::PAUSED_AFTER;
-use crate::logic::observation::Trouble;
+use crate::logic::observation::{Finding, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
 use crate::logic::site::{Id, Known};
@@ -29,6 +29,13 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }
+    all.extend(c.findings.iter().map(|(id, finding)| {
+        let severity = match finding {
+            Finding::ForeignWriter | Finding::DeviceFault => Severity::Alarm,
+            Finding::Misconfigured | Finding::OtherMaster => Severity::Warning,
+        };
+        condition(finding.code(), id.as_str(), severity)
+    }));
     for (id, ramp) in &c.ramps {
         let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
         if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {

@@ -29,7 +29,7 @@ use stored::BatteryWatch;
 use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Ramp};
-use super::observation::{Observation, Silence, Trouble};
+use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::{AlarmBook, Severity};
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
@@ -61,6 +61,7 @@ pub struct Controller {
     scenes: BTreeMap<Id, Scene>,
     silences: BTreeMap<Id, Silence>,
     disobeyed: BTreeMap<Id, u32>,
+    findings: BTreeSet<(Id, Finding)>,
     alarms: AlarmBook,
     troubles: BTreeSet<Trouble>,
     planning: Planning,
@@ -93,6 +94,7 @@ impl Controller {
             scenes: BTreeMap::new(),
             silences: BTreeMap::new(),
             disobeyed: BTreeMap::new(),
+            findings: BTreeSet::new(),
             alarms: AlarmBook::default(),
             troubles: BTreeSet::new(),
             planning: Planning::default(),
@@ -142,7 +144,15 @@ impl Controller {
     pub fn observe(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Answered { device, at, reading } => self.answered(device, at, reading),
-            Observation::Silent { device, why, .. } => {
+            Observation::Found { device, finding, holds, .. } => {
+                self.findings.retain(|known| *known != (device.clone(), finding));
+                self.findings.extend(holds.then_some((device, finding)));
+                false
+            }
+            Observation::Silent { device, at, why } => {
+                if why == Silence::Implausible {
+                    self.snapshot.doubt(&device, at);
+                }
                 self.silences.insert(device, why);
                 false
             }

@@ -28,6 +28,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         name: c.site.name.clone(),
         sequence: decision.sequence,
         ts: now.utc,
+        timezone: c.site.tariff.as_ref().map(|tariff| tariff.zone.name().to_owned()),
         mode: c.site.mode,
         writing: decision.writing,
         not_writing: (!decision.writing)
@@ -136,7 +137,9 @@ fn values(kind: &str, reading: &Reading) -> BTreeMap<String, Value> {
     match reading {
         Reading::Meter(m) => {
             put("power_w", m.power.get());
-            put("frequency_hz", m.frequency.get());
+            if let Some(frequency) = m.frequency {
+                put("frequency_hz", frequency.get());
+            }
             for (i, phase) in ["l1", "l2", "l3"].iter().enumerate() {
                 put(&format!("power_{phase}_w"), m.phase_power.0[i].get());
                 put(&format!("current_{phase}_a"), m.current.0[i].get());

@@ -8,9 +8,11 @@ mod battery;
 mod filling;
 mod forecast;
 pub mod plan;
+mod precedence;
 mod ramp;
 
 pub use allocation::{Claim, Room, Share, allocate, round_down};
 pub use battery::{BatteryState, BatteryTarget, planned, self_consumption};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
+pub use precedence::earliest_first;
 pub use ramp::Ramp;

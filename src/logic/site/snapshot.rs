@@ -82,6 +82,8 @@ struct Seen {
     reading: Reading,
     /// Complete answers without a gap longer than [`STALE_AFTER`]; two are needed to raise on.
     in_row: u32,
+    /// Answers since then that were not to be believed.
+    doubted: u32,
     /// Answers of a meter before this one that were the same in everything that always moves.
     same: u32,
 }
@@ -90,7 +92,7 @@ impl Snapshot {
     /// Stores a complete answer. An answer older than the stored one is dropped.
     pub fn store(&mut self, device: Id, at: Moment, reading: Reading) {
         let Some(old) = self.seen.get_mut(&device) else {
-            self.seen.insert(device, Seen { at, reading, in_row: 1, same: 0 });
+            self.seen.insert(device, Seen { at, reading, in_row: 1, doubted: 0, same: 0 });
             return;
         };
         if at.uptime < old.at.uptime {
@@ -100,9 +102,20 @@ impl Snapshot {
         if old.same >= FROZEN_AFTER {
             return;
         }
-        let gap = old.at.age_at(at) > STALE_AFTER;
-        old.in_row = if gap { 1 } else { old.in_row.saturating_add(1) };
-        (old.at, old.reading) = (at, reading);
+        let follows =
+            old.at.age_at(at) <= STALE_AFTER && (old.in_row > 1 || old.reading.is_like(&reading));
+        old.in_row = if follows { old.in_row.saturating_add(1) } else { 1 };
+        (old.at, old.reading, old.doubted) = (at, reading, 0);
+    }
+
+    /// The device answered with something that is not to be believed. The last good answer is held for
+    /// one such answer, raises nothing after two, and is lost after three in a row (fault FB8).
+    pub fn doubt(&mut self, device: &Id, at: Moment) {
+        if let Some(seen) = self.seen.get_mut(device)
+            && seen.at.uptime <= at.uptime
+        {
+            seen.doubted = seen.doubted.saturating_add(1);
+        }
     }
 
     /// Whether the answers of `device` do not move any more.
@@ -118,9 +131,9 @@ impl Snapshot {
             return Known::Never;
         };
         let age = seen.at.age_at(now);
-        if age >= LOST_AFTER {
+        if age >= LOST_AFTER || seen.doubted >= 3 {
             Known::Lost { age }
-        } else if age >= STALE_AFTER {
+        } else if age >= STALE_AFTER || seen.doubted == 2 {
             Known::Stale { last: &seen.reading, age }
         } else {
             Known::Fresh(&seen.reading)

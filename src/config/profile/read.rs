@@ -1,0 +1,431 @@
+//! From the text of a profile file to a [`Profile`], with every fault of the file at its place.
+//!
+//! What a stranger gets wrong: three things of the file do not reach the profile. Addresses counted from
+//! 1 are taken back to 0, units and `invert` are multiplied into the scale, and what the file says once
+//! for all points (`table`, `type`, `order`) stands at each point. Writing, the scale is turned round:
+//! the file always says what one raw step is worth.
+
+use toml_edit::{Document, Item};
+
+use super::super::walk::{Faults, Walk, error, nearest};
+use super::quantity::{self, plausible, unit_of};
+use super::{
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Point, Profile, ProfileKind,
+    Register, SetpointRecipe, Table, ValueType, rules,
+};
+use crate::logic::site::Vehicle;
+
+const TABLES: [(&str, Table); 2] = [("holding", Table::Holding), ("input", Table::Input)];
+const CONFIDENCE: [(&str, &str); 2] = [("documented", "documented"), ("unverified", "unverified")];
+const VEHICLES: [(&str, Vehicle); 4] = [
+    ("absent", Vehicle::Absent),
+    ("connected", Vehicle::Connected),
+    ("charging", Vehicle::Charging),
+    ("fault", Vehicle::Fault),
+];
+/// No value of the house is wider (a text of 32 registers is a name plate).
+const MOST_TEXT_WORDS: f64 = 32.0;
+/// Registers that Modbus allows in one read.
+const MOST_REGISTERS: f64 = 125.0;
+const MOST_MS: f64 = 120_000.0;
+
+/// What the file says once for everything in it.
+#[derive(Clone, Copy)]
+struct House {
+    kind: ProfileKind,
+    base: u16,
+    table: Table,
+    value_type: Option<ValueType>,
+    order: Order,
+}
+
+/// Reads a profile; nothing where a fault forbids using it.
+pub fn read(text: &str, faults: &mut Faults) -> Option<Profile> {
+    let document = match text.parse::<Document<String>>() {
+        Ok(document) => document,
+        Err(cause) => {
+            let at = cause.span().map(|span| span.start);
+            let message = cause.message().lines().collect::<Vec<_>>().join("; ");
+            faults.push(error("WG0001", at, vec![("cause", message)]));
+            return None;
+        }
+    };
+    let before = faults.len();
+    let mut walk = Walk::table(document.as_item(), "the profile", faults)?;
+    let profile = whole(&mut walk, faults);
+    walk.finish(faults);
+    let profile = profile?;
+    rules::check(&profile, faults);
+    (faults.len() == before).then_some(profile)
+}
+
+fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
+    let id = walk.needed_text("id", faults);
+    walk.needed("kind", faults);
+    let kind = walk.choice("kind", &ProfileKind::ALL, faults);
+    let name = walk.needed_text("name", faults);
+    let source = walk.needed_text("source", faults);
+    walk.needed("confidence", faults);
+    let confidence = walk.choice("confidence", &CONFIDENCE, faults);
+    let house = House {
+        kind: kind.unwrap_or(ProfileKind::Meter),
+        base: walk.whole("address_base", 0.0..=1.0, faults).unwrap_or(0.0) as u16,
+        table: walk.choice("table", &TABLES, faults).unwrap_or_default(),
+        value_type: walk.choice("type", &ValueType::NUMBERS, faults),
+        order: walk.choice("order", &Order::ALL, faults).unwrap_or_default(),
+    };
+    let mut whole = |key, range, usual: f64| walk.whole(key, range, faults).unwrap_or(usual);
+    let (unit, phases) = (whole("unit_id", 0.0..=255.0, 1.0), whole("phases", 1.0..=3.0, 3.0));
+    let max_registers = whole("max_registers", 1.0..=MOST_REGISTERS, 100.0);
+    let max_gap = whole("max_gap", 0.0..=MOST_REGISTERS, 0.0);
+    let pace_ms = whole("pace_ms", 0.0..=MOST_MS, 0.0);
+    let connect_ms = whole("connect_ms", 1.0..=MOST_MS, 3000.0);
+    let call_ms = whole("call_ms", 1.0..=MOST_MS, 1000.0);
+    let points = points(walk.item("points"), house, faults);
+    let states = walk.item("states").map(|item| states(item, faults)).unwrap_or_default();
+    let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
+    let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
+    let battery = walk.item("battery").map(|item| battery(item, house, faults));
+    Some(Profile {
+        id: id?,
+        kind: kind?,
+        name: name?,
+        source: source?,
+        confidence: confidence?.to_owned(),
+        unit: unit as u8,
+        order: house.order,
+        phases: phases as u8,
+        max_registers: max_registers as u16,
+        max_gap: max_gap as u16,
+        pace_ms: pace_ms as u64,
+        connect_ms: connect_ms as u64,
+        call_ms: call_ms as u64,
+        points,
+        states,
+        // A recipe that is there but broken was told already: without it the profile is refused.
+        setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
+        failsafe: failsafe.map_or(Some(None), |recipe| recipe.map(Some))?,
+        battery: battery.map_or(Some(None), |recipe| recipe.map(Some))?,
+    })
+}
+
+/// Every table of a list, written as `[[name]]` or as `name = [{...}]`.
+fn each<T>(
+    item: Option<&Item>,
+    name: &str,
+    faults: &mut Faults,
+    read: impl Fn(&mut Walk<'_>, &mut Faults) -> Option<T>,
+) -> Vec<T> {
+    let tables: Vec<Item> = match item {
+        None => return Vec::new(),
+        Some(item) if item.is_array_of_tables() => {
+            let tables = item.as_array_of_tables().into_iter().flatten();
+            tables.map(|table| Item::Table(table.clone())).collect()
+        }
+        Some(item) if item.is_array() => {
+            let values = item.as_array().into_iter().flatten();
+            values.map(|value| Item::Value(value.clone())).collect()
+        }
+        Some(item) => {
+            let values = vec![("key", name.to_owned()), ("wanted", "list of tables".to_owned())];
+            faults.push(error("WG0004", item.span().map(|span| span.start), values));
+            return Vec::new();
+        }
+    };
+    let mut all = Vec::new();
+    for table in &tables {
+        if let Some(mut walk) = Walk::table(table, name, faults) {
+            all.extend(read(&mut walk, faults));
+            walk.finish(faults);
+        }
+    }
+    all
+}
+
+fn points(item: Option<&Item>, house: House, faults: &mut Faults) -> Vec<Point> {
+    each(item, "points", faults, |walk, faults| point(walk, house, faults))
+}
+
+fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point> {
+    let quantity = walk.needed_text("quantity", faults);
+    let table = walk.choice("table", &TABLES, faults).unwrap_or(house.table);
+    let address = address(walk, "address", house, faults);
+    let value_type = value_type(walk, house, faults);
+    let order = walk.choice("order", &Order::ALL, faults).unwrap_or(house.order);
+    let shift = walk.whole("shift", 0.0..=63.0, faults).unwrap_or(0.0) as u8;
+    let mask = walk.whole("mask", 1.0..=f64::from(u32::MAX), faults).map(|mask| mask as u32);
+    let scale = scale(walk, quantity.as_deref(), faults);
+    let invert = walk.flag("invert", faults).unwrap_or(false);
+    let scale_at = match walk.item("scale_at") {
+        Some(_) => Some(self::address(walk, "scale_at", house, faults)?),
+        None => None,
+    };
+    let none = numbers(walk, "none", faults);
+    let bound =
+        |walk: &mut Walk<'_>, key, faults: &mut Faults| walk.number(key, -1e15..=1e15, faults);
+    let (min, max) = (bound(walk, "min", faults), bound(walk, "max", faults));
+    let rate = walk.number("rate", 1e-9..=1e15, faults);
+    let quantity = quantity?;
+    let Some(known) = plausible(&quantity) else {
+        let mut fault =
+            error("WG0070", walk.at_key("quantity"), vec![("quantity", quantity.clone())]);
+        fault.nearest = nearest(&quantity, quantity::quantities());
+        faults.push(fault);
+        return None;
+    };
+    let (min, max) = (min.unwrap_or(known.min), max.unwrap_or(known.max));
+    if min > max {
+        let values = vec![("key", "min".to_owned()), ("other", "max".to_owned())];
+        faults.push(error("WG0071", walk.at_key("min"), values));
+    }
+    let scale = if invert { -scale? } else { scale? };
+    let (min, max) = (Some(min), Some(max));
+    let (address, value_type) = (address?, value_type?);
+    let point = Point {
+        quantity,
+        table,
+        address,
+        value_type,
+        order,
+        shift,
+        mask,
+        scale,
+        scale_at,
+        none,
+        min,
+        max,
+        rate,
+    };
+    rules::place(&point, walk.at(), faults);
+    Some(point)
+}
+
+/// A register, as sent on the wire.
+fn address(
+    walk: &mut Walk<'_>,
+    key: &'static str,
+    house: House,
+    faults: &mut Faults,
+) -> Option<u16> {
+    walk.needed(key, faults);
+    let written = walk.whole(key, f64::from(house.base)..=65_535.0, faults)?;
+    Some(written as u16 - house.base)
+}
+
+fn value_type(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<ValueType> {
+    let words = walk.whole("words", 1.0..=MOST_TEXT_WORDS, faults);
+    let text = walk.item("type").and_then(Item::as_str) == Some("text");
+    match (text, words) {
+        (true, Some(words)) => return Some(ValueType::Text(words as u16)),
+        (true, None) => walk.needed("words", faults),
+        (false, Some(_)) => {
+            faults.push(error("WG0072", walk.at_key("words"), vec![("key", "words".to_owned())]));
+        }
+        (false, None) => {}
+    }
+    if text {
+        return None;
+    }
+    let named = walk.choice("type", &ValueType::NUMBERS, faults).or(house.value_type);
+    if named.is_none() && walk.item("type").is_none() {
+        walk.needed("type", faults);
+    }
+    named
+}
+
+/// What one raw step is worth in the house's unit.
+fn scale(walk: &mut Walk<'_>, quantity: Option<&str>, faults: &mut Faults) -> Option<f64> {
+    let scale = walk.number("scale", 1e-12..=1e12, faults).unwrap_or(1.0);
+    let Some(name) = walk.text("unit", faults) else {
+        return Some(scale);
+    };
+    let Some(unit) = unit_of(&name) else {
+        let names = quantity::units().collect::<Vec<_>>().join(", ");
+        let values = vec![("key", "unit".to_owned()), ("value", name), ("allowed", names)];
+        faults.push(error("WG0009", walk.at_key("unit"), values));
+        return None;
+    };
+    let known = quantity.and_then(plausible)?;
+    if known.unit != unit.house {
+        let values = vec![
+            ("quantity", known.quantity.to_owned()),
+            ("unit", name),
+            ("wanted_unit", known.unit.to_owned()),
+        ];
+        faults.push(error("WG0073", walk.at_key("unit"), values));
+        return None;
+    }
+    Some(unit.to_house(scale))
+}
+
+fn numbers(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Vec<f64> {
+    let Some(item) = walk.item(key) else {
+        return Vec::new();
+    };
+    let number = |v: &toml_edit::Value| v.as_float().or_else(|| v.as_integer().map(|n| n as f64));
+    let all: Option<Vec<f64>> = item.as_array().and_then(|list| list.iter().map(number).collect());
+    if all.is_none() {
+        let values = vec![("key", key.to_owned()), ("wanted", "list of numbers".to_owned())];
+        faults.push(error("WG0004", walk.at_key(key), values));
+    }
+    all.unwrap_or_default()
+}
+
+fn states(item: &Item, faults: &mut Faults) -> std::collections::BTreeMap<String, Vehicle> {
+    let Some(walk) = Walk::table(item, "states", faults) else {
+        return std::collections::BTreeMap::new();
+    };
+    let mut states = std::collections::BTreeMap::new();
+    for (key, item, at) in walk.entries() {
+        let text = item.as_str().unwrap_or_default();
+        match VEHICLES.iter().find(|(name, _)| *name == text) {
+            Some((_, vehicle)) => _ = states.insert(key.to_owned(), *vehicle),
+            None => {
+                let allowed = VEHICLES.map(|(name, _)| name).join(", ");
+                let values =
+                    vec![("key", key.to_owned()), ("value", text.to_owned()), ("allowed", allowed)];
+                faults.push(error("WG0009", at, values));
+            }
+        }
+    }
+    states
+}
+
+fn function(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<u8> {
+    walk.needed("function", faults);
+    let function = walk.whole("function", 6.0..=16.0, faults)?;
+    if function != 6.0 && function != 16.0 {
+        let values = vec![
+            ("key", "function".to_owned()),
+            ("value", function.to_string()),
+            ("allowed", "6, 16".to_owned()),
+        ];
+        faults.push(error("WG0009", walk.at_key("function"), values));
+        return None;
+    }
+    Some(function as u8)
+}
+
+/// A register that takes an amount of `quantity`: its scale turned round.
+fn register(
+    walk: &mut Walk<'_>,
+    (quantity, house): (&str, House),
+    faults: &mut Faults,
+) -> Option<Register> {
+    let address = address(walk, "address", house, faults);
+    let named = walk.choice("type", &ValueType::NUMBERS, faults);
+    if named.is_none() && walk.item("type").is_none() {
+        walk.needed("type", faults);
+    }
+    let scale = scale(walk, Some(quantity), faults)?;
+    Some(Register { address: address?, value_type: named?, scale: 1.0 / scale })
+}
+
+fn setpoint(item: &Item, house: House, faults: &mut Faults) -> Option<SetpointRecipe> {
+    let mut walk = Walk::table(item, "setpoint", faults)?;
+    let recipe = recipe(&mut walk, house, faults);
+    walk.finish(faults);
+    recipe
+}
+
+fn recipe(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<SetpointRecipe> {
+    let quantity = rules::setpoint_quantity(house.kind);
+    let register = register(walk, (quantity, house), faults);
+    let function = function(walk, faults);
+    let pause_a = walk.number("pause_a", 0.0..=1000.0, faults).unwrap_or(0.0);
+    walk.needed("step_a", faults);
+    let step_a = walk.number("step_a", 0.001..=1e6, faults);
+    let expires_s = walk.number("expires_s", 1.0..=86_400.0, faults);
+    let fed_by = walk.choice("fed_by", &FedBy::ALL, faults).unwrap_or_default();
+    let mut list = |key| {
+        each(walk.item(key), key, faults, |walk, faults| fixed(walk, (house, function), faults))
+    };
+    let (before, pause) = (list("before"), list("pause"));
+    let settle_ms = walk.whole("settle_ms", 0.0..=MOST_MS, faults).unwrap_or(0.0) as u64;
+    let flash = walk.whole("flash_writes_per_day", 1.0..=86_400.0, faults);
+    let at = walk.at();
+    let register = register?;
+    let recipe = SetpointRecipe {
+        address: register.address,
+        value_type: register.value_type,
+        scale: register.scale,
+        function: function?,
+        pause_a,
+        step_a: step_a?,
+        expires_s,
+        fed_by,
+        before,
+        pause,
+        settle_ms,
+        flash_writes_per_day: flash.map(|writes| writes as u32),
+    };
+    rules::setpoint(&recipe, at, faults);
+    Some(recipe)
+}
+
+/// One register that always gets the same value, with the function code of the recipe unless said.
+fn fixed(
+    walk: &mut Walk<'_>,
+    (house, usual): (House, Option<u8>),
+    faults: &mut Faults,
+) -> Option<Fixed> {
+    let address = address(walk, "address", house, faults);
+    walk.needed("value", faults);
+    let value = walk.whole("value", 0.0..=65_535.0, faults);
+    let function = if walk.item("function").is_some() { function(walk, faults) } else { usual };
+    Some(Fixed { address: address?, value: value? as u16, function: function? })
+}
+
+fn failsafe(item: &Item, house: House, faults: &mut Faults) -> Option<FailsafeRecipe> {
+    let mut walk = Walk::table(item, "failsafe", faults)?;
+    let mut inner = |key: &'static str, quantity, faults: &mut Faults| {
+        walk.needed(key, faults);
+        let mut walk = walk.item(key).and_then(|item| Walk::table(item, key, faults))?;
+        let register = register(&mut walk, (quantity, house), faults);
+        walk.finish(faults);
+        register
+    };
+    let current = inner("current", "failsafe_a", faults);
+    let timeout = inner("timeout", "failsafe_s", faults);
+    walk.needed("after_s", faults);
+    let after_s = walk.number("after_s", 1.0..=86_400.0, faults);
+    walk.finish(faults);
+    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s? })
+}
+
+fn battery(item: &Item, house: House, faults: &mut Faults) -> Option<BatteryRecipe> {
+    let mut walk = Walk::table(item, "battery", faults)?;
+    let before = faults.len();
+    let function = function(&mut walk, faults);
+    let mut writes = |key: &'static str, faults: &mut Faults| {
+        walk.needed(key, faults);
+        let read = |walk: &mut Walk<'_>, faults: &mut Faults| {
+            battery_write(walk, (house, function), faults)
+        };
+        each(walk.item(key), key, faults, read)
+    };
+    let charge = writes("charge", faults);
+    let discharge = writes("discharge", faults);
+    let rest = writes("rest", faults);
+    let expires_s = walk.number("expires_s", 1.0..=86_400.0, faults);
+    let settle_ms = walk.whole("settle_ms", 0.0..=MOST_MS, faults).unwrap_or(0.0) as u64;
+    walk.finish(faults);
+    let function = function?;
+    let recipe = BatteryRecipe { function, charge, discharge, rest, expires_s, settle_ms };
+    (faults.len() == before).then_some(recipe)
+}
+
+/// `{address, value}` or `{address, type, scale?, unit?}`: the latter takes the power.
+fn battery_write(
+    walk: &mut Walk<'_>,
+    (house, usual): (House, Option<u8>),
+    faults: &mut Faults,
+) -> Option<BatteryWrite> {
+    if walk.item("value").is_some() {
+        return fixed(walk, (house, usual), faults).map(BatteryWrite::Fixed);
+    }
+    let invert = walk.flag("invert", faults).unwrap_or(false);
+    let register = register(walk, ("battery_w", house), faults)?;
+    let scale = if invert { -register.scale } else { register.scale };
+    Some(BatteryWrite::Power(Register { scale, ..register }))
+}

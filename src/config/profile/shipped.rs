@@ -1,0 +1,63 @@
+//! The register maps that come with the binary: every file of `config/profiles`, and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::{Profile, read};
+
+#[derive(rust_embed::RustEmbed)]
+#[folder = "config/profiles/"]
+struct Folder;
+
+/// File name and text of every map that comes with the binary, by name.
+#[must_use]
+pub fn shipped() -> BTreeMap<String, String> {
+    let text = |name: &str| {
+        let file = Folder::get(name)?;
+        String::from_utf8(file.data.into_owned()).ok()
+    };
+    Folder::iter().filter_map(|name| Some((name.to_string(), text(&name)?))).collect()
+}
+
+/// The register maps that come with the binary, by id. A test sees to it that none is left out.
+#[must_use]
+pub fn builtin_profiles() -> BTreeMap<String, Profile> {
+    let profiles = shipped().into_values().filter_map(|text| read(&text, &mut Vec::new()));
+    profiles.map(|profile| (profile.id.clone(), profile)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ProfileKind, Report};
+    use crate::texts::Lang;
+
+    #[test]
+    fn every_profile_of_the_folder_is_built_in_and_has_no_fault() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles");
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut files: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        assert_eq!(files, shipped().into_keys().collect::<Vec<_>>());
+        for (name, text) in shipped() {
+            let mut faults = Vec::new();
+            let profile = read(&text, &mut faults);
+            let file = std::path::PathBuf::from(&name);
+            let report = Report { file, text, faults, parts: Vec::new() };
+            assert!(report.faults.is_empty(), "{}", report.render(Lang::En));
+            assert_eq!(format!("{}.toml", profile.unwrap().id), name);
+        }
+    }
+
+    /// What the house promises to know: families, not copies of one another.
+    #[test]
+    fn there_are_enough_of_each_kind() {
+        let count = |kinds: &[ProfileKind]| {
+            builtin_profiles().values().filter(|profile| kinds.contains(&profile.kind)).count()
+        };
+        assert!(count(&[ProfileKind::Charger]) >= 12);
+        assert!(count(&[ProfileKind::Meter, ProfileKind::SunspecMeter]) >= 9);
+        assert!(count(&[ProfileKind::Battery]) >= 6);
+        assert!(builtin_profiles().len() >= 30);
+    }
+}

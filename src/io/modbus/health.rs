@@ -1,0 +1,180 @@
+//! How well one unit answers, and when it may be asked again.
+//!
+//! ```text
+//!             time-out, exception 10 or 11, others wait behind it
+//!   present ────────────────────────────────────────────────────▶ absent: probed after 1, 2, 4 ... 30 s,
+//!      ▲                                                            in the pauses of the others
+//!      └──────────────────────── any answer ◀──────────────────────────┘
+//! ```
+//! What a stranger gets wrong: a unit alone on its line is never absent. It is asked every period, since
+//! nobody waits behind it and its return should be seen at once.
+
+use std::time::Duration;
+
+use tokio_modbus::ExceptionCode;
+
+use super::bus::BusError;
+use crate::units::Moment;
+
+/// Longest pause between two probes of an absent unit, and between two tries at a busy one (FB6).
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// A probe waits at least this long for its answer: an RTU unit at 9600 baud needs up to 0.25 s.
+const LEAST_PROBE: Duration = Duration::from_millis(300);
+/// A probe waits this many times the slowest answer seen of the unit and of its neighbours.
+const PROBE_WAITS: (u32, u32) = (2, 4);
+/// Every so many probes the whole time-out is waited: the unit may have become slow.
+const PATIENT_PROBE: u32 = 8;
+/// Device failures (exception 4 or 8) in a row that make a device fault (FB6).
+const DEVICE_FAULT: u32 = 3;
+
+/// One unit's health.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Whether others wait behind it.
+    shared: bool,
+    /// Probes in a row without an answer; 0 while present.
+    absent: u32,
+    /// Times in a row that the device said it was busy.
+    busy: u32,
+    /// Device failures in a row.
+    faults: u32,
+    rest_until: Option<Moment>,
+    slowest: Duration,
+}
+
+impl Health {
+    /// Of a unit that shares its line, or not.
+    #[must_use]
+    pub fn new(shared: bool) -> Health {
+        Health { shared, ..Health::default() }
+    }
+
+    /// The unit answered with values after `took`. Whether it was absent.
+    pub fn answered(&mut self, took: Duration) -> bool {
+        let was_absent = self.absent > 0;
+        self.slowest = self.slowest.max(took);
+        (self.absent, self.busy, self.faults, self.rest_until) = (0, 0, 0, None);
+        was_absent
+    }
+
+    /// The unit did not answer as it should.
+    pub fn failed(&mut self, error: &BusError, now: Moment) {
+        let rest = |times: u32| {
+            let seconds = 1u64 << (times.saturating_sub(1)).min(5);
+            LONGEST_REST.min(Duration::from_secs(seconds))
+        };
+        match error {
+            BusError::Exception(ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy) => {
+                self.busy = self.busy.saturating_add(1);
+                self.rest_until = Some(now.after(rest(self.busy)));
+            }
+            BusError::Exception(
+                ExceptionCode::ServerDeviceFailure | ExceptionCode::MemoryParityError,
+            ) => self.faults = self.faults.saturating_add(1),
+            BusError::Timeout(_)
+            | BusError::Exception(
+                ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice,
+            ) if self.shared => {
+                self.absent = self.absent.saturating_add(1);
+                // With jitter, so that several dead units are not probed in one pause.
+                let jitter = 0.8 + fastrand::f64() * 0.4;
+                self.rest_until = Some(now.after(rest(self.absent).mul_f64(jitter)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is only probed.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.absent > 0
+    }
+
+    /// Whether it failed so often that its maker should look.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        self.faults >= DEVICE_FAULT
+    }
+
+    /// Before this it is not asked.
+    #[must_use]
+    pub fn rest_until(&self) -> Option<Moment> {
+        self.rest_until
+    }
+
+    /// The slowest answer so far.
+    #[must_use]
+    pub fn slowest(&self) -> Duration {
+        self.slowest
+    }
+
+    /// How long a probe waits, given the slowest answer of the neighbours and the whole time-out.
+    #[must_use]
+    pub fn probe_wait(&self, neighbours: Duration, call: Duration) -> Duration {
+        if self.absent.is_multiple_of(PATIENT_PROBE) {
+            return call;
+        }
+        let (own, theirs) = PROBE_WAITS;
+        (self.slowest * own).max(neighbours * theirs).max(LEAST_PROBE).min(call)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment { uptime: Duration::from_secs(seconds), utc: chrono::DateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn fb6_a_busy_device_is_asked_after_1_2_4_up_to_30_s() {
+        let mut health = Health::new(false);
+        let rests: Vec<u64> = (0..7)
+            .map(|_| {
+                health.failed(&BusError::Exception(ExceptionCode::ServerDeviceBusy), at(100));
+                health.rest_until().unwrap().uptime.as_secs() - 100
+            })
+            .collect();
+        assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30]);
+        health.answered(Duration::ZERO);
+        assert_eq!(health.rest_until(), None);
+    }
+
+    #[test]
+    fn fb6_three_device_failures_in_a_row_are_a_device_fault() {
+        let mut health = Health::new(false);
+        let failure = BusError::Exception(ExceptionCode::ServerDeviceFailure);
+        for expected in [false, false, true] {
+            health.failed(&failure, at(1));
+            assert_eq!(health.is_faulty(), expected);
+        }
+        health.answered(Duration::ZERO);
+        assert!(!health.is_faulty());
+    }
+
+    #[test]
+    fn only_a_unit_that_shares_its_line_is_absent() {
+        for shared in [false, true] {
+            let mut health = Health::new(shared);
+            health.failed(&BusError::Timeout(Duration::from_secs(1)), at(10));
+            assert_eq!(health.is_absent(), shared);
+            assert_eq!(health.rest_until().is_some(), shared);
+            assert_eq!(health.answered(Duration::from_millis(5)), shared);
+        }
+    }
+
+    #[test]
+    fn a_probe_waits_for_what_is_usual_on_the_line_and_sometimes_longer() {
+        let mut health = Health::new(true);
+        let call = Duration::from_secs(1);
+        let ms = Duration::from_millis;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            health.failed(&BusError::Timeout(call), at(10));
+            waits.push(health.probe_wait(ms(100), call));
+        }
+        assert_eq!(waits[..7], [ms(400); 7]);
+        assert_eq!(waits[7], call);
+    }
+}

@@ -1,0 +1,305 @@
+//! How a device is told what it should hold: the steps of its order on the wire, its failsafe, and the
+//! silence that lets a device fall back by itself.
+//!
+//! What a stranger gets wrong: a write counts only when the value was read back.
+
+use std::time::Duration;
+
+use super::bus::{Bus, BusError};
+use super::codec::{self, Raw};
+use super::decoder;
+use super::device::{Device, Rank};
+use super::order::{Step, Verdict, Want};
+use super::readings::Values;
+use super::sunspec;
+use crate::config::{FedBy, Fixed, ProfileKind, Register, SetpointRecipe, Table};
+use crate::io::clock::Clock;
+use crate::logic::observation::Observation;
+use crate::logic::safety::interlock::Permitted;
+use crate::units::{Moment, Watts};
+
+/// Registers and words that make a device hold its failsafe: current, then time-out.
+type FailsafeWrites = [(u16, Vec<u16>); 2];
+
+/// A battery's power; rest stops it.
+fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
+    let value = watts.get();
+    let (stop, spacing_s) = (value == 0.0, 0.0);
+    Want { value, resolution: 1.0, expires_s, stop, failsafe: false, spacing_s }
+}
+
+impl Device {
+    /// A device that any request keeps alive, and that did not take the fallback, must hear nothing until
+    /// it has fallen back by itself (decisions, "Setpoints and watchdogs").
+    #[must_use]
+    pub fn keeps_silent(&self, now: Moment) -> bool {
+        self.silent_until.is_some_and(|until| now.uptime < until.uptime)
+    }
+
+    /// Hears that decisions come again.
+    pub fn may_speak(&mut self) {
+        self.silent_until = None;
+    }
+
+    /// When the device must be told something, and how urgent that is. An absent unit is told nothing but
+    /// to stop.
+    #[must_use]
+    pub fn next_write(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
+        if self.keeps_silent(now) {
+            return None;
+        }
+        let want = self.order.settle(self.want(permitted)?);
+        let (at, rank, _) = self.order.next(&want, now);
+        let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
+        reachable.then_some((at, rank))
+    }
+
+    /// What the device should hold; nothing for meters, or before a battery was read for the first time.
+    fn want(&self, permitted: &Permitted) -> Option<Want> {
+        let id = &self.config.id;
+        match self.config.profile.kind {
+            ProfileKind::Meter | ProfileKind::SunspecMeter => None,
+            ProfileKind::Charger => {
+                let recipe = self.config.profile.setpoint.as_ref()?;
+                let amps = permitted.charger(id)?.0.amps().get();
+                Some(Want {
+                    value: if amps > 0.0 { amps } else { recipe.pause_a },
+                    resolution: recipe.step_a / 2.0,
+                    expires_s: recipe.expires_s,
+                    stop: amps <= 0.0,
+                    failsafe: self.failsafe_due().is_some(),
+                    spacing_s: recipe.spacing_s(),
+                })
+            }
+            ProfileKind::Compute => {
+                let recipe = self.config.profile.setpoint.as_ref()?;
+                let step = recipe.step_a.max(0.01);
+                let watts = (permitted.compute(id)?.0.get() / step + 1e-6).floor() * step;
+                let (resolution, expires_s) = (recipe.step_a / 2.0, recipe.expires_s);
+                let spacing_s = recipe.spacing_s();
+                let stop = false;
+                Some(Want { value: watts, resolution, expires_s, stop, failsafe: false, spacing_s })
+            }
+            ProfileKind::Battery => {
+                let recipe = self.config.profile.battery.as_ref()?;
+                Some(battery_want(permitted.battery(id)?.0, recipe.expires_s))
+            }
+            ProfileKind::SunspecHybrid => {
+                self.hybrid.as_ref()?;
+                Some(battery_want(permitted.battery(id)?.0, Some(f64::from(sunspec::REVERT_S))))
+            }
+        }
+    }
+
+    /// Takes the next step of what is permitted: a write, or its read back.
+    pub async fn obey(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        permitted: &Permitted,
+        told: &mut Vec<Observation>,
+    ) {
+        let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
+            return;
+        };
+        let (_, _, step) = self.order.next(&want, clock.now());
+        let outcome = match (self.config.profile.kind, step) {
+            (ProfileKind::SunspecHybrid, _) => self.tell_battery(bus, clock, want.value).await,
+            (ProfileKind::Battery, _) => self.tell_by_recipe(bus, clock, want.value).await,
+            (_, Step::Write) => self.write(bus, clock, &want).await,
+            (_, Step::ReadBack) => self.check(bus, clock, &want).await,
+        };
+        let now = clock.now();
+        let matches = match outcome {
+            Ok(None | Some(Verdict::Again)) => return,
+            Ok(Some(verdict)) => verdict == Verdict::Obeyed,
+            Err(error) => {
+                let device = self.config.id.as_str();
+                tracing::warn!(device, %error, "setpoint could not be written");
+                self.models = None;
+                self.order.failed(want.value, now);
+                self.health.failed(&error, now);
+                false
+            }
+        };
+        let device = self.config.id.clone();
+        told.push(Observation::Obeyed { device, at: now, matches });
+    }
+
+    /// Takes the next step of the fallback; what any request keeps alive is left alone where that fails.
+    pub async fn fall_back(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        fallback: &Permitted,
+        told: &mut Vec<Observation>,
+    ) {
+        let before = told.len();
+        self.obey(bus, clock, fallback, told).await;
+        let refused = |observation: &Observation| {
+            matches!(observation, Observation::Obeyed { matches: false, .. })
+        };
+        if told[before..].iter().any(refused)
+            && let Some(recipe) = &self.config.profile.setpoint
+            && recipe.fed_by == FedBy::Any
+        {
+            let falls_back_in = recipe.expires_s.unwrap_or(60.0) * 1.5;
+            let until = clock.now().after(Duration::from_secs_f64(falls_back_in));
+            self.silent_until = Some(until);
+        }
+    }
+
+    /// Takes all steps until the device holds what is permitted, or has shown that it does not.
+    pub async fn leave_at(&mut self, bus: &mut Bus, clock: &Clock, permitted: &Permitted) {
+        let mut told = Vec::new();
+        while told.is_empty() {
+            let now = clock.now();
+            let (at, rank) = match self.next_write(permitted, now) {
+                Some(next) => next,
+                None => return,
+            };
+            if rank == Rank::Renewal {
+                return;
+            }
+            clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
+            self.obey(bus, clock, permitted, &mut told).await;
+        }
+    }
+
+    async fn write(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        want: &Want,
+    ) -> Result<Option<Verdict>, BusError> {
+        let Some(recipe) = self.config.profile.setpoint.clone() else {
+            return Ok(None);
+        };
+        let unit = self.config.unit;
+        // A stop does not wait for the failsafe registers.
+        for (address, words) in self.failsafe_due().iter().flatten().filter(|_| !want.stop) {
+            bus.write(unit, recipe.function, (*address, words), self.pace).await?;
+        }
+        if want.value == 0.0 && !recipe.pause.is_empty() {
+            self.write_fixed(bus, &recipe.pause).await?;
+        } else {
+            self.write_fixed(bus, &recipe.before).await?;
+            let words = self.encode(&recipe, want.value);
+            bus.write(unit, recipe.function, (recipe.address, &words), self.pace).await?;
+        }
+        if want.stop {
+            for (address, words) in self.failsafe_due().iter().flatten() {
+                bus.write(unit, recipe.function, (*address, words), self.pace).await?;
+            }
+        }
+        if want.failsafe {
+            // Read anew with the next round; until then it counts as told.
+            self.failsafe = (None, None);
+        }
+        // The device's own time, not the link's: it runs with the site.
+        self.order.sent(want.value, clock.now(), Duration::from_millis(recipe.settle_ms));
+        Ok(None)
+    }
+
+    fn encode(&self, recipe: &SetpointRecipe, value: f64) -> Vec<u16> {
+        codec::encode(value * recipe.scale, recipe.value_type, self.config.profile.order)
+    }
+
+    async fn check(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        want: &Want,
+    ) -> Result<Option<Verdict>, BusError> {
+        let told = self.order.pending();
+        let held = match &self.config.profile.setpoint {
+            Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
+                let pause = recipe.pause.clone();
+                self.holds(bus, &pause).await?.then_some(0.0)
+            }
+            _ => self.read_back(bus, self.setpoint_quantity()).await?,
+        };
+        let at = (clock.now(), bus.made());
+        let verdict = self.order.read_back(held, want.resolution, at);
+        if verdict == Verdict::Disobeyed {
+            let device = self.config.id.as_str();
+            tracing::warn!(device, ?told, ?held, "the device does not hold the setpoint");
+        }
+        Ok(Some(verdict))
+    }
+
+    async fn write_fixed(&self, bus: &mut Bus, all: &[Fixed]) -> Result<(), BusError> {
+        for fixed in all {
+            let words = [fixed.value];
+            let span = (fixed.address, words.as_slice());
+            bus.write(self.config.unit, fixed.function, span, self.pace).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the switches of a pause stand as they were set.
+    async fn holds(&self, bus: &mut Bus, all: &[Fixed]) -> Result<bool, BusError> {
+        for fixed in all {
+            let span = (fixed.address, 1);
+            let held = bus.read(self.config.unit, Table::Holding, span, self.pace).await?;
+            if held != [fixed.value] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// One number, read anew; nothing if the profile has no such value or it makes no sense.
+    async fn read_back(&self, bus: &mut Bus, quantity: &str) -> Result<Option<f64>, BusError> {
+        let Some(point) = self.config.profile.point(quantity) else {
+            return Ok(None);
+        };
+        let span = point.span();
+        let words = bus.read(self.config.unit, point.table, span, self.pace).await?;
+        Ok(match decoder::value(point, span.0, &words) {
+            Ok(Some(Raw::Number(number))) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// What must be written for the device to hold the failsafe of the site file, if it does not.
+    fn failsafe_due(&self) -> Option<FailsafeWrites> {
+        let recipe = self.config.profile.failsafe.as_ref()?;
+        let wanted = self.config.failsafe_a?;
+        let differs =
+            |held: Option<f64>, wanted: f64| held.is_some_and(|held| (held - wanted).abs() > 0.05);
+        if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
+            return None;
+        }
+        let order = self.config.profile.order;
+        let write = |register: &Register, amount: f64| {
+            let words = codec::encode(amount * register.scale, register.value_type, order);
+            (register.address, words)
+        };
+        Some([write(&recipe.current, wanted), write(&recipe.timeout, recipe.after_s)])
+    }
+
+    /// Keeps what the device says it falls back to; says it when that is not what the site file says and
+    /// cannot be written.
+    pub(super) fn notice_failsafe(&mut self, values: &Values) {
+        let number = |quantity: &str| match values.get(quantity) {
+            Some(Raw::Number(number)) => Some(*number),
+            _ => None,
+        };
+        let before = self.failsafe.0;
+        self.failsafe = (number("failsafe_a"), number("failsafe_s"));
+        let (Some(held), Some(wanted)) = (self.failsafe.0, self.config.failsafe_a) else {
+            return;
+        };
+        let writable = self.config.profile.failsafe.is_some();
+        if !writable && before != Some(held) && held > wanted + 0.05 {
+            let device = self.config.id.as_str();
+            tracing::warn!(
+                device,
+                held,
+                wanted,
+                "the device falls back to more than failsafe_a: set it at the device, or raise failsafe_a"
+            );
+        }
+    }
+}
