@@ -1,6 +1,9 @@
 //! The shape of a site file: its tables and keys, with the place of each value, not yet checked
 //! against each other (`check` does that).
 
+mod circuit;
+
+pub use circuit::CircuitTable;
 use toml_edit::{Document, Item};
 
 use super::walk::{Faults, Walk, error};
@@ -64,19 +67,6 @@ pub struct DeviceTable {
     pub serve_as: Option<f64>,
     pub priority: Option<f64>,
     pub weight: Option<f64>,
-}
-
-/// `[[circuit]]`.
-#[derive(Clone, Debug)]
-pub struct CircuitTable {
-    pub at: Option<usize>,
-    pub id: Option<At<String>>,
-    pub name: Option<String>,
-    pub parent: Option<At<String>>,
-    pub limit_a: Option<At<[f64; 3]>>,
-    pub limit_w: Option<f64>,
-    pub base_load_a: Option<f64>,
-    pub members: Vec<(String, Option<usize>)>,
 }
 
 /// `[tariff]`.
@@ -210,7 +200,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
     site_file.devices = each(walk.item("device"), "device", faults, device);
-    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit);
+    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit::read);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
@@ -365,21 +355,6 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
         priority: walk.whole("priority", 0.0..=9.0, faults),
         weight: walk.number("weight", 0.1..=10.0, faults),
-    };
-    walk.finish(faults);
-    table
-}
-
-fn circuit(mut walk: Walk<'_>, faults: &mut Faults) -> CircuitTable {
-    let table = CircuitTable {
-        at: walk.at(),
-        id: needed_at(&mut walk, "id", faults),
-        name: walk.text("name", faults),
-        parent: text_at(&mut walk, "parent", faults),
-        limit_a: limits(&mut walk, faults),
-        limit_w: walk.number("limit_w", 0.0..=1e8, faults),
-        base_load_a: walk.number("base_load_a", 0.0..=5000.0, faults),
-        members: walk.texts("members", faults),
     };
     walk.finish(faults);
     table

@@ -28,14 +28,14 @@ pub fn check(tables: &[CircuitTable], devices: &Devices, faults: &mut Faults) ->
         let parent = table.parent.as_ref();
         let parent = parent.and_then(|parent| reference(parent, &names, "circuit", faults));
         if table.limit_a.is_none() && table.limit_w.is_none() {
-            faults.push(error("WG0061", table.at, vec![("id", id.to_string())]));
+            faults.push(error("WG0051", table.at, vec![("id", id.to_string())]));
         }
         let mut members = Vec::new();
         for (text, at) in &table.members {
             let text = super::At { value: text.clone(), at: *at };
             let Some(member) = reference(&text, &loads, "load", faults) else { continue };
             if !fed.insert(member.clone()) {
-                faults.push(error("WG0060", *at, vec![("id", member.to_string())]));
+                faults.push(error("WG0050", *at, vec![("id", member.to_string())]));
             }
             members.push(member);
         }
@@ -55,7 +55,7 @@ pub fn check(tables: &[CircuitTable], devices: &Devices, faults: &mut Faults) ->
                 table.id.as_ref().is_some_and(|id| id.value == circuit.id.as_str())
             };
             let at = tables.iter().find(named).and_then(|table| table.parent.as_ref()?.at);
-            faults.push(error("WG0062", at, vec![("id", circuit.id.to_string())]));
+            faults.push(error("WG0052", at, vec![("id", circuit.id.to_string())]));
         }
     }
     circuits
@@ -97,7 +97,7 @@ pub fn failsafe_sums(
             None => ("WG0024", grid),
             Some(circuit) => {
                 values.push(("circuit", circuit.to_string()));
-                ("WG0063", tables.iter().find(named).and_then(|table| table.at))
+                ("WG0053", tables.iter().find(named).and_then(|table| table.at))
             }
         };
         faults.push(match mode {

@@ -11,7 +11,8 @@ use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
 use crate::logic::energy::{self, Claim, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
-    Charger, ChargerReading, ChargerSetpoint, Known, Line, MeterReading, Reason, Setpoints, Vehicle,
+    Charger, ChargerReading, ChargerSetpoint, Id, Known, Line, MeterReading, Reason, Setpoints,
+    Vehicle,
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
@@ -108,6 +109,12 @@ impl Controller {
             let share = self.with_rules_off(share, known, claims[place].most);
             told.push((charger.id.clone(), share, may_raise && fresh, why, end));
         }
+        self.settle(now, told, wishes);
+        Some(left)
+    }
+
+    /// From shares to setpoints, through each charger's ramp.
+    fn settle(&mut self, now: Moment, told: Vec<Told>, wishes: &mut Setpoints) {
         let (two, slow) = (self.holds(Rule::TwoSamples), self.holds(Rule::SlowRaise));
         let admitted = self.holds(Rule::Admission);
         for (id, share, may_raise, why, end) in told {
@@ -137,7 +144,6 @@ impl Controller {
             };
             wishes.chargers.insert(id, (setpoint, reason));
         }
-        Some(left)
     }
 
     /// The share as it is; otherwise only where a test has switched a rule off.
@@ -354,6 +360,9 @@ fn safe_share(charger: &Charger, last: Option<ChargerSetpoint>) -> ChargerSetpoi
     let failsafe = interlock::at_failsafe(charger);
     last.filter(|last| last.amps() < failsafe.amps()).unwrap_or(failsafe)
 }
+
+/// A charger, its share, whether it may be raised, why, and what becomes of it.
+type Told = (Id, ChargerSetpoint, bool, Reason, End);
 
 /// What becomes of a share.
 enum End {
