@@ -20,6 +20,7 @@ use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::safety::alarms::Signature;
 use crate::logic::site::Id;
+use crate::units::Watts;
 
 /// First and longest pause before a crashed part starts again.
 const RESTART_FIRST: Duration = Duration::from_secs(1);
@@ -161,6 +162,11 @@ async fn serve_page(
         observations.try_send(Observation::Acknowledged { alarm, signature, at }).is_ok()
     };
     let targets = targets(uplink.observations.clone(), clock);
+    let operator = uplink.observations.clone();
+    let dim = move |limit: Watts, lasts: Duration| {
+        let at = clock.now();
+        operator.try_send(Observation::Dimmed { limit, until: at.after(lasts), at }).is_ok()
+    };
     let state = WebState {
         overview: uplink.overview,
         link,
@@ -171,6 +177,7 @@ async fn serve_page(
         simulated: uplink.simulated,
         acknowledge: Arc::new(acknowledge),
         targets,
+        dim: Arc::new(dim),
         lock: Arc::new(Lock::new(uplink.code)),
     };
     web::serve(listener, state, uplink.stopped).await.map_err(|error| error.to_string())

@@ -1,9 +1,11 @@
 //! The shape of a site file: its tables and keys, with the place of each value, not yet checked
 //! against each other (`check` does that).
 
+mod circuit;
+
+pub use circuit::CircuitTable;
 use toml_edit::{Document, Item};
 
-use super::circuits::{self, CircuitTable};
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, error};
 
@@ -35,6 +37,9 @@ pub struct GridTable {
     pub max_base_load_a: Option<f64>,
     pub limit_w: Option<f64>,
     pub unbalance_a: Option<f64>,
+    pub demand_w: Option<f64>,
+    pub demand_min: Option<At<f64>>,
+    pub dimmed_least_w: Option<f64>,
 }
 
 /// `[[device]]`.
@@ -200,7 +205,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
     site_file.devices = each(walk.item("device"), "device", faults, device);
-    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuits::circuit);
+    site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit::read);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
@@ -308,6 +313,9 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
         max_base_load_a: walk.number("max_base_load_a", 0.0..=5000.0, faults),
         limit_w: walk.number("limit_w", 0.0..=1e8, faults),
         unbalance_a: walk.number("unbalance_a", 1.0..=5000.0, faults),
+        demand_w: walk.number("demand_w", 0.0..=1e8, faults),
+        demand_min: number_at(&mut walk, "demand_min", 1.0..=1440.0, faults),
+        dimmed_least_w: walk.number("dimmed_least_w", 0.0..=1e6, faults),
     };
     walk.finish(faults);
     Some(table)

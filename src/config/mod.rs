@@ -6,7 +6,6 @@
 //! house knows only [`Config`].
 
 mod check;
-mod circuits;
 mod file;
 mod guarding;
 mod load;

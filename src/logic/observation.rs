@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::safety::alarms::Signature;
 use super::site::{Id, Reading, Target};
 use super::vision::Scene;
-use crate::units::Moment;
+use crate::units::{Moment, Watts};
 
 /// Why a device gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +156,15 @@ pub enum Observation {
         /// Energy and departure.
         target: Target,
         /// When.
+        at: Moment,
+    },
+    /// The grid operator, or somebody in its name, bounds what can be controlled for a while.
+    Dimmed {
+        /// What all chargers and compute nodes together may take; never less than the rule leaves them.
+        limit: Watts,
+        /// Until when, on the clock that never jumps.
+        until: Moment,
+        /// When that was said.
         at: Moment,
     },
     /// A person asks for a latched zone to be released: first says so, then has inspected the place.

@@ -239,6 +239,8 @@ fn bench_site() -> Site {
             max_base_load: Amps(25.0),
             power: None,
             unbalance: None,
+            demand: None,
+            dimmed_least: wattgate::units::Watts::ZERO,
         },
         meter: id("grid"),
         chargers: vec![charger],

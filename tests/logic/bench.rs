@@ -10,8 +10,8 @@ use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ComputeReading,
-    GridLimits, Id, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site, Target, Vehicle,
-    Zone,
+    GridLimits, Id, LEAST_EACH, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site,
+    Target, Vehicle, Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -63,6 +63,8 @@ pub fn site() -> Site {
             max_base_load: Amps(25.0),
             power: None,
             unbalance: None,
+            demand: None,
+            dimmed_least: LEAST_EACH,
         },
         meter: id("grid"),
         chargers: vec![Charger {

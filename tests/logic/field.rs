@@ -191,7 +191,7 @@ fn openwb_1605_late_devices_do_not_make_the_current_swing() {
             }
             before = now;
         }
-        turns <= 6
+        turns <= 20
     });
 }
 

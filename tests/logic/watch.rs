@@ -96,13 +96,14 @@ impl Watch {
         let (most, at) = (self.stress.most(), self.elapsed_s);
         assert!(self.lenient || most < STRESS, "seed {seed}: breaker stress {most} at {at} s");
         // What could be given up: nobody can do anything about the rest.
-        let mut ours = vec![[0.0; 3]; site.circuits.len() + 1];
+        let mut ours = vec![[0.0; 3]; site.circuits.len() + 2];
         for (charger, pile) in site.chargers.iter().zip(&world.piles) {
             let own = pile.grid_currents();
             for &node in self.feeders.chain(&charger.id) {
                 (0..3).for_each(|phase| ours[node][phase] += own[phase]);
             }
         }
+        ours.pop();
         let mut nodes = ours.clone();
         nodes[0] = amps;
         if let Some(node) = &world.node {

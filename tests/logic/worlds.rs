@@ -159,6 +159,7 @@ fn random_limits(rng: &mut fastrand::Rng, random: &Site) -> GridLimits {
         max_base_load: Amps(base),
         power: chance(rng, 1, 5).then(|| Watts(limit * 690.0 * between(rng, 0.85, 1.0))),
         unbalance: chance(rng, 1, 5).then_some(Amps(20.0)),
+        ..random.limits.clone()
     }
 }
 
@@ -315,6 +316,7 @@ fn traced() -> std::ops::Range<u64> {
 }
 
 /// One second for a person who looks for a cause.
+#[allow(clippy::print_stdout)]
 fn trace(plant: &Plant, site: &Site, decision: &Decision) {
     let volts = plant.world.volts;
     let watts = plant.world.grid_phases_w();
@@ -341,7 +343,7 @@ pub fn live(seed: u64, hours: f64) -> f64 {
     let random = random_site(&mut rng);
     let scenario = random_scenario(&mut rng, &random, hours);
     let mut life = Life::of(random, scenario, seed);
-    if seed % 16 == 0 {
+    if seed.is_multiple_of(16) {
         life.record = Some(Vec::new());
     }
     let mut next = 60;

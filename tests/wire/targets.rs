@@ -67,4 +67,19 @@ fn a_target_is_planned_and_nonsense_is_answered() {
     assert_eq!(post(&demo, "pile1", &code, r#"{"energy_kwh": 8}"#), 400);
     assert_eq!(post(&demo, "pile1", &code, body), 204);
     until("eight in the plan", PATIENCE, || planned(&demo).filter(about(8.0)));
+
+    // The grid operator dims: four piles and a node keep what the rule leaves them.
+    let dim = |code: &str, body: &str| {
+        let url = format!("{}/api/v1/dim", demo.page);
+        let request = ureq::post(&url).config().http_status_as_error(false).build();
+        let request = request.header("content-type", "application/json");
+        request.header("x-wattgate-code", code).send(body).expect("an answer").status().as_u16()
+    };
+    assert_eq!(dim("wrong", r#"{"limit_w": 0, "minutes": 30}"#), 403);
+    assert_eq!(dim(&code, r#"{"limit_w": -1, "minutes": 30}"#), 400);
+    assert_eq!(dim(&code, r#"{"limit_w": 0, "minutes": 30}"#), 204);
+    until("the chargers dimmed", PATIENCE, || {
+        let watts = demo.overview()?["overview"]["chargers_w"].as_f64()?;
+        (watts <= 4200.0 * (1.0 + 4.0 * 0.65) + 500.0).then_some(())
+    });
 }

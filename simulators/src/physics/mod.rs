@@ -5,6 +5,7 @@
 //! they are read; the balance of the world itself is exact.
 
 mod charger;
+mod habits;
 mod hybrid;
 mod module;
 mod node;

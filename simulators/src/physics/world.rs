@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::charger::{Car, Pile};
+use super::habits::use_of_hour;
 use super::hybrid::Hybrid;
 use super::module::Module;
 use super::node::Node;
@@ -339,23 +340,6 @@ impl World {
     pub fn set_pv(&mut self, watts: Option<f64>) {
         self.overrides.pv_w = watts;
     }
-}
-
-/// Share of the late morning's building load at an hour of the day: little at night, most in the evening.
-fn use_of_hour(hour: f64) -> f64 {
-    const CURVE: [(f64, f64); 8] = [
-        (0.0, 0.5),
-        (5.0, 0.45),
-        (8.0, 1.1),
-        (10.5, 1.0),
-        (13.0, 1.2),
-        (16.0, 1.0),
-        (19.5, 1.8),
-        (24.0, 0.5),
-    ];
-    let after = CURVE.iter().position(|(at, _)| *at > hour).unwrap_or(CURVE.len() - 1).max(1);
-    let ((h0, v0), (h1, v1)) = (CURVE[after - 1], CURVE[after]);
-    v0 + (v1 - v0) * ((hour - h0) / (h1 - h0)).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]

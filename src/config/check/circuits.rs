@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::circuits::CircuitTable;
+use super::super::file::CircuitTable;
 use super::super::walk::{Faults, error};
 use super::devices::{Devices, reference, unique_id};
 use super::warning;

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::file::{At, MqttTable, SiteFile};
+use super::file::{At, GridTable, MqttTable, SiteFile};
 use super::load::DEFAULT_STATE;
 use super::report::{Fault, Severity};
 use super::walk::{Faults, error, nearest};
 use super::{Address, Command, Config, MqttConfig, Profile, WebConfig};
-use crate::logic::site::{GridLimits, Id, Mode, Site};
+use crate::logic::site::{DemandLimit, GridLimits, Id, LEAST_EACH, Mode, Site};
 use crate::units::{Amps, PerPhase, Volts, Watts};
 
 /// An address as a site file writes it.
@@ -126,7 +126,20 @@ fn limits(file: &SiteFile, faults: &mut Faults) -> Option<GridLimits> {
         max_base_load: Amps(file.grid.max_base_load_a.unwrap_or(0.0)),
         power: file.grid.limit_w.map(Watts),
         unbalance: file.grid.unbalance_a.map(Amps),
+        demand: demand(&file.grid, faults),
+        dimmed_least: file.grid.dimmed_least_w.map_or(LEAST_EACH, Watts),
     })
+}
+
+/// A quarter of an hour unless the file says 30 or 60 minutes.
+fn demand(grid: &GridTable, faults: &mut Faults) -> Option<DemandLimit> {
+    let minutes = grid.demand_min.as_ref().map_or(15.0, |minutes| minutes.value);
+    if ![15.0, 30.0, 60.0].contains(&minutes) {
+        let at = grid.demand_min.as_ref().and_then(|minutes| minutes.at);
+        let text = At { value: minutes.to_string(), at };
+        one_of(&text, "demand_min", &["15", "30", "60"], faults);
+    }
+    grid.demand_w.map(|watts| DemandLimit { power: Watts(watts), minutes: minutes as u32 })
 }
 
 fn broker(

@@ -153,3 +153,127 @@ pub fn parts(folder: &Path) -> io::Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::trace::{TraceReader, site_hash};
+    use super::*;
+    use crate::logic::decision::Latched;
+    use crate::logic::observation::{Observation, Trouble};
+    use crate::logic::site::{GridLimits, Id, LEAST_EACH, Mode, Site};
+    use crate::units::{Amps, PerPhase, Volts};
+
+    fn site() -> Site {
+        Site {
+            id: Id::try_from("s").unwrap(),
+            name: "s".into(),
+            mode: Mode::Observe,
+            limits: GridLimits {
+                limit: PerPhase::all(Amps(1.0 / 3.0)),
+                breaker: Amps(40.0),
+                nominal_voltage: Volts(230.0),
+                max_base_load: Amps(0.1),
+                power: None,
+                unbalance: None,
+                demand: None,
+                dimmed_least: LEAST_EACH,
+            },
+            meter: Id::try_from("grid").unwrap(),
+            chargers: Vec::new(),
+            batteries: Vec::new(),
+            computes: Vec::new(),
+            pvs: Vec::new(),
+            bays: Vec::new(),
+            zones: Vec::new(),
+            cameras: Vec::new(),
+            tariff: None,
+            guard: crate::logic::site::Guard::default(),
+            circuits: Vec::new(),
+        }
+    }
+
+    fn second(s: u64) -> Moment {
+        let utc = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        Moment { uptime: Duration::from_secs(5), utc }.after(Duration::from_secs(s))
+    }
+
+    fn head() -> Head {
+        Head {
+            site_hash: site_hash(&site()),
+            site: site(),
+            latched: Latched::default(),
+            started: second(0),
+            vision_pace: 1.0,
+            part: 0,
+        }
+    }
+
+    fn lines(seconds: u64) -> Vec<Line> {
+        let heard = |s| Observation::Trouble {
+            trouble: Trouble::BrokerDown,
+            holds: s % 2 == 0,
+            at: second(s),
+        };
+        let pair = |s| [Line::Heard(heard(s)), Line::Ticked { at: second(s), digest: s as u32 }];
+        (0..seconds).flat_map(pair).collect()
+    }
+
+    #[test]
+    fn a_trace_is_read_as_it_was_written_and_a_torn_end_is_only_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.trace");
+        let mut writer = TraceWriter::create(&path, head()).unwrap();
+        for line in lines(3000) {
+            writer.append(&line).unwrap();
+        }
+        writer.flush().unwrap();
+        let mut reader = TraceReader::open(&path).unwrap();
+        let all: Vec<Line> = (&mut reader).collect();
+        assert!(!reader.is_torn());
+        assert_eq!(all[0], Line::Head(Box::new(head())));
+        assert_eq!(all[1..], lines(3000));
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(bytes.len() as u64, writer.written());
+        let mut rng = fastrand::Rng::with_seed(3);
+        for _ in 0..60 {
+            let mut damaged = bytes.clone();
+            let place = rng.usize(17..bytes.len());
+            if rng.bool() {
+                damaged.truncate(place)
+            } else {
+                damaged[place] ^= 1 << rng.u8(0..8)
+            }
+            fs::write(&path, &damaged).unwrap();
+            let mut reader = TraceReader::open(&path).unwrap();
+            let read: Vec<Line> = (&mut reader).collect();
+            assert!(read.len() < all.len() || damaged == bytes, "damage at {place} went unseen");
+            assert_eq!(read[..], all[..read.len()], "damage at {place} changed a line");
+        }
+        fs::write(&path, b"something else").unwrap();
+        assert!(TraceReader::open(&path).is_err());
+    }
+
+    #[test]
+    fn the_ring_keeps_a_day_in_hours() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper {
+            folder: folder.path().to_owned(),
+            run: "r".into(),
+            since: second(0),
+            head: head(),
+            writer: None,
+        };
+        keeper.begin_part().unwrap();
+        for minute in 0..30 * 60 {
+            keeper.take(&Line::Ticked { at: second(minute * 60), digest: 0 }).unwrap();
+        }
+        keeper.flush().unwrap();
+        let files = parts(folder.path()).unwrap();
+        assert_eq!(files.len(), PARTS);
+        let first = |path: &PathBuf| match TraceReader::open(path).unwrap().next() {
+            Some(Line::Head(head)) => head.part,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((first(&files[0]), first(&files[PARTS - 1])), (5, 29));
+    }
+}

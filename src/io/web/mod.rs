@@ -25,7 +25,7 @@ use crate::io::clock::Clock;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
 use crate::logic::site::{Id, Target};
-use crate::units::Moment;
+use crate::units::{Moment, Watts};
 
 pub use lock::Lock;
 
@@ -43,6 +43,9 @@ pub type Acknowledge = Arc<dyn Fn(String, Signature) -> bool + Send + Sync>;
 
 /// Hands a target for a charger's car to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
+
+/// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
+pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
 
 /// What the page shows.
 #[derive(Clone)]
@@ -65,6 +68,8 @@ pub struct WebState {
     pub acknowledge: Acknowledge,
     /// The way of a target to the controller.
     pub targets: Targets,
+    /// The way of a grid operator's limit to the controller.
+    pub dim: Dim,
     /// Who may acknowledge.
     pub lock: Arc<Lock>,
 }
@@ -95,6 +100,7 @@ pub async fn serve(
         .route("/api/v1/cameras/{id}/still.jpg", get(api::still))
         .route("/api/v1/alarms/{id}/acknowledge", post(api::acknowledge))
         .route("/api/v1/chargers/{id}/target", post(api::target))
+        .route("/api/v1/dim", post(api::dim))
         .route("/api/v1/health", get(api::health))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))

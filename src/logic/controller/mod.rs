@@ -7,6 +7,7 @@
 mod arming;
 mod computes;
 mod conditions;
+mod curbs;
 mod grid;
 mod guarding;
 mod overview;
@@ -20,6 +21,7 @@ mod visits;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arming::Obstacle;
+use curbs::Curbs;
 use grid::GridWatch;
 use planning::Planning;
 pub use rules::Rule;
@@ -50,6 +52,7 @@ pub struct Controller {
     site: Site,
     feeders: Feeders,
     grid: GridWatch,
+    curbs: Curbs,
     batteries: BTreeMap<Id, BatteryWatch>,
     snapshot: Snapshot,
     fire: FireWatch,
@@ -83,6 +86,7 @@ impl Controller {
         Controller {
             feeders: Feeders::of(&site),
             grid: GridWatch::default(),
+            curbs: Curbs::default(),
             batteries: BTreeMap::new(),
             snapshot: Snapshot::default(),
             fire,
@@ -182,6 +186,10 @@ impl Controller {
                 self.planning.visits.ask(&charger, target, at);
                 true
             }
+            Observation::Dimmed { limit, until, .. } => {
+                self.curbs.dim(limit, until);
+                true
+            }
             // All urgent: a person waits for the answer.
             Observation::Acknowledged { alarm, signature, .. } => {
                 self.alarms.acknowledge(&alarm, &signature);
@@ -220,6 +228,9 @@ impl Controller {
             && device == self.site.meter
         {
             self.grid.see(meter, self.site.limits.nominal_voltage, at);
+            if let Some(demand) = self.site.limits.demand {
+                self.curbs.see(meter, at, demand);
+            }
         }
         if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
             && let Some(watch) = self.batteries.get_mut(&device)

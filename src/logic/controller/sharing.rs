@@ -11,7 +11,8 @@ use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
 use crate::logic::energy::{self, Claim, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
-    Charger, ChargerReading, ChargerSetpoint, Known, Line, MeterReading, Reason, Setpoints, Vehicle,
+    Charger, ChargerReading, ChargerSetpoint, Id, Known, Line, MeterReading, Reason, Setpoints,
+    Vehicle,
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
@@ -112,6 +113,12 @@ impl Controller {
             let share = self.with_rules_off(share, known, claims[place].most);
             told.push((charger.id.clone(), share, may_raise && fresh, why, end));
         }
+        self.settle(now, told, wishes);
+        Some(left)
+    }
+
+    /// From shares to setpoints, through each charger's ramp.
+    fn settle(&mut self, now: Moment, told: Vec<Told>, wishes: &mut Setpoints) {
         let (two, slow) = (self.holds(Rule::TwoSamples), self.holds(Rule::SlowRaise));
         let admitted = self.holds(Rule::Admission);
         for (id, share, may_raise, why, end) in told {
@@ -141,7 +148,6 @@ impl Controller {
             };
             wishes.chargers.insert(id, (setpoint, reason));
         }
-        Some(left)
     }
 
     /// The share as it is; otherwise only where a test has switched a rule off.
@@ -206,12 +212,32 @@ impl Controller {
             let power = circuit.power.map_or(Room::UNBOUND.power, |most| most - margin - base);
             Room { amps, power, ..Room::UNBOUND }
         }));
+        rooms.push(self.controlled_room(now));
         for (node, taken) in self.nodes_take(now) {
             for &at in self.feeders.chain(&node.id).iter().filter(|at| **at > 0) {
                 rooms[at].take(taken, nominal, node.phases.len() < 3);
             }
         }
         rooms
+    }
+
+    /// What all that is controlled may take together: without bound unless the grid operator dims.
+    fn controlled_room(&self, now: Moment) -> Room {
+        let loads = self.site.chargers.len() + self.site.computes.len();
+        let least = (loads, self.site.limits.dimmed_least);
+        let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
+        Room { power, ..Room::UNBOUND }
+    }
+
+    /// Largest import of all phases together, and whether it comes from the window's mean.
+    fn import_limit(&self, now: Moment) -> (Option<Watts>, bool) {
+        let limits = &self.site.limits;
+        let Some(demand) = limits.demand else { return (limits.power, false) };
+        let left = self.curbs.import_left(now, demand);
+        match limits.power {
+            Some(power) if power <= left => (Some(power), false),
+            _ => (Some(left), true),
+        }
     }
 
     /// The limit of the grid connection less everything else that is measured.
@@ -242,7 +268,10 @@ impl Controller {
         let margin = MARGIN * nominal * 3.0;
         Room {
             amps: PerPhase::from_fn(amps),
-            power: limits.power.map_or(Room::UNBOUND.power, |most| most - margin - power),
+            power: self
+                .import_limit(now)
+                .0
+                .map_or(Room::UNBOUND.power, |most| most - margin - power),
             unbalanced,
         }
     }
@@ -298,7 +327,7 @@ impl Controller {
         if waits {
             return Reason::AwaitsOthers;
         }
-        let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound));
+        let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound, now));
         bound
             .or_else(|| self.planned_why(charger, now))
             .or_else(|| self.vehicle_why(charger, share.setpoint))
@@ -306,7 +335,18 @@ impl Controller {
             .unwrap_or(Reason::DeviceMaximum)
     }
 
-    fn bound_why(&self, share: ChargerSetpoint, (room, line): (usize, Line)) -> Reason {
+    fn bound_why(
+        &self,
+        share: ChargerSetpoint,
+        (room, line): (usize, Line),
+        now: Moment,
+    ) -> Reason {
+        if room > self.site.circuits.len() {
+            return Reason::Dimmed;
+        }
+        if (room, line) == (0, Line::Power) && self.import_limit(now).1 {
+            return Reason::DemandLimit;
+        }
         let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
         let circuit = circuit.map(|circuit| circuit.id.clone());
         match (share, circuit, line) {
@@ -324,6 +364,9 @@ fn safe_share(charger: &Charger, last: Option<ChargerSetpoint>) -> ChargerSetpoi
     let failsafe = interlock::at_failsafe(charger);
     last.filter(|last| last.amps() < failsafe.amps()).unwrap_or(failsafe)
 }
+
+/// A charger, its share, whether it may be raised, why, and what becomes of it.
+type Told = (Id, ChargerSetpoint, bool, Reason, End);
 
 /// What becomes of a share.
 enum End {

@@ -22,10 +22,11 @@ const PAUSES_MOST: usize = 6;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Meters and steps of the devices: a car within this of its setpoint obeys. Our own figure.
 const OBEYS_WITHIN: Amps = Amps(1.0);
-/// A raise that is taken back by so much within [`RAISE_EVERY`] was a mistake: the next one waits twice as
-/// long, up to [`MOST_DOUBLINGS`] times. It ends any swing between devices that answer late. Our own figures.
+/// A raise of which so much, and most of it, is taken back within [`RAISE_EVERY`] was a mistake: the next one
+/// waits twice as long, up to [`MOST_DOUBLINGS`] times. It calms swings between devices that answer late. Our
+/// own figures.
 const TAKEN_BACK: Amps = Amps(0.5);
-const MOST_DOUBLINGS: u32 = 4;
+const MOST_DOUBLINGS: u32 = 2;
 /// A step down of less is not waited for before a raise. Our own figure.
 const WORTH_SETTLING: Amps = Amps(1.0);
 /// A car that is slow to come down takes so long (design/safety: chain of delays); then the others have to
@@ -45,6 +46,8 @@ pub struct Ramp {
     /// When the setpoint was lowered last, and when by so much that it takes time to be seen.
     lowered: Option<Duration>,
     settles: Option<Duration>,
+    /// By how much it was raised last.
+    raised_by: Amps,
     /// Raises in a row that had to be taken back at once.
     taken_back: u32,
     /// Draws more than was told, and not because it is still coming down.
@@ -123,10 +126,11 @@ impl Ramp {
                 self.taken_back = 0;
             }
             self.raised = Some(now.uptime);
+            self.raised_by = next.amps() - last.amps();
         } else if next.amps() < last.amps() {
             self.lowered = Some(now.uptime);
             if since_raise.is_some_and(|since| since < RAISE_EVERY)
-                && last.amps() - next.amps() >= TAKEN_BACK
+                && last.amps() - next.amps() >= TAKEN_BACK.max(self.raised_by * 0.6)
             {
                 self.taken_back = (self.taken_back + 1).min(MOST_DOUBLINGS);
             }

@@ -335,6 +335,8 @@ mod tests {
             max_base_load: Amps::ZERO,
             power: None,
             unbalance: None,
+            demand: None,
+            dimmed_least: crate::units::Watts::ZERO,
         };
         let site = Site {
             id: id("site"),

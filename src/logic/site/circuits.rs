@@ -65,14 +65,14 @@ impl std::fmt::Display for Line {
     }
 }
 
-/// Which nodes of the tree feed each device. Node 0 is the grid connection, node n + 1 the circuit n.
+/// Which nodes of the tree feed each device. Node 0 is the grid connection, node n + 1 the circuit n, and the
+/// last one, after all circuits, holds everything that is controlled: a grid operator may bound that.
 #[derive(Clone, Debug, Default)]
 pub struct Feeders {
     chains: BTreeMap<Id, Vec<usize>>,
+    /// Of a device that hangs on no circuit.
+    grid: Vec<usize>,
 }
-
-/// Everything hangs on the grid connection.
-const GRID: [usize; 1] = [0];
 
 impl Feeders {
     /// The chains of a site whose circuits name existing parents and do not go round in circles.
@@ -87,16 +87,16 @@ impl Feeders {
                 chain.push(above + 1);
                 parent = site.circuits[above].parent.as_ref().and_then(place);
             }
-            chain.push(0);
+            chain.extend([0, site.circuits.len() + 1]);
             chains.extend(circuit.members.iter().map(|member| (member.clone(), chain.clone())));
         }
-        Feeders { chains }
+        Feeders { chains, grid: vec![0, site.circuits.len() + 1] }
     }
 
-    /// The nodes that feed a device, from its own circuit up to the grid connection.
+    /// The nodes that feed a device, from its own circuit up to the grid connection and the whole.
     #[must_use]
     pub fn chain(&self, device: &Id) -> &[usize] {
-        self.chains.get(device).map_or(&GRID, Vec::as_slice)
+        self.chains.get(device).unwrap_or(&self.grid)
     }
 }
 
@@ -207,6 +207,8 @@ mod tests {
             max_base_load: Amps(22.0),
             power: None,
             unbalance: None,
+            demand: None,
+            dimmed_least: Watts(4200.0),
         };
         let all = Phase::ALL;
         let chargers = [charger("a", &all), charger("b", &all), charger("c", &[Phase::L2])];

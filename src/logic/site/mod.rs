@@ -20,5 +20,6 @@ pub use setpoints::{ChargerSetpoint, Reason, RelaySetpoint, Setpoints};
 pub use snapshot::{Known, LOST_AFTER, STALE_AFTER, Snapshot};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
-    Battery, Bay, Camera, Charger, Compute, GridLimits, Id, InvalidId, Mode, OnBlind, Site, Zone,
+    Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, LEAST_EACH,
+    Mode, OnBlind, Site, Zone,
 };

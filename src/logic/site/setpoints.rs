@@ -84,6 +84,10 @@ pub enum Reason {
     Disobeys,
     /// There is no grid: stopped.
     GridLost,
+    /// The grid operator dims what can be controlled.
+    Dimmed,
+    /// The mean import of this window would pass what was agreed.
+    DemandLimit,
     /// Raised step by step.
     RampUp,
     /// Waits after a pause before it starts again.
@@ -163,6 +167,8 @@ impl Reason {
             Reason::AwaitsOthers => "awaits_others",
             Reason::Disobeys => "disobeys",
             Reason::GridLost => "grid_lost",
+            Reason::Dimmed => "dimmed",
+            Reason::DemandLimit => "demand_limit",
             Reason::RampUp => "ramp_up",
             Reason::RestartDelay => "restart_delay",
             Reason::Starting => "starting",

@@ -86,6 +86,29 @@ pub struct GridLimits {
     /// How much more than the least loaded phase any other may carry, if that is limited.
     #[serde(default)]
     pub unbalance: Option<Amps>,
+    /// Largest mean import of each window, if that was agreed.
+    #[serde(default)]
+    pub demand: Option<DemandLimit>,
+    /// What each controllable load keeps when the grid operator dims.
+    #[serde(default = "least_each")]
+    pub dimmed_least: Watts,
+}
+
+/// What a controllable load keeps when the grid operator dims, where the site file says nothing (EnWG
+/// sec. 14a).
+pub const LEAST_EACH: Watts = Watts(4200.0);
+
+fn least_each() -> Watts {
+    LEAST_EACH
+}
+
+/// A mean that the import of each window must stay below.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DemandLimit {
+    /// The mean.
+    pub power: Watts,
+    /// Length of a window: 15, 30 or 60 minutes, from the full hour.
+    pub minutes: u32,
 }
 
 /// One charging pile (or one socket of it).

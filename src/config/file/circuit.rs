@@ -1,7 +1,7 @@
-//! The shape of `[[circuit]]` in a site file, not yet checked against the rest (`check::circuits` does that).
+//! `[[circuit]]`: a part of the wiring with a limit of its own.
 
-use super::file::{At, limits, needed_at, text_at};
-use super::walk::{Faults, Walk};
+use super::super::walk::{Faults, Walk};
+use super::{At, limits, needed_at, text_at};
 
 /// `[[circuit]]`.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub struct CircuitTable {
     pub members: Vec<(String, Option<usize>)>,
 }
 
-/// One `[[circuit]]`.
-pub(super) fn circuit(mut walk: Walk<'_>, faults: &mut Faults) -> CircuitTable {
+/// Reads the table.
+pub fn read(mut walk: Walk<'_>, faults: &mut Faults) -> CircuitTable {
     let table = CircuitTable {
         at: walk.at(),
         id: needed_at(&mut walk, "id", faults),

@@ -1,0 +1,110 @@
+//! Limits of power that come from outside the wiring: the grid operator dims the controllable loads for a
+//! while, and the mean import of each window must stay below what was agreed.
+//!
+//! What a stranger gets wrong: dimming bounds what is controlled (chargers and compute nodes), the window
+//! bounds everything that is imported. Neither replaces a limit in amperes; the lowest of all holds.
+
+use std::time::Duration;
+
+use crate::logic::site::{DemandLimit, MeterReading};
+use crate::units::{Moment, WattHours, Watts};
+
+/// Shares of the minimum for every controllable load beyond the first (BNetzA BK6-22-300, table of
+/// simultaneity factors): two, three, ... eight, nine and more loads.
+const SIMULTANEITY: [f64; 8] = [0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45];
+/// The last part of a window is not divided further: one reading of the meter must not decide. Our own
+/// figure.
+const LEAST_LEFT: Duration = Duration::from_secs(30);
+/// A gap in the meter's values longer than this is not bridged with the last one. Our own figure.
+const LONGEST_GAP: Duration = Duration::from_secs(15);
+
+/// What a grid operator may not go below with so many controllable loads.
+pub(super) fn least_when_dimmed(loads: usize, each: Watts) -> Watts {
+    let Some(beyond) = loads.checked_sub(1) else { return Watts::ZERO };
+    let factor = match beyond {
+        0 => 0.0,
+        _ => SIMULTANEITY[(beyond - 1).min(SIMULTANEITY.len() - 1)],
+    };
+    each * (1.0 + beyond as f64 * factor)
+}
+
+/// What was said and what was imported.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Curbs {
+    dimmed: Option<(Watts, Duration)>,
+    window: Option<Window>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Number of the window since the epoch.
+    number: i64,
+    imported: WattHours,
+    last: (Moment, Watts),
+}
+
+impl Curbs {
+    /// The operator's limit, until a moment.
+    pub fn dim(&mut self, limit: Watts, until: Moment) {
+        self.dimmed = Some((limit, until.uptime));
+    }
+
+    /// What all controllable loads together may take, where that is limited now.
+    pub fn dimmed_to(&self, now: Moment, (loads, each): (usize, Watts)) -> Option<Watts> {
+        let (limit, until) = self.dimmed?;
+        (now.uptime < until).then(|| limit.max(least_when_dimmed(loads, each)))
+    }
+
+    /// Takes in what the meter says.
+    pub fn see(&mut self, meter: &MeterReading, at: Moment, demand: DemandLimit) {
+        let number = window_of(at, demand);
+        let power = meter.power.max(Watts::ZERO);
+        let Some(window) = self.window.as_mut().filter(|window| window.number == number) else {
+            let imported = so_far(at, demand);
+            self.window = Some(Window { number, imported, last: (at, power) });
+            return;
+        };
+        let (before, last) = window.last;
+        let gap = before.age_at(at).min(LONGEST_GAP).as_secs_f64();
+        // The larger of the two: what was imported is rather taken for more.
+        window.imported += WattHours(last.max(power).get() * gap / 3600.0);
+        window.last = (at, power);
+    }
+
+    /// What may be imported from now to the end of the window.
+    pub fn import_left(&self, now: Moment, demand: DemandLimit) -> Watts {
+        let length = f64::from(demand.minutes) * 60.0;
+        let into = into_window_s(now, demand);
+        let current = self.window.filter(|window| window.number == window_of(now, demand));
+        let imported = current.map_or(so_far(now, demand), |window| window.imported).get();
+        let left = (length - into).max(LEAST_LEFT.as_secs_f64());
+        Watts((demand.power.get() * length / 3600.0 - imported) * 3600.0 / left)
+    }
+}
+
+/// Seconds since the window began.
+fn into_window_s(at: Moment, demand: DemandLimit) -> f64 {
+    at.utc.timestamp().rem_euclid(i64::from(demand.minutes.max(1)) * 60) as f64
+}
+
+/// What is taken to have been imported before anybody looked: the mean.
+fn so_far(at: Moment, demand: DemandLimit) -> WattHours {
+    WattHours(demand.power.get() * into_window_s(at, demand) / 3600.0)
+}
+
+fn window_of(at: Moment, demand: DemandLimit) -> i64 {
+    at.utc.timestamp().div_euclid(i64::from(demand.minutes.max(1)) * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_grows_with_the_number_of_loads() {
+        let each = Watts(4200.0);
+        for (loads, least) in [(0, 0.0), (1, 4200.0), (2, 7560.0), (3, 10_500.0), (12, 24_990.0)] {
+            assert!((least_when_dimmed(loads, each).get() - least).abs() < 1e-6, "{loads}");
+        }
+    }
+}

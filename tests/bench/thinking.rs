@@ -1,0 +1,201 @@
+//! How long thinking takes: sharing among 100 chargers on three levels, and a whole decision for 50.
+//! `cargo bench --bench thinking`; takes seconds.
+//!
+//! What a stranger gets wrong: the figures are CPU time of the thread, so that a busy machine says the
+//! same as a quiet one; what preemption adds is not in them.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::Duration;
+
+use simulators::scenario::{Make, PileSpec, Scenario, Visit};
+use wattgate::app::simulate::Plant;
+use wattgate::logic::controller::Controller;
+use wattgate::logic::energy::{Claim, Room, allocate};
+use wattgate::logic::site::{Charger, Circuit, GridLimits, Id, LEAST_EACH, Mode, Right, Site};
+use wattgate::units::{Amps, PerPhase, Phase, Volts, Watts};
+
+/// CPU time of this thread so far.
+fn spent() -> Duration {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(at.tv_sec as u64, at.tv_nsec as u32)
+}
+
+fn id(text: &str) -> Id {
+    Id::try_from(text).unwrap()
+}
+
+/// A site of `count` chargers on a tree: the grid connection, circuits of 20, circuits of 5 below them.
+fn site(count: usize) -> Site {
+    let charger = |i: usize| Charger {
+        id: id(&format!("pile{i}")),
+        name: String::new(),
+        phases: [&Phase::ALL[..], &[Phase::L1], &[Phase::L2, Phase::L3, Phase::L1]][i % 3].to_vec(),
+        min: Amps(6.0),
+        max: Amps(32.0),
+        failsafe: Amps(6.0),
+        step: Amps(0.1),
+        stay: None,
+        right: Right { priority: 0, weight: 1.0 + (i % 4) as f64 * 0.5 },
+    };
+    let circuit = |name: String, parent: Option<Id>, limit: f64, members: Vec<Id>| Circuit {
+        id: id(&name),
+        name,
+        parent,
+        limit: Some(PerPhase::all(Amps(limit))),
+        power: Some(Watts(limit * 650.0)),
+        base_load: Amps(0.0),
+        members,
+    };
+    let mut circuits: Vec<Circuit> = (0..count.div_ceil(20))
+        .map(|i| circuit(format!("hall{i}"), None, 230.0 + 10.0 * i as f64, Vec::new()))
+        .collect();
+    for i in 0..count.div_ceil(5) {
+        let members = (5 * i..(5 * i + 5).min(count)).map(|c| id(&format!("pile{c}"))).collect();
+        let hall = Some(id(&format!("hall{}", i / 4)));
+        circuits.push(circuit(format!("row{i}"), hall, 55.0 + i as f64, members));
+    }
+    Site {
+        id: id("bench"),
+        name: String::new(),
+        mode: Mode::Auto,
+        limits: GridLimits {
+            limit: PerPhase::all(Amps(count as f64 * 10.0)),
+            breaker: Amps(count as f64 * 10.0),
+            nominal_voltage: Volts(230.0),
+            max_base_load: Amps(30.0),
+            power: None,
+            unbalance: Some(Amps(60.0)),
+            demand: None,
+            dimmed_least: LEAST_EACH,
+        },
+        meter: id("grid"),
+        chargers: (0..count).map(charger).collect(),
+        batteries: Vec::new(),
+        computes: Vec::new(),
+        pvs: Vec::new(),
+        bays: Vec::new(),
+        zones: Vec::new(),
+        cameras: Vec::new(),
+        tariff: None,
+        circuits,
+    }
+}
+
+fn print(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
+    println!("{what}: p50 {:.1} us, p99 {:.1} us, most {:.1} us", at(0.5), at(0.99), at(1.0));
+}
+
+fn sharing() {
+    let site = site(100);
+    let feeders = wattgate::logic::site::Feeders::of(&site);
+    let mut rooms = vec![Room::of_phases(site.limits.limit)];
+    rooms[0].unbalanced = PerPhase::all(Amps(200.0));
+    rooms.extend(site.circuits.iter().map(|circuit| Room {
+        power: circuit.power.unwrap(),
+        ..Room::of_phases(circuit.limit.unwrap())
+    }));
+    rooms.push(Room::UNBOUND);
+    let claim = |(i, charger): (usize, &'_ Charger)| (6.0 + (i * 7 % 27) as f64, charger.min);
+    let wishes: Vec<(f64, Amps)> = site.chargers.iter().enumerate().map(claim).collect();
+    let claims: Vec<Claim<'_>> = site
+        .chargers
+        .iter()
+        .zip(&wishes)
+        .map(|(charger, (most, _))| Claim {
+            charger,
+            phases: &charger.phases,
+            rooms: feeders.chain(&charger.id),
+            most: Amps(*most),
+            promised: Amps(if *most > 20.0 { 12.0 } else { 0.0 }),
+            reserved: Amps::ZERO,
+        })
+        .collect();
+    let mut bound = 0;
+    let mut times = Vec::new();
+    for _ in 0..20_000 {
+        let start = spent();
+        let shares = allocate(&rooms, Volts(230.0), &claims);
+        times.push(spent() - start);
+        bound += shares.iter().filter(|share| share.bound.is_some()).count();
+    }
+    print(&format!("sharing among 100 chargers, three levels, {} bound", bound / 20_000), times);
+}
+
+/// The loop closed with physics, all plugs taken.
+fn plant(site: &Site) -> Plant {
+    let visit = |i: usize| Visit {
+        arrives_s: 10.0 + 20.0 * i as f64,
+        leaves_s: 1e6,
+        capacity_kwh: 500.0,
+        phases: if site.chargers[i].phases.len() == 1 { 1 } else { 3 },
+        ..Visit::guest(&format!("bay{}", i + 1))
+    };
+    let rotation = |charger: &Charger| {
+        let first = charger.phases[0] as usize + 1;
+        [first, first % 3 + 1, (first + 1) % 3 + 1]
+    };
+    let scenario = Scenario {
+        bays: site.chargers.len(),
+        piles: site
+            .chargers
+            .iter()
+            .map(|c| PileSpec { make: Make::Alfen, rotation: rotation(c) })
+            .collect(),
+        visits: (0..site.chargers.len()).map(visit).collect(),
+        ..Scenario::one_pile()
+    };
+    let start = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+    Plant::new(site, scenario, 1, start)
+}
+
+fn deciding() {
+    let site = site(50);
+    let mut plant = plant(&site);
+    let mut controller = Controller::new(site.clone(), plant.now());
+    let mut times = Vec::new();
+    for second in 0..7200 {
+        if second % 60 == 0 {
+            plant.world.set_building(Some(3_000.0 + f64::from(second % 420) * 30.0));
+        }
+        plant.pass(&mut |_, _| {});
+        plant.listen(&site, &mut |observation| _ = controller.observe(observation));
+        let began = spent();
+        let decision = controller.decide(plant.now());
+        times.push(spent() - began);
+        plant.obey(&site, &decision);
+    }
+    print("a decision for 50 chargers", times);
+}
+
+fn a_day() {
+    let site = site(20);
+    let mut plant = plant(&site);
+    let mut controller = Controller::new(site.clone(), plant.now());
+    let began = spent();
+    let (mut outside, mut heard) = (Duration::ZERO, Duration::ZERO);
+    for second in 0..86_400 {
+        if second % 600 == 0 {
+            plant.world.set_building(Some(3_000.0 + f64::from(second % 4200) * 3.0));
+        }
+        let start = spent();
+        plant.pass(&mut |_, _| {});
+        let passed = spent();
+        plant.listen(&site, &mut |observation| _ = controller.observe(observation));
+        let listened = spent();
+        let decision = controller.decide(plant.now());
+        plant.obey(&site, &decision);
+        outside += passed - start;
+        heard += listened - passed;
+    }
+    let all = spent() - began;
+    println!("a day of 20 chargers: {all:.2?}; physics {outside:.2?}, observations {heard:.2?}");
+}
+
+fn main() {
+    sharing();
+    deciding();
+    a_day();
+}
