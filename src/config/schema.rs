@@ -68,7 +68,9 @@ fn said<'f>(fault: &'f Fault, key: &str) -> Option<&'f str> {
 
 /// The first fault of a code about a key.
 fn about<'f>(faults: &'f Faults, code: &str, key: &str) -> Option<&'f Fault> {
-    faults.iter().find(|fault| fault.code == code && said(fault, "key") == Some(key))
+    // A list of tables within a table is named with both.
+    let same = |name: &str| name.rsplit('.').next() == Some(key);
+    faults.iter().find(|fault| fault.code == code && said(fault, "key").is_some_and(same))
 }
 
 fn list(text: &str) -> Vec<&str> {
