@@ -189,6 +189,11 @@ impl Planning {
         Some(Watts(visit_planned * 1000.0))
     }
 
+    /// Whether the running plan leaves the charger's car short of its need.
+    pub fn is_short(&self, charger: &Id, now: Moment) -> bool {
+        self.running(now).is_some_and(|(plan, _)| plan.short.contains(charger))
+    }
+
     /// What a charger may take in the running slot beyond its share: what the plan has for it in later
     /// slots in which energy costs as much or more need not be hoped for then. Where the site would
     /// export, only the export; without bound for a car that the plan leaves short.
