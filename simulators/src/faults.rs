@@ -26,6 +26,18 @@ pub struct Faults {
     pub frozen: bool,
     /// Takes setpoints, shows them, and does not follow them.
     pub ignores_setpoint: bool,
+    /// Takes one client; the next one is closed at once.
+    pub one_client: bool,
+    /// Flips a bit of each byte of its answers with this chance, in a million.
+    pub flips_ppm: u32,
+    /// Answers reads with one register less than asked for, in a valid frame.
+    pub short: bool,
+    /// Answers reads with one register more than asked for, in a valid frame.
+    pub long: bool,
+    /// Answers as the unit after it.
+    pub wrong_unit: bool,
+    /// Every register reads as this word, in a valid frame: 65535, 32768, 19373 (22.7 MW as a float), ...
+    pub garbage: Option<u16>,
     /// Power-cycles now: connections are cut, setpoints forgotten, the failsafe as from the factory.
     pub reboot: bool,
 }
@@ -42,6 +54,12 @@ impl Faults {
     pub fn complaint(&self) -> Option<String> {
         if self.late_ms > MOST_LATE_MS {
             return Some(format!("`late_ms` is at most {MOST_LATE_MS}"));
+        }
+        if self.flips_ppm > 1_000_000 {
+            return Some("`flips_ppm` is at most 1000000".to_owned());
+        }
+        if self.short && self.long {
+            return Some("`short` and `long` contradict each other".to_owned());
         }
         match self.exception {
             None | Some(1..=6 | 8 | 10 | 11) => None,

@@ -6,8 +6,9 @@
 pub mod broker;
 mod camera_server;
 pub mod faults;
+pub mod frames;
 pub mod gate;
-mod modbus_server;
+pub mod modbus_server;
 pub mod physics;
 pub mod picture;
 pub mod profile;

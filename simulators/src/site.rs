@@ -91,6 +91,16 @@ pub struct Shared {
     faults: Mutex<BTreeMap<String, Faults>>,
     frozen: Mutex<BTreeMap<(String, bool), Image>>,
     noise: Mutex<fastrand::Rng>,
+    heard: Mutex<BTreeMap<String, Heard>>,
+}
+
+/// What a device has been asked since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Requests of any kind.
+    pub requests: u64,
+    /// Writes among them.
+    pub writes: u64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,6 +155,25 @@ impl Shared {
         self.wires.get(device).map(|wire| wire.line.subscribe())
     }
 
+    /// What a device has been asked since the start.
+    #[must_use]
+    pub fn heard(&self, device: &str) -> Heard {
+        lock(&self.heard).get(device).copied().unwrap_or_default()
+    }
+
+    /// Counts a request.
+    pub(crate) fn hear(&self, device: &str, write: bool) {
+        let mut heard = lock(&self.heard);
+        let heard = heard.entry(device.to_owned()).or_default();
+        heard.requests += 1;
+        heard.writes += u64::from(write);
+    }
+
+    /// Draws from the noise of the wires.
+    pub fn noise<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut lock(&self.noise))
+    }
+
     /// What a device would answer: live, or the same for ever while it is frozen.
     pub fn image(&self, name: &str, map: &Map, input: bool) -> Image {
         let live = || {
@@ -152,6 +181,10 @@ impl Shared {
             let mut noise = || rng.f64() * 2.0 - 1.0;
             map.image(&lock(&self.world), input, &mut noise)
         };
+        if let Some(word) = self.faults(name).garbage {
+            let all = |(first, words): (u16, Vec<u16>)| (first, vec![word; words.len()]);
+            return live().into_iter().map(all).collect();
+        }
         if self.faults(name).frozen {
             let key = (name.to_owned(), input);
             return lock(&self.frozen).entry(key).or_insert_with(live).clone();
@@ -219,6 +252,7 @@ pub async fn start(options: Options) -> io::Result<Site> {
         faults: Mutex::default(),
         frozen: Mutex::default(),
         noise: Mutex::new(fastrand::Rng::with_seed(options.seed ^ 0x5eed)),
+        heard: Mutex::default(),
     });
     let mut next = options.port;
     let mut place = || {
@@ -298,6 +332,7 @@ pub async fn start_lone(
         faults: Mutex::default(),
         frozen: Mutex::default(),
         noise: Mutex::new(fastrand::Rng::with_seed(seed ^ 0x5eed)),
+        heard: Mutex::default(),
     });
     let mut tasks = Vec::new();
     let address = plug_in(address, name, &shared, &mut tasks).await?;

@@ -227,3 +227,53 @@ fn the_broker_speaks_both_versions() {
         assert_eq!((answer[0], answer[3]), (0x20, 0), "port {port}: {answer:?}");
     }
 }
+
+#[test]
+fn noise_ends_a_connection_and_nothing_else() {
+    let (_runtime, site) = running();
+    let mut rng = fastrand::Rng::with_seed(21);
+    let mut good = connect(site.addresses().meter);
+    for round in 0..400 {
+        let mut client = connect(site.addresses().meter);
+        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let mut bytes: Vec<u8> = (0..rng.usize(1..80)).map(|_| rng.u8(..)).collect();
+        if round % 2 == 0 {
+            // A valid header before any function and body.
+            let length = (bytes.len() as u16 + 1).to_be_bytes();
+            bytes.splice(0..0, [0, 1, 0, 0, length[0], length[1], 1]);
+        }
+        let _ = client.write_all(&bytes);
+        let _ = client.read(&mut [0; 300]);
+        if round % 50 == 0 {
+            let answer = read(&mut good, READ_INPUT, 0, 2);
+            assert_eq!(answer.0, READ_INPUT, "seed 21, round {round}");
+        }
+    }
+}
+
+#[test]
+fn more_faults_show_on_the_wire() {
+    let (_runtime, site) = running();
+    let shared = site.shared();
+    let address = site.addresses().meter;
+    let set = |faults| shared.set_faults("grid", faults).unwrap();
+    let mut meter = connect(address);
+    set(Faults { garbage: Some(0x4BAD), ..Faults::default() });
+    let megawatts = float(&read(&mut meter, READ_INPUT, 52, 2));
+    assert!((22.0e6..23.0e6).contains(&megawatts), "{megawatts}");
+    set(Faults { short: true, ..Faults::default() });
+    assert_eq!(read(&mut meter, READ_INPUT, 0, 4).1.len(), 1 + 6);
+    set(Faults { long: true, ..Faults::default() });
+    assert_eq!(read(&mut meter, READ_INPUT, 0, 4).1.len(), 1 + 10);
+    set(Faults { flips_ppm: 1_000_000, ..Faults::default() });
+    let mut frame = [0; 13];
+    meter.write_all(&[0x12, 0x34, 0, 0, 0, 6, 1, 4, 0, 0, 0, 2]).unwrap();
+    meter.read_exact(&mut frame).unwrap();
+    assert!(frame[..6] != [0x12, 0x34, 0, 0, 0, 7], "every byte has a flipped bit: {frame:?}");
+    set(Faults { one_client: true, ..Faults::default() });
+    assert!(ask(&mut connect(address), 1, &[4, 0, 0, 0, 2]).is_err());
+    assert!(
+        shared.set_faults("grid", Faults { flips_ppm: 2_000_000, ..Faults::default() }).is_err()
+    );
+    assert_eq!(shared.heard("grid").writes, 0);
+}

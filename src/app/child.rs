@@ -10,7 +10,7 @@
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child as Process, Command, Stdio};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,6 +33,11 @@ const FIRST_BEAT_IN: Duration = Duration::from_secs(10);
 /// Pauses before a restart: the eyes are to be back within 2 s (decisions).
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MOST: Duration = Duration::from_secs(2);
+/// Pause where the child says that a file is wrong (exit code 78): a person must come first.
+const PAUSE_FOR_A_PERSON: Duration = Duration::from_secs(30);
+const NEEDS_A_PERSON: i32 = 78;
+/// How long an ended child may take to leave its exit code.
+const LEAVES_IN: Duration = Duration::from_millis(500);
 /// A child that lived this long has earned a quick restart.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
 /// How often waiting looks whether it should stop.
@@ -103,11 +108,16 @@ impl Supervisor {
         let mut pause = PAUSE_FIRST;
         while !self.stopped() {
             let born = self.clock.now();
-            match self.one_life() {
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "vision child ended"),
-            }
+            let code = self.one_life().unwrap_or_else(|error| {
+                tracing::warn!(%error, "vision child ended");
+                None
+            });
             (self.send)(Observation::VisionLost { at: self.clock.now() });
+            if code == Some(NEEDS_A_PERSON) {
+                tracing::error!("the eyes cannot start (see above): every bay stays unknown");
+                self.wait(PAUSE_FOR_A_PERSON);
+                continue;
+            }
             let lived = self.clock.wall_time(born.age_at(self.clock.now()));
             pause = if lived >= GOOD_LIFE { PAUSE_FIRST } else { pause };
             self.wait(pause);
@@ -124,8 +134,8 @@ impl Supervisor {
         }
     }
 
-    /// From start to death of one child.
-    fn one_life(&mut self) -> io::Result<()> {
+    /// From start to death of one child; its exit code where it ended by itself.
+    fn one_life(&mut self) -> io::Result<Option<i32>> {
         let path = socket_path(&self.place.state);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
@@ -135,7 +145,29 @@ impl Supervisor {
         socket.set_nonblocking(false)?;
         socket.set_read_timeout(Some(FIRST_BEAT_IN))?;
         socket.set_write_timeout(Some(SILENCE))?;
-        self.listen(socket)
+        match self.listen(socket) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            done => return done.map(|()| None),
+        }
+        let status = self.await_end(&mut process)?;
+        if !self.stopped() {
+            let status = status.map_or("still there".to_owned(), |status| status.to_string());
+            tracing::warn!(%status, "vision child closed its socket");
+        }
+        Ok(status.and_then(|status| status.code()))
+    }
+
+    /// The exit status of a child that has closed its socket, if it comes soon.
+    fn await_end(&self, process: &mut Reaped) -> io::Result<Option<ExitStatus>> {
+        let mut left = LEAVES_IN;
+        loop {
+            let status = process.0.try_wait()?;
+            if status.is_some() || left.is_zero() {
+                return Ok(status);
+            }
+            std::thread::park_timeout(LOOK_UP);
+            left = left.saturating_sub(LOOK_UP);
+        }
     }
 
     fn start(&self, socket: &Path) -> io::Result<Process> {

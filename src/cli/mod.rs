@@ -100,7 +100,13 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
         Command::Vision { config, state, socket, speed, site_time } => {
             let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
-            outcome(app::vision::run(&options).map_err(|error| error.to_string()))
+            match app::vision::run(&options) {
+                Err(error) if error.needs_a_person() => {
+                    complain(&format!("wattgate: {error}"));
+                    CONFIGURATION
+                }
+                done => outcome(done.map_err(|error| error.to_string())),
+            }
         }
         Command::Alarm { action } => alarm::run(action, lang),
         Command::Profile { action } => profile::run(action, lang),

@@ -228,6 +228,9 @@ pub struct Overview {
     pub sequence: u64,
     /// When the decision was made.
     pub ts: DateTime<Utc>,
+    /// Name of the site's time zone, as its tariff has it; nothing without a tariff.
+    #[serde(default)]
+    pub timezone: Option<String>,
     /// What is configured.
     pub mode: Mode,
     /// Whether the gateway writes now (armed).

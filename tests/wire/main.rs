@@ -8,6 +8,7 @@
 mod alarms;
 mod broker;
 mod browser;
+mod bus;
 mod demo;
 mod gateway;
 mod kills;

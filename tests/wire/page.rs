@@ -19,6 +19,9 @@ fn the_page_speaks_both_languages_on_any_screen_and_asks_nobody_else() {
         let words = words.as_str().unwrap();
         assert!(words.contains(word) && words.contains(heading), "{lang}: {words}");
         assert!(!words.contains('⟦'), "{lang}: a text is missing: {words}");
+        // Half past ten at the site, wherever the reader is.
+        let clock = browser.eval("return document.getElementById('clock').textContent");
+        assert!(clock.as_str().unwrap().starts_with("10:"), "{lang}: {clock}");
     }
     browser.wait_for("document.querySelectorAll('polygon[data-bay]').length === 4");
     browser.wait_for("document.querySelector('polygon[data-bay=bay2].free')");

@@ -69,6 +69,14 @@ pub enum VisionError {
     Thread(std::io::Error),
 }
 
+impl VisionError {
+    /// Whether another try is in vain before somebody has changed a file.
+    #[must_use]
+    pub fn needs_a_person(&self) -> bool {
+        matches!(self, VisionError::Config(_) | VisionError::Model(_))
+    }
+}
+
 /// What a camera delivered last.
 enum Delivery {
     Picture(Vec<u8>, Moment),

@@ -117,7 +117,7 @@ pub fn units() -> impl Iterator<Item = &'static str> {
 impl Unit {
     /// What `scale` in this unit is in the house's. Division where the unit is a part keeps 0.001 exact.
     #[must_use]
-    pub fn to_house(&self, scale: f64) -> f64 {
+    pub fn to_house(self, scale: f64) -> f64 {
         if self.is_larger { scale * self.parts } else { scale / self.parts }
     }
 }

@@ -66,4 +66,46 @@ mod tests {
         assert!(count(&[ProfileKind::Battery]) >= 6);
         assert!(builtin_profiles().len() >= 30);
     }
+
+    /// Characters lost, doubled and exchanged, lines cut and swapped: a profile or faults with a place in
+    /// the text, never a panic.
+    #[test]
+    fn damaged_profiles_are_refused_with_a_place_or_are_profiles_still() {
+        let texts: Vec<String> = shipped().into_values().collect();
+        let mut rng = fastrand::Rng::with_seed(31);
+        let odd =
+            ["[", "]", "\"", "=", "-1", "1e999", "nan", "70000", "[[point]]", "\n", "\u{0}", "缺"];
+        let mut refused = 0;
+        for round in 0..4_000 {
+            let mut text: Vec<char> = texts[rng.usize(0..texts.len())].chars().collect();
+            for _ in 0..rng.usize(1..6) {
+                let at = rng.usize(0..text.len());
+                match rng.u8(0..4) {
+                    0 => {
+                        text.remove(at);
+                    }
+                    1 => text[at] = odd[rng.usize(0..odd.len())].chars().next().unwrap(),
+                    2 => {
+                        let piece: Vec<char> = odd[rng.usize(0..odd.len())].chars().collect();
+                        text.splice(at..at, piece);
+                    }
+                    _ => {
+                        let end = (at + rng.usize(0..40)).min(text.len());
+                        text.drain(at..end);
+                    }
+                }
+                if text.is_empty() {
+                    text.push(' ');
+                }
+            }
+            let text: String = text.into_iter().collect();
+            let mut faults = Vec::new();
+            let profile = read(&text, &mut faults);
+            let place = faults.iter().filter_map(|fault| fault.at).all(|at| at <= text.len());
+            assert!(place, "seed 31, round {round}: a place outside the text\n{text}");
+            assert!(profile.is_some() || !faults.is_empty(), "seed 31, round {round}\n{text}");
+            refused += u32::from(profile.is_none());
+        }
+        assert!(refused > 1_000, "the story needs broken files: {refused}");
+    }
 }

@@ -103,9 +103,11 @@ pub struct Bus {
     context: Option<Context>,
     down: Option<Down>,
     /// Pause before the next try to connect; grows while connecting fails.
-    back_off: Duration,
+    pause: Duration,
     /// Connections made so far.
     made: u64,
+    /// Whether anything was answered on this connection.
+    answered: bool,
     /// Nobody is asked on an RTU line before this.
     settled: Option<Instant>,
     /// Units whose late RTU answer may still come, and until when.
@@ -125,8 +127,9 @@ impl Bus {
             tls: None,
             context: None,
             down: None,
-            back_off: BACK_OFF_FIRST,
+            pause: BACK_OFF_FIRST,
             made: 0,
+            answered: false,
             settled: None,
             late: BTreeMap::new(),
             fence: 0,
@@ -174,6 +177,16 @@ impl Bus {
             tokio::time::sleep(self.rests(unit)).await;
             self.prove(unit, table, (first, count), pace).await?;
         }
+        let answer = self.words(unit, table, (first, count), pace).await;
+        if !matches!(answer, Err(BusError::Broken(_))) {
+            return answer;
+        }
+        // Noise, the late answer of another unit, a connection that was cut since. Once more, and no more:
+        // the next round comes.
+        if self.late.contains_key(&unit) {
+            tokio::time::sleep(self.rests(unit)).await;
+            self.prove(unit, table, (first, count), pace).await?;
+        }
         self.words(unit, table, (first, count), pace).await
     }
 
@@ -217,7 +230,7 @@ impl Bus {
         if fits {
             return Ok(());
         }
-        self.give_up(unit, pace);
+        self.give_up(unit, None);
         Err(BusError::Broken("the write was echoed differently".to_owned()))
     }
 
@@ -246,7 +259,8 @@ impl Bus {
         Ok(())
     }
 
-    async fn words(
+    /// One read, believed or not; never a second try.
+    pub(super) async fn words(
         &mut self,
         unit: u8,
         table: Table,
@@ -264,7 +278,7 @@ impl Bus {
         if words.len() == usize::from(count) {
             return Ok(words);
         }
-        self.give_up(unit, pace);
+        self.give_up(unit, None);
         Err(BusError::Broken(format!("{} registers instead of {count}", words.len())))
     }
 
@@ -283,10 +297,20 @@ impl Bus {
         let answer = timeout(pace.call, context.call(request)).await;
         self.took = asked.elapsed();
         let result = match answer {
-            Ok(Ok(Ok(response))) => Ok(response),
-            Ok(Ok(Err(exception))) => Err(BusError::Exception(exception)),
+            Ok(Ok(answer)) => {
+                self.answered = true;
+                self.pause = BACK_OFF_FIRST;
+                answer.map_err(BusError::Exception)
+            }
+            Ok(Err(tokio_modbus::Error::Transport(error)))
+                if error.kind() != InvalidData && !self.answered =>
+            {
+                // Accepted and hung up on: a device that takes one client, and has one.
+                self.context = None;
+                Err(self.back_off(BusError::Refused { address: self.address.to_string() }))
+            }
             Ok(Err(error)) => {
-                self.give_up(unit, pace);
+                self.give_up(unit, None);
                 if matches!(&error, tokio_modbus::Error::Transport(e) if e.kind() != InvalidData) {
                     // The port itself is gone: opened anew even if serial.
                     self.context = None;
@@ -294,7 +318,7 @@ impl Bus {
                 Err(BusError::Broken(words(&error)))
             }
             Err(_) => {
-                self.give_up(unit, pace);
+                self.give_up(unit, Some(pace.call));
                 Err(BusError::Timeout(pace.call))
             }
         };
@@ -304,16 +328,21 @@ impl Bus {
         result
     }
 
-    /// The exchange with `unit` went wrong.
-    fn give_up(&mut self, unit: u8, pace: Pace) {
+    /// The exchange with `unit` went wrong; its answer may still come after this long.
+    fn give_up(&mut self, unit: u8, still_due: Option<Duration>) {
         if !matches!(self.address, Address::Serial(_)) {
             self.context = None;
         }
-        if matches!(self.address, Address::RtuOverTcp { .. } | Address::Serial(_)) {
+        if !self.has_ids() {
             let now = clock::instant();
             self.settled = Some(now + SETTLE);
-            self.late.insert(unit, now + pace.call + LATE_MORE);
+            self.late.insert(unit, now + still_due.map_or(SETTLE, |due| due + LATE_MORE));
         }
+    }
+
+    /// Whether frames carry transaction ids: a late answer is then known as such.
+    fn has_ids(&self) -> bool {
+        matches!(self.address, Address::Tcp { .. } | Address::Tls { .. })
     }
 
     /// The open line. While connecting is backed off, the last cause is answered at once: nobody waits.
@@ -326,13 +355,7 @@ impl Bus {
             }
             match line::open(&self.address, pace.connect, self.tls.as_ref()).await {
                 Ok(wire) => self.attach(wire),
-                Err(why) => {
-                    let jitter = 0.75 + fastrand::f64() * 0.5;
-                    let until = clock::instant() + self.back_off.mul_f64(jitter);
-                    self.back_off = (self.back_off * 2).min(BACK_OFF_MOST);
-                    self.down = Some(Down { until, why: why.clone() });
-                    return Err(why);
-                }
+                Err(why) => return Err(self.back_off(why)),
             }
         }
         let unreachable = || BusError::Broken("no connection".to_owned());
@@ -341,17 +364,26 @@ impl Bus {
         Ok(context)
     }
 
+    /// No connection is tried for a while; with jitter, so that a fleet does not come back in step.
+    fn back_off(&mut self, why: BusError) -> BusError {
+        let jitter = 0.75 + fastrand::f64() * 0.5;
+        self.down =
+            Some(Down { until: clock::instant() + self.pause.mul_f64(jitter), why: why.clone() });
+        self.pause = (self.pause * 2).min(BACK_OFF_MOST);
+        why
+    }
+
     /// Takes an open line.
-    fn attach(&mut self, wire: Box<dyn Wire>) {
+    pub(super) fn attach(&mut self, wire: Box<dyn Wire>) {
         self.context = Some(match self.address {
             Address::Tcp { .. } | Address::Tls { .. } => tcp::attach(wire),
             Address::RtuOverTcp { .. } | Address::Serial(_) => {
                 rtu::attach_slave(wire, Slave::broadcast())
             }
         });
-        self.back_off = BACK_OFF_FIRST;
         self.down = None;
         self.made += 1;
+        self.answered = false;
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Device {
     pub(super) failsafe: (Option<f64>, Option<f64>),
     /// No request before this: the device must run into its failsafe.
     pub(super) silent_until: Option<Moment>,
+    /// Whether it refused the last write (exceptions 1 to 3).
+    pub(super) refuses_writes: bool,
     asks: Vec<Ask>,
     round: Option<Round>,
     next_poll: Option<Moment>,
@@ -90,6 +92,16 @@ pub struct Device {
     same_words: u32,
     trouble: Option<String>,
     shelf: Option<Shelf>,
+}
+
+/// The device does not know what it is asked for: asking again helps nobody.
+pub(super) fn is_refusal(code: ExceptionCode) -> bool {
+    matches!(
+        code,
+        ExceptionCode::IllegalFunction
+            | ExceptionCode::IllegalDataAddress
+            | ExceptionCode::IllegalDataValue
+    )
 }
 
 impl Device {
@@ -115,6 +127,7 @@ impl Device {
             health: Health::new(shared),
             failsafe: (None, None),
             silent_until: None,
+            refuses_writes: false,
             asks,
             round: None,
             next_poll: None,
@@ -130,8 +143,7 @@ impl Device {
 
     /// When the next read is due, and how urgent it is. A round under way goes on at once.
     #[must_use]
-    pub fn next_read(&self, bus: &Bus, clock: &Clock) -> (Moment, Rank) {
-        let now = clock.now();
+    pub fn next_read(&self, bus: &Bus, clock: &Clock, now: Moment) -> (Moment, Rank) {
         let mut at = match &self.round {
             Some(round) => round.began,
             None => self.next_poll.unwrap_or(now),
@@ -242,8 +254,9 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
+        let refuses = self.refuses_writes || self.asks.iter().any(|ask| ask.refused.is_some());
         let holds = [
-            (Finding::Misconfigured, self.asks.iter().any(|ask| ask.refused.is_some())),
+            (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),
             (Finding::OtherMaster, self.refused_since.is_some_and(held_off)),
             (Finding::ForeignWriter, self.order.has_rival(now)),
@@ -343,11 +356,9 @@ impl Device {
                     return Ok(Some(Err(unusable)));
                 }
             }
-            Err(BusError::Exception(
-                code @ (ExceptionCode::IllegalFunction
-                | ExceptionCode::IllegalDataAddress
-                | ExceptionCode::IllegalDataValue),
-            )) => self.refuse(i, code, Refused { at: now, made }),
+            Err(BusError::Exception(code)) if is_refusal(code) => {
+                self.refuse(i, code, Refused { at: now, made });
+            }
             Err(error) => return Err(error),
         }
         let rest = self.round.as_ref().map_or(0, |round| round.next);

@@ -103,9 +103,8 @@ mod tests {
     fn fb8_single_highs_and_any_low_are_never_believed() {
         let mut doubts = Doubts::default();
         for second in 0..60 {
-            let high = second % 3 == 2;
             assert!(!judge(&mut doubts, "cell_c", second * 2, -300.0), "an absurd low");
-            assert_eq!(judge(&mut doubts, "cell_c", second * 2 + 1, 1894.0), false, "{high}");
+            assert!(!judge(&mut doubts, "cell_c", second * 2 + 1, 1894.0), "a single high");
         }
         for second in 0..10 {
             assert!(!judge(&mut doubts, "power_w", second, 22.8e6), "not a temperature");

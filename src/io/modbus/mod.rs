@@ -10,6 +10,8 @@
 mod blocks;
 mod bus;
 mod codec;
+#[cfg(test)]
+mod damage;
 mod decoder;
 mod device;
 mod doubts;

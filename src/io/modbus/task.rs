@@ -98,7 +98,7 @@ impl Link {
     async fn work(&mut self, wiring: &Wiring) -> Duration {
         let orders = self.orders(wiring);
         let now = wiring.clock.now();
-        let needs = self.needs(&orders, wiring);
+        let needs = self.needs(&orders, wiring, now);
         let due = |need: &&Need| need.at.uptime <= now.uptime;
         let possible = needs.iter().filter(due).filter(|need| {
             need.rank != Rank::Slow || need.writes || self.finds_pause(need, &needs, wiring)
@@ -137,14 +137,13 @@ impl Link {
         }
     }
 
-    fn needs(&self, orders: &Orders, wiring: &Wiring) -> Vec<Need> {
+    fn needs(&self, orders: &Orders, wiring: &Wiring, now: Moment) -> Vec<Need> {
         let permitted = self.permitted(orders);
-        let now = wiring.clock.now();
         let mut needs = Vec::with_capacity(self.devices.len() * 2);
         for (i, device) in self.devices.iter().enumerate() {
             let write = permitted.and_then(|permitted| device.next_write(permitted, now));
             needs.extend(write.map(|(at, rank)| Need { rank, at, device: i, writes: true }));
-            let (at, rank) = device.next_read(&self.bus, &wiring.clock);
+            let (at, rank) = device.next_read(&self.bus, &wiring.clock, now);
             needs.push(Need { rank, at, device: i, writes: false });
         }
         needs

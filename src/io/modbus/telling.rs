@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
 use super::decoder;
-use super::device::{Device, Rank};
+use super::device::{self, Device, Rank};
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
 use super::sunspec;
@@ -110,6 +110,8 @@ impl Device {
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
         let now = clock.now();
+        self.refuses_writes =
+            matches!(&outcome, Err(BusError::Exception(code)) if device::is_refusal(*code));
         let matches = match outcome {
             Ok(None | Some(Verdict::Again)) => return,
             Ok(Some(verdict)) => verdict == Verdict::Obeyed,

@@ -39,11 +39,11 @@ pub fn obstacle(site: &Site, snapshot: &Snapshot, now: Moment) -> Option<Obstacl
     let Known::Fresh(Reading::Meter(meter)) = snapshot.at(&site.meter, now) else {
         return Some(Obstacle::WaitingForMeter);
     };
-    if snapshot.in_row(&site.meter) < 2 {
-        return Some(Obstacle::WaitingForMeter);
-    }
     if !plausible(meter) {
         return Some(Obstacle::ImplausibleMeter);
+    }
+    if snapshot.in_row(&site.meter) < 2 {
+        return Some(Obstacle::WaitingForMeter);
     }
     let actuators = site.chargers.iter().map(|c| &c.id).chain(site.batteries.iter().map(|b| &b.id));
     let actuators = actuators.chain(site.computes.iter().map(|c| &c.id));

@@ -2,7 +2,6 @@
 //! its quality and age. Nothing that acts reads this.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::logic::decision::{
     BayView, CameraView, Decision, DeviceView, Overview, Quality, SetpointView, ZoneView,
 };
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::{Bay, Id, LOST_AFTER, Reading, Reason, STALE_AFTER, Vehicle};
+use crate::logic::site::{Bay, Id, Known, Reading, Reason, Vehicle};
 use crate::logic::vision::BayState;
 use crate::units::{Moment, Phase};
 
@@ -28,6 +27,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         name: c.site.name.clone(),
         sequence: decision.sequence,
         ts: now.utc,
+        timezone: c.site.tariff.as_ref().map(|tariff| tariff.zone.name().to_owned()),
         mode: c.site.mode,
         writing: decision.writing,
         not_writing: (!decision.writing)
@@ -112,7 +112,7 @@ fn device(c: &Controller, decision: &Decision, id: &Id, kind: &str, name: &str) 
         id: id.clone(),
         kind: kind.to_owned(),
         name: name.to_owned(),
-        q: quality(age),
+        q: quality(&c.snapshot.at(id, decision.at)),
         ts: last.map(|(at, _)| at.utc),
         age_s: age.map(|age| round(age.as_secs_f64())),
         values,
@@ -120,11 +120,11 @@ fn device(c: &Controller, decision: &Decision, id: &Id, kind: &str, name: &str) 
     }
 }
 
-fn quality(age: Option<Duration>) -> Quality {
-    match age {
-        Some(age) if age < STALE_AFTER => Quality::Good,
-        Some(age) if age < LOST_AFTER => Quality::Stale,
-        _ => Quality::Bad,
+fn quality<T>(known: &Known<T>) -> Quality {
+    match known {
+        Known::Fresh(_) => Quality::Good,
+        Known::Stale { .. } => Quality::Stale,
+        Known::Lost { .. } | Known::Never => Quality::Bad,
     }
 }
 

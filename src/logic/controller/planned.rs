@@ -56,7 +56,8 @@ impl Controller {
         let phases = self.planning.visits.phases(charger).max(1);
         let volts = self.site.limits.nominal_voltage.get() * phases as f64;
         let amps = Amps(share.get() / volts);
-        let none = amps < charger.min * 0.5;
+        // Who leaves short whatever happens has what those leave who can be full: all of the rest.
+        let none = amps < charger.min * 0.5 || self.planning.is_short(&charger.id, now);
         let promised = if none { Amps::ZERO } else { amps.max(charger.min) };
         let beyond = Amps(self.planning.beyond_share(&charger.id, now).get() / volts);
         let most = (amps + beyond).min(charger.max);

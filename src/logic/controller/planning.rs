@@ -14,7 +14,7 @@ use super::MARGIN;
 use super::visits::{Visits, Wanted};
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
 use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Store};
-use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory};
+use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, earliest_first};
 use crate::logic::site::{Charger, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
@@ -146,10 +146,12 @@ impl Planning {
                 members: (0..cars.len()).map(Member::Session).collect(),
             }],
         };
-        let solved = solve_with_late_ones(&mut problem, |i| {
+        let mut solved = solve_with_late_ones(&mut problem, |i| {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
         });
+        let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
+        earliest_first(&problem.sessions, &mut solved.session_kw, stored);
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let shorts = cars.iter().zip(short_of(&problem, &solved));
@@ -185,6 +187,11 @@ impl Planning {
         let (plan, slot) = self.running(now)?;
         let visit_planned = plan.chargers.get(charger)?.get(slot)?;
         Some(Watts(visit_planned * 1000.0))
+    }
+
+    /// Whether the running plan leaves the charger's car short of its need.
+    pub fn is_short(&self, charger: &Id, now: Moment) -> bool {
+        self.running(now).is_some_and(|(plan, _)| plan.short.contains(charger))
     }
 
     /// What a charger may take in the running slot beyond its share: what the plan has for it in later

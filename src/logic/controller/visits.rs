@@ -30,7 +30,7 @@ const TRIAL: Duration = Duration::from_secs(120);
 /// How long a wish waits for its car.
 const WISH_WAITS: Duration = Duration::from_secs(600);
 /// A car is meant to be ready this much before it leaves.
-const READY_BEFORE: f64 = 10.0 / 60.0;
+const READY_BEFORE: f64 = 15.0 / 60.0;
 /// Cars charge slower at the end; this much of the need is taken to be in that part (a fifth of a
 /// battery of 80 kWh).
 const SLOW_PART_KWH: f64 = 16.0;

@@ -7,9 +7,11 @@ mod allocation;
 mod battery;
 mod forecast;
 pub mod plan;
+mod precedence;
 mod ramp;
 
 pub use allocation::{Claim, Share, allocate};
 pub use battery::{BatteryState, BatteryTarget, planned, self_consumption};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
+pub use precedence::earliest_first;
 pub use ramp::Ramp;

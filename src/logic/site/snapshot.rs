@@ -136,3 +136,70 @@ impl Snapshot {
         self.seen.get(device).map(|seen| (seen.at, &seen.reading))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::MeterReading;
+    use crate::units::{Amps, Hertz, PerPhase, Volts, Watts};
+
+    fn at(seconds: u64) -> Moment {
+        Moment { uptime: Duration::from_secs(seconds), utc: chrono::DateTime::UNIX_EPOCH }
+    }
+
+    fn meter(amps: f64) -> Reading {
+        Reading::Meter(MeterReading {
+            power: Watts(amps * 690.0),
+            phase_power: PerPhase::all(Watts(amps * 230.0)),
+            current: PerPhase::all(Amps(amps)),
+            voltage: PerPhase::all(Volts(230.0)),
+            frequency: Some(Hertz(50.0)),
+            import: None,
+            export: None,
+        })
+    }
+
+    fn grid() -> Id {
+        Id::try_from("grid").unwrap()
+    }
+
+    #[test]
+    fn fb8_one_bad_answer_is_held_over_two_raise_nothing_three_are_a_loss() {
+        let mut snapshot = Snapshot::default();
+        for second in 0..5 {
+            snapshot.store(grid(), at(second), meter(20.0));
+        }
+        let seen = |snapshot: &Snapshot, now| match snapshot.at(&grid(), at(now)) {
+            Known::Fresh(_) => "fresh",
+            Known::Stale { .. } => "stale",
+            Known::Lost { .. } => "lost",
+            Known::Never => "never",
+        };
+        for (second, expected) in [(5, "fresh"), (6, "stale"), (7, "lost")] {
+            snapshot.doubt(&grid(), at(second));
+            assert_eq!(seen(&snapshot, second), expected);
+        }
+        snapshot.store(grid(), at(8), meter(20.0));
+        assert_eq!(seen(&snapshot, 8), "fresh");
+        snapshot.doubt(&grid(), at(9));
+        assert_eq!(seen(&snapshot, 9), "fresh", "the count begins anew");
+    }
+
+    #[test]
+    fn fb9_after_a_gap_two_answers_must_agree_before_they_count() {
+        let mut snapshot = Snapshot::default();
+        for second in 0..5 {
+            snapshot.store(grid(), at(second), meter(40.0));
+        }
+        assert_eq!(snapshot.in_row(&grid()), 5);
+        // 25 s of silence, then one wrong answer, then right ones.
+        snapshot.store(grid(), at(30), meter(2.0));
+        assert_eq!(snapshot.in_row(&grid()), 1);
+        snapshot.store(grid(), at(31), meter(40.0));
+        assert_eq!(snapshot.in_row(&grid()), 1, "they contradict each other");
+        snapshot.store(grid(), at(32), meter(41.0));
+        assert_eq!(snapshot.in_row(&grid()), 2);
+        snapshot.store(grid(), at(33), meter(10.0));
+        assert_eq!(snapshot.in_row(&grid()), 3, "a load may fall once the meter is trusted");
+    }
+}

@@ -1,6 +1,6 @@
 // The page: one document a second from the stream, drawn as it is. It keeps nothing but the language, the
 // theme and the name of whoever acknowledges. A number is never shown without its age.
-import { $, age, el, kw, lang, ready, speak, t } from './words.js';
+import { $, age, el, kw, lang, live_in, ready, speak, t, time } from './words.js';
 import { alarms } from './alarms.js';
 import { plan } from './plan.js';
 
@@ -125,13 +125,14 @@ function devices(o) {
 function draw() {
   if (!newest || !newest.overview || !ready()) return;
   const d = newest, o = d.overview;
+  live_in(o.timezone);
   $('site').textContent = o.name;
   document.title = `${o.name} – wattgate`;
   const writing = o.writing ? t('page.mode_auto') : t('page.mode_observe') + (o.not_writing ? ' – ' + t('not_writing.' + o.not_writing) : '');
   $('mode').textContent = writing;
   $('mode').className = 'chip ' + (o.writing ? 'good' : 'warn');
   $('simulated').hidden = !d.simulated;
-  $('clock').textContent = new Date(d.now).toLocaleTimeString(lang === 'zh' ? 'zh-CN' : 'en-GB') + (d.speed === 1 ? '' : ` ×${d.speed}`) + (d.speed > 5 ? ` ${t('page.accelerated')}` : '');
+  $('clock').textContent = time(d.now) + (d.speed === 1 ? '' : ` ×${d.speed}`) + (d.speed > 5 ? ` ${t('page.accelerated')}` : '');
   strip(o, d); flow(o); bays(o); fire(o); devices(o); alarms(o); plan(o, d.now);
 }
 

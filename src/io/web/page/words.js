@@ -19,6 +19,10 @@ export const el = (name, attributes = {}, ...children) => {
 };
 export const kw = (w) => w === null || w === undefined ? '–' : (w / 1000).toFixed(2) + ' kW';
 export const age = (s) => s === null || s === undefined ? t('page.never') : s < 60 ? t('page.age_s', { s: s.toFixed(s < 10 ? 1 : 0) }) : t('page.age_min', { min: Math.round(s / 60) });
+// Times are the site's, not the reader's.
+let zone;
+export const live_in = (name) => { zone = name ?? undefined; };
 const locale = () => lang === 'zh' ? 'zh-CN' : 'en-GB';
-export const clock = (ts) => new Date(ts).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit' });
-export const moment = (ts) => new Date(ts).toLocaleString(locale(), { month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+export const clock = (ts) => new Date(ts).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit', timeZone: zone });
+export const moment = (ts) => new Date(ts).toLocaleString(locale(), { month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: zone });
+export const time = (ts) => new Date(ts).toLocaleTimeString(locale(), { timeZone: zone });

@@ -1,0 +1,189 @@
+//! Among plans that cost the same: whoever leaves first charges first, and the battery after the cars.
+//!
+//! What a stranger gets wrong: nothing of the plan's cost or of what any step draws changes here. Two loads on
+//! the same phases only exchange energy between two steps, so that the one with less time has its energy
+//! behind it when something does not go as planned.
+
+use super::plan::{Session, Store};
+
+/// Less than this is not worth an exchange, kW.
+const LEAST_KW: f64 = 0.01;
+
+/// What an exchange must respect of a load.
+#[derive(Clone, Copy)]
+struct Bounds {
+    arrival: i64,
+    departure: i64,
+    min_kw: f64,
+    max_kw: f64,
+}
+
+impl From<&Session> for Bounds {
+    fn from(session: &Session) -> Bounds {
+        let Session { arrival, departure, min_kw, max_kw, .. } = *session;
+        Bounds { arrival, departure, min_kw, max_kw }
+    }
+}
+
+/// Exchanges power between loads so that cars that leave earlier take theirs earlier, and the battery
+/// charges after cars on three phases. `powers` is one row of kW for each session, `stored` the battery's
+/// (charging positive). The sum of each step, the energy of each load, and zero-or-minimum are kept.
+pub fn earliest_first(
+    sessions: &[Session],
+    powers: &mut [Vec<f64>],
+    store: Option<(&Store, &mut [f64])>,
+) {
+    let mut order: Vec<usize> = (0..sessions.len().min(powers.len())).collect();
+    order.sort_by_key(|&i| sessions[i].departure);
+    for (place, &first) in order.iter().enumerate() {
+        for &second in &order[place + 1..] {
+            let (a, b) = (&sessions[first], &sessions[second]);
+            if a.phases != b.phases || a.departure >= b.departure {
+                continue;
+            }
+            if let Ok([mine, other]) = powers.get_disjoint_mut([first, second]) {
+                exchange((a.into(), mine), (b.into(), other));
+            }
+        }
+    }
+    let Some((store, stored)) = store else { return };
+    let bounds = Bounds { arrival: 0, departure: i64::MAX, min_kw: 0.0, max_kw: store.charge_kw };
+    for &car in order.iter().filter(|&&car| sessions[car].phases == [true; 3]) {
+        exchange(((&sessions[car]).into(), &mut powers[car]), (bounds, stored));
+    }
+}
+
+/// Moves the first load's energy from late steps to early ones, and the second's the other way, but not
+/// past a step in which the second gives power: it must have what it gives.
+fn exchange((a, first): (Bounds, &mut [f64]), (b, second): (Bounds, &mut [f64])) {
+    let steps = first.len().min(second.len());
+    let from = usize::try_from(a.arrival.max(b.arrival)).unwrap_or(0);
+    let until = usize::try_from(a.departure).unwrap_or(0).min(steps);
+    for early in from..until {
+        let gives = |step: &usize| second[*step] < 0.0;
+        let end = (early + 1..until).find(gives).unwrap_or(until);
+        for late in (early + 1..end).rev() {
+            let most = (a.max_kw - first[early])
+                .min(first[late])
+                .min(second[early])
+                .min(b.max_kw - second[late]);
+            if most < LEAST_KW {
+                continue;
+            }
+            // All of it, or as much as leaves somebody just at the minimum.
+            let candidates = [most, first[late] - a.min_kw, second[early] - b.min_kw].into_iter();
+            let legal = |kw: &f64| {
+                (LEAST_KW..=most).contains(kw)
+                    && may_draw(first[early] + kw, a)
+                    && may_draw(first[late] - kw, a)
+                    && may_draw(second[early] - kw, b)
+                    && may_draw(second[late] + kw, b)
+            };
+            let Some(kw) = candidates.filter(legal).reduce(f64::max) else {
+                continue;
+            };
+            first[early] += kw;
+            first[late] = cleared(first[late] - kw);
+            second[early] = cleared(second[early] - kw);
+            second[late] += kw;
+        }
+    }
+}
+
+fn may_draw(kw: f64, load: Bounds) -> bool {
+    let tiny = 1e-9;
+    kw.abs() <= tiny || (load.min_kw - tiny..=load.max_kw + tiny).contains(&kw)
+}
+
+fn cleared(kw: f64) -> f64 {
+    if kw.abs() <= 1e-9 { 0.0 } else { kw }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(departure: i64) -> Session {
+        Session {
+            departure,
+            min_kw: 4.0,
+            max_kw: 11.0,
+            phases: [true; 3],
+            efficiency: 1.0,
+            ..Session::default()
+        }
+    }
+
+    fn check(sessions: &[Session], before: &[Vec<f64>], after: &[Vec<f64>]) {
+        for (i, session) in sessions.iter().enumerate() {
+            let sum = |rows: &[Vec<f64>]| rows[i].iter().sum::<f64>();
+            assert!((sum(before) - sum(after)).abs() < 1e-6, "energy of {i}: {after:?}");
+            assert!(after[i].iter().all(|kw| may_draw(*kw, session.into())), "{after:?}");
+            let until = usize::try_from(session.departure).unwrap();
+            assert!(after[i].iter().skip(until).all(|kw| *kw == 0.0), "{after:?}");
+        }
+        for step in 0..before[0].len() {
+            let sum = |rows: &[Vec<f64>]| rows.iter().map(|row| row[step]).sum::<f64>();
+            assert!((sum(before) - sum(after)).abs() < 1e-6, "step {step}: {after:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_leaves_first_charges_first_and_nothing_else_changes() {
+        let sessions = [session(4), session(3)];
+        let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
+        let mut after = before.to_vec();
+        earliest_first(&sessions, &mut after, None);
+        check(&sessions, &before, &after);
+        assert_eq!(after[1], [11.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn nobody_lands_between_zero_and_the_minimum() {
+        for seed in 0..2000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let steps = 8;
+            let mut sessions: Vec<Session> = (0..3).map(|_| session(rng.i64(1..=8))).collect();
+            sessions[2].phases = [rng.bool(), true, true];
+            let row = |s: &Session, rng: &mut fastrand::Rng| -> Vec<f64> {
+                let draws = |step: i64, rng: &mut fastrand::Rng| {
+                    let on = step < s.departure && rng.bool();
+                    if on { 4.0 + rng.f64() * 7.0 } else { 0.0 }
+                };
+                (0..steps).map(|step| draws(step, rng)).collect()
+            };
+            let before: Vec<Vec<f64>> = sessions.iter().map(|s| row(s, &mut rng)).collect();
+            let mut after = before.clone();
+            earliest_first(&sessions, &mut after, None);
+            check(&sessions, &before, &after);
+        }
+    }
+
+    #[test]
+    fn cars_on_other_phases_are_left_alone() {
+        let mut sessions = [session(4), session(3)];
+        sessions[1].phases = [true, false, false];
+        let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
+        let mut after = before.to_vec();
+        earliest_first(&sessions, &mut after, None);
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn the_battery_charges_after_the_cars_and_not_after_it_gives() {
+        let store = Store { charge_kw: 10.0, ..Store::default() };
+        let sessions = [session(4)];
+        let before = [vec![0.0, 0.0, 11.0, 0.0]];
+        let mut after = before.to_vec();
+        let mut stored = vec![8.0, 0.0, 0.0, -3.0];
+        earliest_first(&sessions, &mut after, Some((&store, &mut stored)));
+        assert_eq!(
+            (after[0].as_slice(), stored.as_slice()),
+            ([7.0, 0.0, 4.0, 0.0].as_slice(), [1.0, 0.0, 7.0, -3.0].as_slice(),)
+        );
+        let mut after = before.to_vec();
+        let mut stored = vec![8.0, -3.0, 0.0, 0.0];
+        earliest_first(&sessions, &mut after, Some((&store, &mut stored)));
+        assert_eq!(after[0], before[0], "it must have what it gives");
+    }
+}
