@@ -7,7 +7,7 @@ use serde_json::json;
 use super::arguments::{Format, Profiles};
 use super::{CONFIGURATION, FAILED, OUT_OF_REACH, complain, outcome, say};
 use crate::app::installer::{self, profile_named};
-use crate::config::{self, Order, Profile};
+use crate::config::{self, Profile};
 use crate::io::modbus::{Inspector, Verdict};
 use crate::texts::{Lang, fill, text};
 
@@ -172,7 +172,7 @@ fn tell(verdict: &Verdict, id: &str, as_json: bool, lang: Lang) -> u8 {
         Some(better) => {
             let mut hints = Vec::new();
             if better.order != own.order {
-                hints.push(format!("order = \"{}\"", order_name(better.order)));
+                hints.push(format!("order = \"{}\"", better.order.name()));
             }
             if better.shift != 0 {
                 hints.push(match better.shift {
@@ -193,10 +193,6 @@ fn tell(verdict: &Verdict, id: &str, as_json: bool, lang: Lang) -> u8 {
         None => _ = say(text(lang, "cli.profile.no_better")),
     }
     code
-}
-
-fn order_name(order: Order) -> &'static str {
-    order.name()
 }
 
 fn import(file: &Path, head: &installer::Head, lang: Lang) -> u8 {

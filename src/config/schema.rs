@@ -17,8 +17,6 @@ const PROBE: &str = "__probe__";
 const DEEPEST: usize = 6;
 
 type Reader<'r> = &'r dyn Fn(&str) -> Faults;
-/// Names of the tables down to one, each with whether it is a list of tables.
-type Path = Vec<(String, bool)>;
 
 /// Schema of a profile file.
 #[must_use]
@@ -43,7 +41,7 @@ pub fn site_schema() -> Value {
 }
 
 fn document(title: &str, read: Reader<'_>) -> Value {
-    let mut schema = table(read, &Path::new());
+    let mut schema = table(read, &[]);
     if let Some(object) = schema.as_object_mut() {
         object.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
         object.insert("title".into(), json!(title));
@@ -51,8 +49,8 @@ fn document(title: &str, read: Reader<'_>) -> Value {
     schema
 }
 
-/// The headers that lead to a table.
-fn headers(path: &Path) -> String {
+/// The headers that lead to a table: names down to it, each with whether it is a list of tables.
+fn headers(path: &[(String, bool)]) -> String {
     let mut text = String::new();
     let mut name = String::new();
     for (part, is_list) in path {
@@ -67,8 +65,10 @@ fn said<'f>(fault: &'f Fault, key: &str) -> Option<&'f str> {
 }
 
 /// The first fault of a code about a key.
-fn about<'f>(faults: &'f Faults, code: &str, key: &str) -> Option<&'f Fault> {
-    faults.iter().find(|fault| fault.code == code && said(fault, "key") == Some(key))
+fn about<'f>(faults: &'f [Fault], code: &str, key: &str) -> Option<&'f Fault> {
+    // A list of tables within a table is named with both.
+    let same = |name: &str| name.rsplit('.').next() == Some(key);
+    faults.iter().find(|fault| fault.code == code && said(fault, "key").is_some_and(same))
 }
 
 fn list(text: &str) -> Vec<&str> {
@@ -76,7 +76,7 @@ fn list(text: &str) -> Vec<&str> {
 }
 
 /// A table, asked for its keys.
-fn table(read: Reader<'_>, path: &Path) -> Value {
+fn table(read: Reader<'_>, path: &[(String, bool)]) -> Value {
     let faults = read(&format!("{}{PROBE} = 0\n", headers(path)));
     let Some(unknown) = about(&faults, "WG0002", PROBE) else {
         return json!({"type": "object"});
@@ -99,10 +99,10 @@ fn table(read: Reader<'_>, path: &Path) -> Value {
 }
 
 /// A key, asked what it takes.
-fn value(read: Reader<'_>, path: &Path, key: &str) -> Value {
+fn value(read: Reader<'_>, path: &[(String, bool)], key: &str) -> Value {
     let try_with = |text: &str| read(&format!("{}{key} = {text}\n", headers(path)));
     let deeper = |is_list| {
-        let mut inner = path.clone();
+        let mut inner = path.to_vec();
         inner.push((key.to_owned(), is_list));
         if inner.len() > DEEPEST { json!({}) } else { table(read, &inner) }
     };
@@ -133,14 +133,14 @@ fn value(read: Reader<'_>, path: &Path, key: &str) -> Value {
 }
 
 /// A text; one of a few where an impossible one was answered with a list.
-fn text(faults: &Faults) -> Value {
+fn text(faults: &[Fault]) -> Value {
     match faults.iter().find_map(|fault| said(fault, "allowed")) {
         Some(allowed) => json!({"enum": list(allowed)}),
         None => json!({"type": "string"}),
     }
 }
 
-fn number(faults: &Faults, key: &str, whole: bool) -> Value {
+fn number(faults: &[Fault], key: &str, whole: bool) -> Value {
     let mut schema = json!({"type": if whole { "integer" } else { "number" }});
     if let Some(fault) = about(faults, "WG0005", key) {
         for (bound, name) in [("min", "minimum"), ("max", "maximum")] {

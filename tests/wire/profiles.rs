@@ -131,11 +131,10 @@ fn compare(id: &str, profile: &Profile, reading: &Reading, world: &World) {
     match reading {
         Reading::Meter(meter) => {
             let count = usize::from(profile.phases);
-            let truth = world.grid_phases_w();
-            for i in 0..count {
+            for (i, watts) in world.grid_phases_w().into_iter().enumerate().take(count) {
                 near(&format!("{id} V{i}"), meter.voltage.0[i].get(), world.volts[i], 2.0);
-                near(&format!("{id} W{i}"), meter.phase_power.0[i].get(), truth[i], 600.0);
-                let amps = truth[i] / world.volts[i];
+                near(&format!("{id} W{i}"), meter.phase_power.0[i].get(), watts, 600.0);
+                let amps = watts / world.volts[i];
                 near(&format!("{id} A{i}"), meter.current.0[i].get(), amps, 3.0);
             }
             if let Some(import) = meter.import {

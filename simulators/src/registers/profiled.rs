@@ -257,25 +257,25 @@ impl Profiled {
         let Some(battery) = &self.profile.battery else {
             return;
         };
-        let holds = |list: &&Vec<Write>| {
+        let holds = |list: &[Write]| {
             let same = |write: &Write| match write.value {
                 Some(value) => state.words.get(&write.form.address) == Some(&value),
                 None => true,
             };
             list.iter().all(same)
         };
-        let power = |list: &Vec<Write>| {
+        let power = |list: &[Write]| {
             let write = list.iter().find(|write| write.value.is_none())?;
             let count = write.form.count();
             let words: Option<Vec<u16>> =
                 (0..count).map(|i| state.words.get(&(write.form.address + i)).copied()).collect();
             Some((write.form.raw(&words?) * write.form.step()).abs())
         };
-        let watts = if holds(&&battery.rest) {
+        let watts = if holds(&battery.rest) {
             Some(0.0)
-        } else if holds(&&battery.charge) {
+        } else if holds(&battery.charge) {
             power(&battery.charge).map(|watts| -watts)
-        } else if holds(&&battery.discharge) {
+        } else if holds(&battery.discharge) {
             power(&battery.discharge)
         } else {
             None

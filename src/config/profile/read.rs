@@ -55,7 +55,10 @@ pub fn read(text: &str, faults: &mut Faults) -> Option<Profile> {
     let profile = whole(&mut walk, faults);
     walk.finish(faults);
     let profile = profile?;
-    rules::check(&profile, faults);
+    // What is missing because its line is broken was told with the line.
+    if faults.len() == before {
+        rules::check(&profile, faults);
+    }
     (faults.len() == before).then_some(profile)
 }
 

@@ -1,6 +1,7 @@
 //! The register maps that come with the binary: every file of `config/profiles`, and nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::{Profile, read};
 
@@ -18,11 +19,16 @@ pub fn shipped() -> BTreeMap<String, String> {
     Folder::iter().filter_map(|name| Some((name.to_string(), text(&name)?))).collect()
 }
 
+/// Read once: they never change while the program runs.
+static BUILTIN: LazyLock<BTreeMap<String, Profile>> = LazyLock::new(|| {
+    let profiles = shipped().into_values().filter_map(|text| read(&text, &mut Vec::new()));
+    profiles.map(|profile| (profile.id.clone(), profile)).collect()
+});
+
 /// The register maps that come with the binary, by id. A test sees to it that none is left out.
 #[must_use]
 pub fn builtin_profiles() -> BTreeMap<String, Profile> {
-    let profiles = shipped().into_values().filter_map(|text| read(&text, &mut Vec::new()));
-    profiles.map(|profile| (profile.id.clone(), profile)).collect()
+    BUILTIN.clone()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! What a stranger gets wrong: only [`tell`] writes, and only what the interlock permits. But any request is a sign of life for some devices
 //! (`fed_by = "any"`): while somebody looks, they do not fall back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
@@ -15,7 +15,7 @@ use super::fit::{self, Verdict};
 use super::readings::Unusable;
 use super::sunspec;
 use crate::config::{Address, DeviceConfig, Order, Profile, Table};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::Permitted;
 
@@ -55,11 +55,6 @@ pub fn pace(profile: &Profile) -> Pace {
         call: Duration::from_millis(profile.call_ms),
         gap: Duration::from_millis(profile.pace_ms),
     }
-}
-
-#[allow(clippy::disallowed_methods)] // how long an answer takes is wall time
-pub(super) fn stopwatch() -> Instant {
-    Instant::now()
 }
 
 impl Inspector {
@@ -105,7 +100,7 @@ impl Inspector {
     async fn ask(&mut self, shift: i32) -> Result<Vec<Answer>, BusError> {
         let mut answers = Vec::new();
         for block in blocks::compile(&self.profile) {
-            let started = stopwatch();
+            let started = clock::instant();
             let first = u16::try_from(i32::from(block.first) + shift);
             let answer = match first {
                 Ok(first) => {
@@ -115,10 +110,10 @@ impl Inspector {
                 Err(_) => Err(BusError::Broken("no such register".to_owned())),
             };
             match answer {
-                Err(error @ (BusError::Unreachable { .. } | BusError::Timeout(_))) => {
-                    return Err(error);
+                answer @ (Ok(_) | Err(BusError::Exception(_) | BusError::Broken(_))) => {
+                    answers.push((block, answer, started.elapsed()));
                 }
-                answer => answers.push((block, answer, started.elapsed())),
+                Err(silent) => return Err(silent),
             }
         }
         Ok(answers)
@@ -151,7 +146,7 @@ impl Inspector {
         let models = sunspec::walk(&mut self.bus, self.unit, self.pace).await?;
         let mut seen = Vec::new();
         for (id, (address, length)) in models.places() {
-            let started = stopwatch();
+            let started = clock::instant();
             let span = (address, length.min(MOST_SHOWN));
             let answer = self.bus.read(self.unit, Table::Holding, span, self.pace).await;
             let value = Ok(Some(Raw::Number(f64::from(length.saturating_sub(2)))));
@@ -183,19 +178,19 @@ pub struct Told {
 /// When nothing can be told: no recipe, or the device cannot be reached at all.
 pub async fn tell(
     config: &DeviceConfig,
-    clock: &Clock,
+    site: &Clock,
     permitted: &Permitted,
 ) -> Result<Told, BusError> {
     let mut bus = Bus::new(config.address.clone());
     let mut device = Device::new(config.clone(), false, None);
-    let started = stopwatch();
+    let started = clock::instant();
     let mut told = Vec::new();
     while told.is_empty() {
-        let now = clock.now();
+        let now = site.now();
         let nothing = || BusError::Broken("the device cannot be told anything".to_owned());
         let (at, _) = device.next_write(permitted, now).ok_or_else(nothing)?;
-        clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
-        device.obey(&mut bus, clock, permitted, &mut told).await;
+        site.sleep(at.uptime.saturating_sub(now.uptime)).await;
+        device.obey(&mut bus, site, permitted, &mut told).await;
     }
     let obeyed = matches!(told.first(), Some(Observation::Obeyed { matches: true, .. }));
     Ok(Told { obeyed, took: started.elapsed() })

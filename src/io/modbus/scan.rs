@@ -16,9 +16,9 @@ use tokio_modbus::ExceptionCode;
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::fit;
-use super::inspect::stopwatch;
 use super::sunspec;
 use crate::config::{Address, Profile, Table};
+use crate::io::clock;
 
 /// Places that are tried at a time; more would drown a small switch.
 const AT_A_TIME: usize = 32;
@@ -88,7 +88,7 @@ pub enum News {
 struct Score {
     done: usize,
     total: usize,
-    started: std::time::Instant,
+    started: tokio::time::Instant,
 }
 
 impl Score {
@@ -103,7 +103,7 @@ impl Score {
 pub async fn scan(wanted: Wanted, news: Sender<News>) {
     let steps = wanted.units.len() + 1;
     let total = wanted.places.len() * steps;
-    let mut score = Score { done: 0, total, started: stopwatch() };
+    let mut score = Score { done: 0, total, started: clock::instant() };
     let mut waiting = wanted.places.clone().into_iter();
     let mut running = JoinSet::new();
     loop {

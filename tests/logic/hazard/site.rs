@@ -115,6 +115,8 @@ pub fn guarded() -> Site {
             max_base_load: Amps(20.0),
             power: None,
             unbalance: None,
+            demand: None,
+            dimmed_least: Watts::ZERO,
         },
         meter: id("grid"),
         chargers: vec![pile("pile1"), pile("pile2")],
