@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sharing::PAUSED_AFTER;
 use super::{Controller, guarding};
-use crate::logic::observation::{Finding, Trouble};
+use crate::logic::observation::{Finding, Silence, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
 use crate::logic::safety::linkage::Isolation;
@@ -20,6 +20,24 @@ const BLIND_HOLDS: Duration = Duration::from_secs(5);
 const BROKER_HOLDS: Duration = Duration::from_secs(10);
 /// Writes in a row that were not obeyed. At one renewal in 5 s this is fault FB10's 15 s.
 const DISOBEYED: u32 = 3;
+
+impl Controller {
+    /// Keeps what the field bus has noticed of a device. Never urgent.
+    pub(super) fn find(&mut self, device: Id, finding: Finding, holds: bool) -> bool {
+        self.findings.retain(|known| *known != (device.clone(), finding));
+        self.findings.extend(holds.then_some((device, finding)));
+        false
+    }
+
+    /// A device gave no usable answer. Not urgent: silence grows old by itself, doubt counts (FB8).
+    pub(super) fn miss(&mut self, device: Id, at: Moment, why: Silence) -> bool {
+        if why == Silence::Implausible {
+            self.snapshot.doubt(&device, at);
+        }
+        self.silences.insert(device, why);
+        false
+    }
+}
 
 pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
     let mut all = zones(c);

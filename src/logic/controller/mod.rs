@@ -143,18 +143,8 @@ impl Controller {
     pub fn observe(&mut self, observation: Observation) -> bool {
         match observation {
             Observation::Answered { device, at, reading } => self.take_answer(device, at, reading),
-            Observation::Found { device, finding, holds, .. } => {
-                self.findings.retain(|known| *known != (device.clone(), finding));
-                self.findings.extend(holds.then_some((device, finding)));
-                false
-            }
-            Observation::Silent { device, at, why } => {
-                if why == Silence::Implausible {
-                    self.snapshot.doubt(&device, at);
-                }
-                self.silences.insert(device, why);
-                false
-            }
+            Observation::Found { device, finding, holds, .. } => self.find(device, finding, holds),
+            Observation::Silent { device, at, why } => self.miss(device, at, why),
             Observation::Obeyed { device, matches, .. } => {
                 let count = self.disobeyed.entry(device).or_insert(0);
                 *count = if matches { 0 } else { count.saturating_add(1) };

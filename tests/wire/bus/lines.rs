@@ -66,7 +66,9 @@ async fn late_bridge(seed: u64, call: Duration, late: Arc<AtomicU32>) -> SocketA
         while let Some(request) = bus.recv().await {
             if rng.u8(0..3) == 0 {
                 late.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(call.mul_f64(1.05 + 5.0 * rng.f64())).await;
+                // The device's own slowness.
+                let slow = call.mul_f64(1.05 + 5.0 * rng.f64());
+                let _ = tokio::time::timeout(slow, std::future::pending::<()>()).await;
             }
             let word = |at: usize| u16::from_be_bytes([request.pdu[at], request.pdu[at + 1]]);
             let (first, count) = (word(1), word(3));
