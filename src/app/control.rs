@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
+use super::drill::PutAside;
 use super::latch;
 use super::service::Service;
 use super::shutdown;
@@ -138,7 +139,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     }
     let _lock = lock(&config.state)?;
     let _ = known_state.set(config.state.clone());
-    let (start, storm) = Start::begin(&config.state, Clock::real().now().uptime);
+    let (boot, pid) = (Clock::real().now().uptime, std::process::id());
+    let (start, storm) = Start::begin(&config.state, boot, pid);
     if storm {
         make_safe(&mut config);
     }
@@ -236,6 +238,7 @@ impl Gateway {
         let (latch, controller) = remembering(&config, clock, begun);
         let to = (observations.clone(), breakage.clone());
         let latch = latch::keep(latch, from_controller, to, clock)?;
+        let put_aside = PutAside::default();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let mind = Mind {
             controller,
@@ -247,11 +250,12 @@ impl Gateway {
             to_latch,
             handed: None,
             life,
+            put_aside: put_aside.clone(),
         };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        let breakage = options.simulated.then_some(breakage);
-        open_desk(&config, &observations, &newest_overview, (clock, breakage));
+        let toys = (options.simulated.then_some(breakage), put_aside);
+        open_desk(&config, &observations, &newest_overview, (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -309,14 +313,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     overview: &watch::Receiver<Option<Arc<Overview>>>,
-    (clock, breakage): (Clock, Option<Breakage>),
+    (clock, (breakage, put_aside)): (Clock, (Option<Breakage>, PutAside)),
 ) {
     let desk = Desk {
         observations: observations.clone(),
         overview: overview.clone(),
         clock,
-        roles: config.site.guard.roles.clone(),
         breakage,
+        put_aside,
+        site: config.site.clone(),
     };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
@@ -394,6 +399,7 @@ struct Mind {
     /// What the latch's thread was given last.
     handed: Option<Latched>,
     life: Life,
+    put_aside: PutAside,
 }
 
 /// Time since boot as a plain number, ms.
@@ -457,14 +463,19 @@ impl Mind {
 
     /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
     fn take_in(&mut self, first: Observation) -> bool {
-        let mut urgent = self.controller.observe(first);
+        let mut urgent = self.observe(first);
         for _ in 1..OBSERVATIONS {
             match self.inbox.try_recv() {
-                Ok(observation) => urgent |= self.controller.observe(observation),
+                Ok(observation) => urgent |= self.observe(observation),
                 Err(_) => break,
             }
         }
         urgent
+    }
+
+    fn observe(&mut self, observation: Observation) -> bool {
+        let aside = self.put_aside.takes(&observation, &self.controller.site().meter, self.clock);
+        !aside && self.controller.observe(observation)
     }
 
     fn decide(&mut self) {

@@ -1,7 +1,7 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
-//! restart, `service` what the service manager is told, `storm` what too many crashes mean, `breakage` the
+//! restart, `service` what the service manager is told, `storm` what too many crashes mean, `drill` a fault made visible, `breakage` the
 //! wish to see one, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site.
 
 mod breakage;
@@ -10,6 +10,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod desk;
+pub mod drill;
 mod latch;
 pub mod look;
 mod messages;

@@ -9,6 +9,7 @@
 mod alarm;
 mod arguments;
 mod check;
+mod drill;
 mod plan;
 
 use std::ffi::OsString;
@@ -105,6 +106,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             }
         }
         Command::Alarm { action } => alarm::run(action, lang),
+        Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action: arguments::Profiles::List { format } } => {
             profiles(format == Format::Json)
         }

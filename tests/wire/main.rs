@@ -13,5 +13,6 @@ mod gateway;
 mod kills;
 mod look;
 mod page;
+mod safety;
 mod scenarios;
 mod targets;

@@ -232,7 +232,7 @@ fn meter(seconds: u64) -> MeterReading {
         phase_power: PerPhase::all(Watts(watts)),
         current: PerPhase::all(Amps(watts / 230.0)),
         voltage: PerPhase::all(Volts(230.0)),
-        frequency: Hertz(50.0),
+        frequency: Some(Hertz(50.0)),
         import: None,
         export: None,
     }
