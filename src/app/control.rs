@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
+use super::drill::PutAside;
 use super::latch;
 use super::life::{Life, millis};
 use super::service::Service;
@@ -137,7 +138,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     }
     let _lock = lock(&config.state)?;
     let _ = known_state.set(config.state.clone());
-    let (start, storm) = Start::begin(&config.state, Clock::real().now().uptime);
+    let (boot, pid) = (Clock::real().now().uptime, std::process::id());
+    let (start, storm) = Start::begin(&config.state, boot, pid);
     if storm {
         make_safe(&mut config);
     }
@@ -236,6 +238,7 @@ impl Gateway {
         let trace = open_trace(&config, &controller, clock);
         let to = (observations.clone(), breakage.clone());
         let latch = latch::keep(latch, from_controller, to, clock)?;
+        let put_aside = PutAside::default();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let mind = Mind {
             controller,
@@ -248,11 +251,12 @@ impl Gateway {
             handed: None,
             trace,
             life,
+            put_aside: put_aside.clone(),
         };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        let breakage = options.simulated.then_some(breakage);
-        open_desk(&config, &observations, &newest_overview, (clock, breakage));
+        let toys = (options.simulated.then_some(breakage), put_aside);
+        open_desk(&config, &observations, &newest_overview, (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -324,14 +328,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     overview: &watch::Receiver<Option<Arc<Overview>>>,
-    (clock, breakage): (Clock, Option<Breakage>),
+    (clock, (breakage, put_aside)): (Clock, (Option<Breakage>, PutAside)),
 ) {
     let desk = Desk {
         observations: observations.clone(),
         overview: overview.clone(),
         clock,
-        roles: config.site.guard.roles.clone(),
         breakage,
+        put_aside,
+        site: config.site.clone(),
     };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
@@ -411,6 +416,7 @@ struct Mind {
     /// What `replay` needs, where it can be written.
     trace: Option<TraceRing>,
     life: Life,
+    put_aside: PutAside,
 }
 
 impl Mind {
@@ -450,6 +456,9 @@ impl Mind {
     }
 
     fn hear(&mut self, observation: Observation) -> bool {
+        if self.put_aside.takes(&observation, &self.controller.site().meter, self.clock) {
+            return false;
+        }
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Heard(observation.clone()));
         }

@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::breakage::{Breakage, How, Part};
+use super::drill::{Drill, PutAside};
 use super::messages;
 use crate::io::clock::Clock;
 use crate::logic::decision::{Overview, ZoneView};
 use crate::logic::observation::Observation;
 use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::{Id, Roles};
+use crate::logic::site::{Id, Site};
+use crate::logic::vision::{Scene, Tier, Verdict};
 
 /// Name of the socket in the state folder.
 const SOCKET: &str = "control.sock";
@@ -62,6 +64,13 @@ pub enum Request {
         /// Whether this is the second step.
         inspected: bool,
     },
+    /// How is everything?
+    Overview,
+    /// Make this drill.
+    Drill {
+        /// Which.
+        drill: Drill,
+    },
     /// Let this vital thread break; simulated sites only.
     Break {
         /// The thread.
@@ -89,6 +98,8 @@ pub enum Answer {
         /// Zones.
         zones: Vec<ZoneView>,
     },
+    /// How everything is.
+    Overview(Box<Overview>),
     /// It was done.
     Done,
     /// It was not.
@@ -107,6 +118,8 @@ pub enum Refusal {
     NoName,
     /// A trip cannot be shelved, an alarm for eight hours at most, a warning for a week.
     NotShelved,
+    /// A fire drill needs a camera.
+    NoCamera,
     /// Only on a simulated site.
     NotSimulated,
     /// There is no such sensor or relay.
@@ -136,6 +149,7 @@ impl Refusal {
             Refusal::Reset(ResetObstacle::Blind) => "blind",
             Refusal::Reset(ResetObstacle::SensorFault) => "sensor_fault",
             Refusal::NotShelved => "not_shelved",
+            Refusal::NoCamera => "no_camera",
             Refusal::NotSimulated => "not_simulated",
             Refusal::NoSuchSensor => "no_such_sensor",
             Refusal::NotSeenToReact => "not_seen_to_react",
@@ -155,8 +169,10 @@ pub struct Desk {
     pub overview: watch::Receiver<Option<Arc<Overview>>>,
     /// Site time.
     pub clock: Clock,
-    /// Who may release what.
-    pub roles: Roles,
+    /// The site.
+    pub site: Site,
+    /// Puts the meter's answers aside, for a drill.
+    pub put_aside: PutAside,
     /// What may be broken on purpose; nothing on a real site.
     pub breakage: Option<Breakage>,
 }
@@ -229,6 +245,8 @@ impl Desk {
             Request::Reset { zone, by, inspected } => {
                 self.reset(&overview, zone, (by, inspected)).await
             }
+            Request::Overview => Answer::Overview(Box::new(Overview::clone(&overview))),
+            Request::Drill { drill } => self.drill(drill).await,
             Request::Break { part, how } => match &self.breakage {
                 Some(breakage) => {
                     breakage.ask(part, how);
@@ -318,7 +336,7 @@ impl Desk {
         if zone.level < 2 {
             return Some(Refusal::Reset(ResetObstacle::NotLatched));
         }
-        if !self.roles.may_release(by, zone.level > 2) {
+        if !self.site.guard.roles.may_release(by, zone.level > 2) {
             return Some(Refusal::NotYourRole);
         }
         if !inspected {
@@ -328,6 +346,35 @@ impl Desk {
             return Some(Refusal::NotBegun);
         }
         zone.reset_obstacle.map(Refusal::Reset)
+    }
+
+    async fn drill(&self, drill: Drill) -> Answer {
+        tracing::warn!(?drill, "a drill begins");
+        match drill {
+            Drill::MeterLoss => {
+                self.put_aside.begin(self.clock);
+                Answer::Done
+            }
+            Drill::Fire => {
+                let mut cameras = self.site.zones.iter().flat_map(|zone| &zone.cameras);
+                let Some(camera) = cameras.next().cloned() else {
+                    return Answer::Refused(Refusal::NoCamera);
+                };
+                let flame = Observation::Scene(Scene {
+                    camera,
+                    frame: u64::MAX,
+                    at: self.clock.now(),
+                    fire: 1.0,
+                    smoke: 0.0,
+                    verdict: Verdict::Alarm,
+                    tier: Tier::Small,
+                    bays: Vec::new(),
+                    cpu_ms: 0.0,
+                    fault: None,
+                });
+                self.tell(flame, |o| o.zones.iter().any(|zone| zone.level >= 2)).await
+            }
+        }
     }
 
     async fn prove(&self, before: &Overview, id: String, by: String) -> Answer {

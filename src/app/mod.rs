@@ -1,10 +1,10 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
-//! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean, `breakage` the
-//! wish to see one, `plan` a scenario into a schedule, `installer` and `write_test` the tools of whoever puts
-//! the devices in, `demo` a supervisor with a simulated site, `simulate` days of a site in virtual time,
-//! `replay` a trace through a fresh controller.
+//! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean,
+//! `breakage` the wish to see one, `drill` a fault made visible, `plan` a scenario into a schedule,
+//! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
+//! simulated site, `simulate` days of a site in virtual time, `replay` a trace through a fresh controller.
 
 mod breakage;
 pub mod child;
@@ -12,6 +12,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod desk;
+pub mod drill;
 pub mod installer;
 mod latch;
 mod life;

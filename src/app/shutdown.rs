@@ -29,7 +29,7 @@ pub fn end_process_on_vital_panic(state: Arc<OnceLock<PathBuf>>) {
         tracing::error!(thread = %name, "panic: {info}");
         if VITAL_THREADS.contains(&name.as_str()) {
             if let Some(state) = state.get() {
-                storm::note_panic(state, Clock::real().now().uptime);
+                storm::note_panic(state, Clock::real().now().uptime, std::process::id());
             }
             std::process::exit(PANICKED);
         }

@@ -4,6 +4,7 @@
 //! What a stranger gets wrong: being killed is not a crash. A start that came as far as a decision that may
 //! be written is forgotten; a panic is counted whenever it comes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,12 +43,14 @@ fn write(file: &Path, lines: &[String]) -> io::Result<()> {
 }
 
 impl Start {
-    /// Notes a start. Whether it is one of a storm, and must be in safe mode.
-    pub fn begin(state: &Path, uptime: Duration) -> (Start, bool) {
+    /// Notes a start of the process `pid`. Whether it is one of a storm, and must be in safe mode.
+    pub fn begin(state: &Path, uptime: Duration, pid: u32) -> (Start, bool) {
         let file = state.join(FILE);
         let mut lines = recent(&file, uptime);
-        let storm = lines.len() >= CRASHES;
-        let mine = format!("{} {}", uptime.as_millis(), std::process::id());
+        // A start that also panicked has two lines and is one crash.
+        let processes: BTreeSet<&str> = lines.iter().filter_map(|l| l.split(' ').nth(1)).collect();
+        let storm = processes.len() >= CRASHES;
+        let mine = format!("{} {pid}", uptime.as_millis());
         lines.push(mine.clone());
         if let Err(error) = write(&file, &lines) {
             tracing::warn!(%error, "starts cannot be counted");
@@ -66,9 +69,9 @@ impl Start {
 }
 
 /// Notes a panic of a thread that must not be missing; called from the panic itself.
-pub fn note_panic(state: &Path, uptime: Duration) {
+pub fn note_panic(state: &Path, uptime: Duration, pid: u32) {
     let file = fs::OpenOptions::new().append(true).create(true).open(state.join(FILE));
-    let noted = file.and_then(|mut file| writeln!(file, "{} panic", uptime.as_millis()));
+    let noted = file.and_then(|mut file| writeln!(file, "{} {pid}", uptime.as_millis()));
     if let Err(error) = noted {
         tracing::warn!(%error, "a panic cannot be counted");
     }
@@ -86,35 +89,38 @@ mod tests {
     fn five_crashes_in_a_minute_are_a_storm_and_a_minute_later_it_is_over() {
         let folder = tempfile::tempdir().unwrap();
         for second in 0..5 {
-            let (_, storm) = Start::begin(folder.path(), at(second * 10));
+            let pid = 100 + second as u32;
+            let (_, storm) = Start::begin(folder.path(), at(second * 10), pid);
+            // The same process also panics: still one crash.
+            note_panic(folder.path(), at(second * 10), pid);
             assert!(!storm, "{second}");
         }
-        assert!(Start::begin(folder.path(), at(50)).1);
-        assert!(!Start::begin(folder.path(), at(200)).1);
+        assert!(Start::begin(folder.path(), at(50), 200).1);
+        assert!(!Start::begin(folder.path(), at(200), 201).1);
     }
 
     #[test]
     fn starts_that_prove_themselves_are_forgotten_and_panics_are_not() {
         let folder = tempfile::tempdir().unwrap();
         for second in 0..20 {
-            let (start, storm) = Start::begin(folder.path(), at(second));
+            let (start, storm) = Start::begin(folder.path(), at(second), second as u32);
             assert!(!storm, "{second}");
             start.forget(at(second));
         }
         for second in 20..25 {
-            let (start, storm) = Start::begin(folder.path(), at(second));
+            let (start, storm) = Start::begin(folder.path(), at(second), second as u32);
             assert!(!storm, "{second}");
             start.forget(at(second));
-            note_panic(folder.path(), at(second));
+            note_panic(folder.path(), at(second), second as u32);
         }
-        assert!(Start::begin(folder.path(), at(26)).1);
+        assert!(Start::begin(folder.path(), at(26), 26).1);
     }
 
     #[test]
     fn a_list_of_an_earlier_boot_or_of_nonsense_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
-        let future: String = (0..9).map(|n| format!("{} 1\n", 90_000_000 + n)).collect();
+        let future: String = (0..9).map(|n| format!("{} {n}\n", 90_000_000 + n)).collect();
         fs::write(folder.path().join(FILE), future + "x y\n\n7\n").unwrap();
-        assert!(!Start::begin(folder.path(), at(0)).1);
+        assert!(!Start::begin(folder.path(), at(0), 1).1);
     }
 }

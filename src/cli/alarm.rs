@@ -36,7 +36,7 @@ pub fn run(action: Alarms, lang: Lang) -> u8 {
 }
 
 /// The state folder: as told, else from the site file, else the usual one.
-fn state(place: &Place, lang: Lang) -> Result<PathBuf, u8> {
+pub(super) fn state(place: &Place, lang: Lang) -> Result<PathBuf, u8> {
     match (&place.state, &place.config) {
         (Some(state), _) => Ok(state.clone()),
         (None, Some(file)) => match config::load_or_last_good(file, None) {
@@ -67,7 +67,7 @@ fn settle(place: &Place, request: &Request, lang: Lang) -> u8 {
             complain(text(lang, &format!("cli.refused.{}", refusal.code())));
             FAILED
         }
-        Ok(Answer::Alarms { .. }) => FAILED,
+        Ok(Answer::Alarms { .. } | Answer::Overview(_)) => FAILED,
         Err(code) => code,
     }
 }
@@ -82,7 +82,7 @@ fn list(place: &Place, json: bool, lang: Lang) -> u8 {
             complain(text(lang, &format!("cli.refused.{}", refusal.code())));
             FAILED
         }
-        Ok(Answer::Done) => FAILED,
+        Ok(Answer::Done | Answer::Overview(_)) => FAILED,
         Err(code) => code,
     }
 }

@@ -127,6 +127,16 @@ pub enum Command {
         #[command(subcommand)]
         action: Alarms,
     },
+    /// Makes a fault visible on the running gateway and reports what it did against the bounds.
+    Drill {
+        #[arg(value_enum)]
+        name: DrillName,
+        /// Where the report is written; to the screen unless said.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Device profiles (register maps).
     Profile {
         #[command(subcommand)]
@@ -152,6 +162,15 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+}
+
+/// A drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DrillName {
+    /// The grid meter falls silent for 25 s.
+    MeterLoss,
+    /// A camera confirms a flame: the zone is latched until a person resets it.
+    Fire,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod alarm;
 mod arguments;
 mod check;
 mod device;
+mod drill;
 mod plan;
 mod profile;
 mod scan;
@@ -115,6 +116,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             }
         }
         Command::Alarm { action } => alarm::run(action, lang),
+        Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action } => profile::run(action, lang),
         Command::Config { action: arguments::Configs::Schema } => {
             say(&format!("{:#}", config::site_schema()))

@@ -112,6 +112,16 @@ fn the_documented_site_file_has_no_fault() {
     assert_eq!(config.site.zones.len(), 1);
 }
 
+#[test]
+fn the_documented_guarded_store_has_no_fault() {
+    let (config, report) = config::load(&root().join("config/guarded-store.toml")).unwrap();
+    assert_eq!(report.faults, []);
+    let guard = &config.site.guard;
+    assert_eq!((guard.sensors.len(), guard.relays.len()), (5, 5));
+    let module = config.devices.iter().find(|device| device.id.as_str() == "module").unwrap();
+    assert_eq!(module.relays.len(), 5);
+}
+
 /// One random change of a text.
 fn mutate(rng: &mut fastrand::Rng, text: &str) -> Vec<u8> {
     let mut lines: Vec<&str> = text.lines().collect();

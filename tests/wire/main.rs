@@ -15,5 +15,6 @@ mod kills;
 mod look;
 mod page;
 mod profiles;
+mod safety;
 mod scenarios;
 mod targets;

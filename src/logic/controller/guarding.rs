@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::Controller;
 use crate::logic::decision::Latched;
-use crate::logic::observation::Trouble;
+use crate::logic::observation::{Observation, Trouble};
 use crate::logic::safety::alarms::Severity;
 use crate::logic::safety::fire::Level;
 use crate::logic::safety::linkage::{Linkage, Seen};
@@ -47,8 +47,25 @@ pub(super) fn latched(c: &Controller) -> Latched {
     Latched { zones, alarms, proofs: c.guarding.proofs.clone() }
 }
 
+/// What a person at the device or the page says of alarms, zones and tests.
+pub(super) fn hear(c: &mut Controller, said: Observation) {
+    match said {
+        Observation::Acknowledged { alarm, signature, .. } => {
+            c.alarms.acknowledge(&alarm, &signature);
+        }
+        Observation::Shelved { alarm, signature, span, at } => {
+            c.alarms.shelve(&alarm, &signature, (span, at));
+        }
+        Observation::ResetAsked { zone, by, inspected, at } => {
+            reset(c, &zone, (&by, inspected), at);
+        }
+        Observation::Proven { id, at, .. } => prove(c, &id, at),
+        _ => {}
+    }
+}
+
 /// One of the two steps of a reset, by a person whose role allows it.
-pub(super) fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool), at: Moment) {
+fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool), at: Moment) {
     let tripped = c.hazards.get(zone).is_some_and(|hazard| hazard.level == Level::Trip);
     if !c.site.guard.roles.may_release(by, tripped) {
         return;
@@ -64,7 +81,7 @@ pub(super) fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool)
 }
 
 /// A person says that a sensor or relay was tested; it counts only if it was seen to react.
-pub(super) fn prove(c: &mut Controller, id: &Id, at: Moment) {
+fn prove(c: &mut Controller, id: &Id, at: Moment) {
     if has_reacted(c, id, at) {
         c.guarding.proofs.insert(id.clone(), at.utc);
     }

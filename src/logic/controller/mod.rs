@@ -181,20 +181,11 @@ impl Controller {
                 true
             }
             // All urgent: a person waits for the answer.
-            Observation::Acknowledged { alarm, signature, .. } => {
-                self.alarms.acknowledge(&alarm, &signature);
-                true
-            }
-            Observation::ResetAsked { zone, by, inspected, at } => {
-                guarding::reset(self, &zone, (&by, inspected), at);
-                true
-            }
-            Observation::Shelved { alarm, signature, span, at } => {
-                self.alarms.shelve(&alarm, &signature, (span, at));
-                true
-            }
-            Observation::Proven { id, at, .. } => {
-                guarding::prove(self, &id, at);
+            said @ (Observation::Acknowledged { .. }
+            | Observation::ResetAsked { .. }
+            | Observation::Shelved { .. }
+            | Observation::Proven { .. }) => {
+                guarding::hear(self, said);
                 true
             }
         }

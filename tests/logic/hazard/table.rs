@@ -15,8 +15,11 @@ fn set(changes: &[(&str, f64)]) -> Rig {
     rig
 }
 
+/// Name, values, level, seconds until it stands.
+type Row = (&'static str, &'static [(&'static str, f64)], Level, u64);
+
 /// A level that one change of values asks for: name, values, level, seconds until it stands.
-const AT_ONCE: &[(&str, &[(&str, f64)], Level, u64)] = &[
+const AT_ONCE: &[Row] = &[
     ("a warm cell", &[("t1", 33.0), ("t2", 33.0), ("t3", 33.0)], Level::Normal, 60),
     ("spread", &[("t1", 33.1)], Level::Watch, 1),
     ("spread not reached", &[("t1", 32.9)], Level::Normal, 60),

@@ -60,10 +60,6 @@ impl Trace {
         *place.unwrap_or_else(|| panic!("there is no {name}")) = value;
     }
 
-    fn get(&self, name: &str) -> f64 {
-        self.truth.iter().find_map(|map| map.get(name)).copied().unwrap()
-    }
-
     /// What the modules say of the truth: noise, and temperatures in steps.
     fn measure(&mut self) {
         for (truth, said) in self.truth.iter().zip(&mut self.said) {
