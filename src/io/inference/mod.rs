@@ -1,6 +1,7 @@
 //! The models: found, checked, run. A net is used only when its file has the hash of the manifest and
 //! reproduces the golden output stored there; what a score means is for `logic::vision` to judge.
 
+mod kernel;
 mod model;
 pub mod tensors;
 
