@@ -14,7 +14,7 @@ use serde_json::json;
 use super::vision::{BayPlace, Eyes, Sight};
 use crate::io::camera::{Film, Frame};
 use crate::io::clock::cpu_time;
-use crate::io::inference::ModelError;
+use crate::io::inference::{Engine, ModelError};
 use crate::logic::site::Id;
 use crate::logic::vision::Verdict;
 
@@ -32,6 +32,8 @@ pub struct LookOptions {
     pub json: bool,
     /// Folder of the models.
     pub models: PathBuf,
+    /// Who runs them.
+    pub engine: Engine,
 }
 
 /// What was judged.
@@ -96,7 +98,7 @@ pub fn run(
     err: &mut dyn Write,
 ) -> Result<Seen, LookError> {
     let bays = options.bays.as_deref().map(read_bays).transpose()?;
-    let eyes = Eyes::open(&options.models)?;
+    let eyes = Eyes::open(&options.models, options.engine)?;
     let mut looking = Looking { eyes, bays, json: options.json, out, err, seen: Seen::default() };
     for path in &options.paths {
         looking.path(path)?;

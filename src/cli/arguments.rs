@@ -75,6 +75,9 @@ pub enum Command {
         /// Folder of the models.
         #[arg(long)]
         models: Option<PathBuf>,
+        /// The general runtime (32-bit floating point) instead of the int8 kernel.
+        #[arg(long)]
+        general: bool,
     },
     /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
     Plan {
@@ -103,6 +106,11 @@ pub enum Command {
         #[command(subcommand)]
         action: Alarms,
     },
+    /// The nets: which there are, who runs them here, what a look costs.
+    Model {
+        #[command(subcommand)]
+        action: Models,
+    },
     /// Device profiles (register maps).
     Profile {
         #[command(subcommand)]
@@ -119,6 +127,27 @@ pub enum Command {
 pub enum Profiles {
     /// Lists the built-in profiles.
     List {
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Lists the nets and who runs each of them on this machine.
+    #[command(name = "list")]
+    Nets {
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Measures what a run of each net costs on this machine.
+    Bench {
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },

@@ -9,16 +9,19 @@
 mod alarm;
 mod arguments;
 mod check;
+mod model;
 mod plan;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
 use crate::app::{self, control};
 use crate::config;
+use crate::io::inference::Engine;
 use crate::texts::{Lang, fill, text};
 use arguments::{Arguments, Command, Format};
 
@@ -87,10 +90,11 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let done = app::demo::run(&options, &mut io::stdout());
             outcome(done.map_err(|error| error.to_string()))
         }
-        Command::Look { paths, bays, format, models } => {
+        Command::Look { paths, bays, format, models, general } => {
             let models = models.unwrap_or_else(config::models_beside);
             let json = format == Format::Json;
-            let options = app::look::LookOptions { paths, bays, json, models };
+            let engine = if general { Engine::General } else { Engine::Best };
+            let options = app::look::LookOptions { paths, bays, json, models, engine };
             look(&options)
         }
         Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
@@ -99,10 +103,23 @@ fn perform(command: Command, lang: Lang) -> u8 {
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))
         }
         Command::Alarm { action } => alarm::run(action, lang),
+        Command::Model { action } => models(action, lang),
         Command::Profile { action: arguments::Profiles::List { format } } => {
             profiles(format == Format::Json)
         }
         Command::Version { format } => version(format == Format::Json),
+    }
+}
+
+fn models(action: arguments::Models, lang: Lang) -> u8 {
+    let folder = |models: Option<PathBuf>| models.unwrap_or_else(config::models_beside);
+    match action {
+        arguments::Models::Nets { models, format } => {
+            model::list(&folder(models), format == Format::Json, lang)
+        }
+        arguments::Models::Bench { models, format } => {
+            model::bench(&folder(models), format == Format::Json, lang)
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::io::camera::Frame;
 use crate::io::camera::gate::Glance;
-use crate::io::inference::{self, BayNet, FireNet, ModelError};
+use crate::io::inference::{self, BayNet, Engine, FireNet, ModelError};
 use crate::logic::site::Id;
 use crate::logic::vision::{BayLook, BayState, CameraFault, Occupancy, Triage, Verdict};
 
@@ -87,8 +87,8 @@ impl Eyes {
     ///
     /// # Errors
     /// When they cannot be used.
-    pub fn open(models: &std::path::Path) -> Result<Eyes, ModelError> {
-        let (bay, fire) = inference::load(models)?;
+    pub fn open(models: &std::path::Path, engine: Engine) -> Result<Eyes, ModelError> {
+        let (bay, fire) = inference::load(models, engine)?;
         Ok(Eyes { bay, fire })
     }
 

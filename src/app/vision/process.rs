@@ -18,7 +18,7 @@ use crate::app::messages::{self, FromChild, ToChild};
 use crate::config::{self, CameraSource};
 use crate::io::camera::{Camera, Frame};
 use crate::io::clock::{Clock, cpu_time};
-use crate::io::inference::ModelError;
+use crate::io::inference::{Engine, ModelError};
 use crate::logic::decision::Duty;
 use crate::logic::site::{Id, Site};
 use crate::logic::vision::{CameraFault, Scene, Tier, Verdict};
@@ -98,7 +98,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let failed = |cause| VisionError::Socket { path: options.socket.clone(), cause };
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
     let clock = Clock::simulated(options.speed, options.site_time);
-    let eyes = Eyes::open(&config.models)?;
+    let eyes = Eyes::open(&config.models, Engine::Best)?;
     let inbox =
         Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });
     for source in config.cameras {

@@ -3,6 +3,8 @@
 
 mod kernel;
 mod model;
+mod survey;
 pub mod tensors;
 
-pub use model::{BayNet, FireNet, ModelError, load};
+pub use model::{BayNet, Engine, FireNet, ModelError, load};
+pub use survey::{Cost, Listed, list as list_models, measure as measure_models};

@@ -7,14 +7,14 @@
 use super::acts::{Act, Constant};
 use super::packed::Packed;
 use super::rows::Norm;
-use super::tiles::GROUP;
+use super::tiles::{GROUP, LANES};
 
 /// Width of an attention head.
 pub const HEAD: usize = 64;
 /// Larger nets than this are not taken: weights are packed in memory at load.
 const MOST_WIDTH: usize = 4096;
 
-/// A packed matrix with its bias.
+/// A packed matrix with its bias, which has whole lanes.
 #[derive(Debug)]
 pub struct Linear {
     pub weights: Packed,
@@ -74,7 +74,9 @@ pub struct Layers {
 
 /// Where acts leave the family.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("step {step}: {wanted} was expected: the net is not of the family that the int8 kernel covers")]
+#[error(
+    "step {step}: {wanted} was expected: the net is not of the family that the int8 kernel covers"
+)]
 pub struct NotOfTheFamily {
     /// Which act, from one.
     pub step: usize,
@@ -92,8 +94,11 @@ pub fn layers(acts: &[Act]) -> Result<Layers, NotOfTheFamily> {
     while let Some(convolution) = reader.convolution(stem.last())? {
         stem.push(convolution);
     }
-    let width = stem.last().map_or(0, |last: &Convolution| last.linear.bias.len());
-    reader.demand(width > 0 && width.is_multiple_of(HEAD), "a stem whose width is a multiple of 64")?;
+    let width = stem.last().map_or(0, |last: &Convolution| last.linear.weights.columns);
+    reader.demand(
+        width > 0 && width.is_multiple_of(HEAD),
+        "a stem whose width is a multiple of 64",
+    )?;
     let class = reader.take(|act| match act {
         Act::Prepend(row) if row.values.len() == width => Some(row.values.clone()),
         _ => None,
@@ -104,7 +109,8 @@ pub fn layers(acts: &[Act]) -> Result<Layers, NotOfTheFamily> {
     });
     let mut blocks = Vec::new();
     let mut first_norm = reader.norm(width)?;
-    while matches!(reader.acts.get(reader.at), Some(Act::Times(m)) if m.shape == [width, 3 * width]) {
+    while matches!(reader.acts.get(reader.at), Some(Act::Times(m)) if m.shape == [width, 3 * width])
+    {
         blocks.push(reader.block(first_norm, width)?);
         first_norm = reader.norm(width)?;
     }
@@ -202,7 +208,8 @@ impl Reader<'_> {
     ) -> Result<Linear, NotOfTheFamily> {
         let matrix = self.matrix(rows, columns, wanted)?;
         let columns = matrix.shape[1];
-        let weights = Packed::of(rows, columns, |row, column| matrix.values[row * columns + column]);
+        let weights =
+            Packed::of(rows, columns, |row, column| matrix.values[row * columns + column]);
         Ok(Linear { weights, bias: self.bias(columns) })
     }
 
@@ -231,8 +238,9 @@ impl Reader<'_> {
         let Some((weights, bias, stride, pad)) = found else { return Ok(None) };
         let fits = match *weights.shape.as_slice() {
             [out, inside, height, width] => {
-                let connected = before.is_none_or(|before| before.linear.bias.len() == inside);
-                let sizes = [out, inside, height, stride].iter().all(|s| (1..=MOST_WIDTH).contains(s));
+                let connected = before.is_none_or(|before| before.linear.weights.columns == inside);
+                let sizes =
+                    [out, inside, height, stride].iter().all(|s| (1..=MOST_WIDTH).contains(s));
                 connected && sizes && height == width && pad < height
             }
             _ => false,
@@ -251,9 +259,19 @@ impl Reader<'_> {
         let packed = Packed::of(window * window * channels, out, value);
         let bias = bias.map_or_else(|| vec![0.0; out], |bias| bias.values);
         self.demand(bias.len() == out, "a bias for each channel")?;
+        let mut bias = bias;
+        bias.resize(out.next_multiple_of(LANES), 0.0);
         let rectify = self.take(|act| (*act == Act::Rectify).then_some(())).is_some();
         let linear = Linear { weights: packed, bias };
-        Ok(Some(Convolution { linear, channels, real_channels: inside, window, stride, pad, rectify }))
+        Ok(Some(Convolution {
+            linear,
+            channels,
+            real_channels: inside,
+            window,
+            stride,
+            pad,
+            rectify,
+        }))
     }
 
     fn block(&mut self, first_norm: Norm, width: usize) -> Result<Block, NotOfTheFamily> {

@@ -44,7 +44,8 @@ impl Packed {
             let scale = if largest > 0.0 { largest / LEVELS } else { 1.0 };
             packed.scales[column] = scale;
             for row in 0..depth {
-                packed.put(row, column, (value(row, column) / scale).round_ties_even() as i8);
+                let at = packed.group(row, column) + row % GROUP;
+                packed.values[at] = (value(row, column) / scale).round_ties_even() as i8;
             }
         }
         packed.sum();
@@ -66,16 +67,19 @@ impl Packed {
 
     /// Where the group of four begins that holds this value.
     #[inline(always)]
-    pub fn group(&self, row: usize, column: usize) -> usize {
+    fn group(&self, row: usize, column: usize) -> usize {
         let first = column / MOST_COLUMNS * MOST_COLUMNS;
         let width = MOST_COLUMNS.min(self.scales.len() - first);
         first * self.depth + (row / GROUP * width + column - first) * GROUP
     }
 
-    /// Places one integer.
-    pub fn put(&mut self, row: usize, column: usize, value: i8) {
-        let at = self.group(row, column) + row % GROUP;
-        self.values[at] = value;
+    /// Places four integers of a column, from `row` (a multiple of four) on.
+    #[inline(always)]
+    pub fn put(&mut self, row: usize, column: usize, four: [u8; GROUP]) {
+        let at = self.group(row, column);
+        for (place, byte) in self.values[at..at + GROUP].iter_mut().zip(four) {
+            *place = byte.cast_signed();
+        }
     }
 
     /// Adds up the columns once all integers stand.
@@ -138,7 +142,9 @@ mod tests {
             }
         }
         assert_eq!(seen, depth * 96);
-        let sum: f32 = (0..depth).map(|row| f32::from(packed.values[packed.group(row, 70) + row % GROUP])).sum();
+        let sum: f32 = (0..depth)
+            .map(|row| f32::from(packed.values[packed.group(row, 70) + row % GROUP]))
+            .sum();
         assert_eq!(packed.sums[70], sum);
     }
 }

@@ -4,8 +4,9 @@
 //! What a stranger gets wrong: a panel stays in the nearest cache while all rows pass by it, so a row
 //! is finished in pieces; whoever takes the pieces must not need the whole row.
 
+use super::lanes::Lanes;
 use super::packed::Packed;
-use super::tiles::{LANES, MOST_COLUMNS, ROWS, Rows, Sums, Tile};
+use super::tiles::{MOST_COLUMNS, ROWS, Rows, Sums, Tile};
 
 /// What the bytes of a row mean: `(byte - zero) * step`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,115 +30,89 @@ impl Meaning {
     }
 }
 
-/// Takes the real numbers of a row, piece by piece.
-pub trait Take {
-    /// Columns from `column` on of row `row`; not more than a panel is wide.
-    fn take(&mut self, row: usize, column: usize, reals: &[f32]);
+/// Where the real numbers go: rows of a buffer, each at the same column, after a bias was added.
+pub struct Target<'a> {
+    pub out: &'a mut [f32],
+    /// From one row to the next.
+    pub stride: usize,
+    /// One for each packed column.
+    pub bias: &'a [f32],
 }
 
-/// Multiplies and hands on. `meanings` has one for each row, or one for all.
+/// How a number joins what stands in its place.
+pub trait Join<T: Tile> {
+    /// Sixteen old and new numbers to what stands there afterwards.
+    fn join(&mut self, old: T::Lanes, new: T::Lanes) -> T::Lanes;
+}
+
+/// Multiplies and writes down. `meanings` has one for each row, or one for all.
 #[inline(always)]
 pub fn product<T: Tile>(
     tile: T,
-    rows: &Rows<'_>,
-    meanings: &[Meaning],
+    (rows, meanings): (&Rows<'_>, &[Meaning]),
     weights: &Packed,
-    taker: &mut impl Take,
+    target: Target<'_>,
+    joint: &mut impl Join<T>,
 ) {
     let mut sums: Sums = [[0; MOST_COLUMNS]; ROWS];
-    let mut reals = [0.0; MOST_COLUMNS];
     for panel in weights.panels() {
         let columns = panel.column..panel.column + panel.width;
-        let (scales, whole) = (&weights.scales[columns.clone()], &weights.sums[columns]);
-        let real_columns = panel.width.min(weights.columns - panel.column);
+        let scales = weights.scales[columns.clone()].as_chunks().0;
+        let whole = weights.sums[columns.clone()].as_chunks().0;
+        let bias = target.bias[columns].as_chunks().0;
         for first in (0..rows.count()).step_by(ROWS) {
-            tile.sums(rows, first, panel.values, panel.width, &mut sums);
-            for (i, sums) in sums.iter().enumerate().take(rows.count() - first) {
+            tile.sums(rows, first, (panel.values, panel.width), &mut sums);
+            let start = first * target.stride + panel.column;
+            let lines = target.out[start..].chunks_mut(target.stride);
+            let count = rows.count() - first;
+            for (i, (sums, line)) in sums.iter().zip(lines).enumerate().take(count) {
                 let meaning = meanings[if meanings.len() == 1 { 0 } else { first + i }];
-                turn_back(&sums[..panel.width], meaning, (scales, whole), &mut reals);
-                taker.take(first + i, panel.column, &reals[..real_columns]);
+                let (step, zero) = (tile.splat(meaning.step), tile.splat(meaning.zero));
+                let factors = scales.iter().zip(whole).zip(bias);
+                let places = sums.as_chunks().0.iter().zip(line.as_chunks_mut().0);
+                for ((sums, out), ((scales, whole), bias)) in places.zip(factors) {
+                    // Without the zero's share, times both steps.
+                    let sum = tile.whole(sums) - zero * tile.load(whole);
+                    let real = sum * (step * tile.load(scales)) + tile.load(bias);
+                    joint.join(tile.load(out), real).store(out);
+                }
             }
         }
     }
 }
 
-/// Sums to reals: without the zero's share, times both steps.
-#[inline(always)]
-fn turn_back(sums: &[i32], meaning: Meaning, (scales, whole): (&[f32], &[f32]), reals: &mut [f32]) {
-    let all = sums.chunks_exact(LANES).zip(scales.chunks_exact(LANES));
-    let all = all.zip(whole.chunks_exact(LANES)).zip(reals.chunks_exact_mut(LANES));
-    for (((sums, scales), whole), reals) in all {
-        for i in 0..LANES {
-            let sum = sums[i] as f32 - meaning.zero * whole[i];
-            reals[i] = sum * (meaning.step * scales[i]);
-        }
+/// The new takes the old's place.
+pub struct Replace;
+
+impl<T: Tile> Join<T> for Replace {
+    #[inline(always)]
+    fn join(&mut self, _: T::Lanes, new: T::Lanes) -> T::Lanes {
+        new
     }
 }
 
-/// Writes `reals + bias` to rows of a buffer, at the same column.
-pub struct Place<'a> {
-    pub out: &'a mut [f32],
-    pub stride: usize,
-    pub bias: &'a [f32],
-}
+/// The new is added to the old.
+pub struct Sum;
 
-impl Take for Place<'_> {
+impl<T: Tile> Join<T> for Sum {
     #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, reals: &[f32]) {
-        let at = row * self.stride + column;
-        let out = &mut self.out[at..at + reals.len()];
-        let bias = &self.bias[column..column + reals.len()];
-        for ((out, real), bias) in out.iter_mut().zip(reals).zip(bias) {
-            *out = real + bias;
-        }
+    fn join(&mut self, old: T::Lanes, new: T::Lanes) -> T::Lanes {
+        old + new
     }
 }
 
-/// As `Place`, with nothing below zero where `rectify` says so, and keeps the bounds of what it wrote.
-pub struct Convolved<'a> {
-    pub out: &'a mut [f32],
-    pub stride: usize,
-    pub bias: &'a [f32],
-    pub floor: f32,
-    pub low: [f32; LANES],
-    pub high: [f32; LANES],
+/// The new takes the old's place, but not below a floor; keeps the bounds of all that was written.
+pub struct Bounded<L> {
+    pub floor: L,
+    pub low: L,
+    pub high: L,
 }
 
-impl Take for Convolved<'_> {
+impl<T: Tile> Join<T> for Bounded<T::Lanes> {
     #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, reals: &[f32]) {
-        let at = row * self.stride + column;
-        let out = &mut self.out[at..at + reals.len()];
-        let bias = &self.bias[column..column + reals.len()];
-        let all = out.chunks_mut(LANES).zip(reals.chunks(LANES)).zip(bias.chunks(LANES));
-        for ((out, reals), bias) in all {
-            let lanes = self.low.iter_mut().zip(&mut self.high);
-            for (((out, real), bias), (low, high)) in out.iter_mut().zip(reals).zip(bias).zip(lanes) {
-                let value = real + bias;
-                let value = if value > self.floor { value } else { self.floor };
-                *low = if value < *low { value } else { *low };
-                *high = if value > *high { value } else { *high };
-                *out = value;
-            }
-        }
-    }
-}
-
-/// Adds `reals + bias` to what stands there.
-pub struct Add<'a> {
-    pub out: &'a mut [f32],
-    pub stride: usize,
-    pub bias: &'a [f32],
-}
-
-impl Take for Add<'_> {
-    #[inline(always)]
-    fn take(&mut self, row: usize, column: usize, reals: &[f32]) {
-        let at = row * self.stride + column;
-        let out = &mut self.out[at..at + reals.len()];
-        let bias = &self.bias[column..column + reals.len()];
-        for ((out, real), bias) in out.iter_mut().zip(reals).zip(bias) {
-            *out += real + bias;
-        }
+    fn join(&mut self, _: T::Lanes, new: T::Lanes) -> T::Lanes {
+        let new = new.high(self.floor);
+        (self.low, self.high) = (new.low(self.low), new.high(self.high));
+        new
     }
 }

@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)]
 
+use super::lanes::{Lanes, Plain};
+
 /// Rows of a tile.
 pub const ROWS: usize = 6;
 /// Columns of one vector.
@@ -70,8 +72,16 @@ impl<'a> Rows<'a> {
 
 /// An instruction set. Whoever holds one may use it: `Level::all` hands out only what the CPU has.
 pub trait Tile: Copy {
-    /// `sums[i][j]` = row `first + i` times column `j` of a panel that is `width` columns wide.
-    fn sums(self, rows: &Rows<'_>, first: usize, panel: &[i8], width: usize, sums: &mut Sums);
+    /// Its registers of real numbers.
+    type Lanes: Lanes;
+    /// One number sixteen times.
+    fn splat(self, value: f32) -> Self::Lanes;
+    /// Sixteen numbers.
+    fn load(self, values: &[f32; LANES]) -> Self::Lanes;
+    /// Sixteen integers as real numbers.
+    fn whole(self, values: &[i32; LANES]) -> Self::Lanes;
+    /// `sums[i][j]` = row `first + i` times column `j` of a panel with its width.
+    fn sums(self, rows: &Rows<'_>, first: usize, panel: (&[i8], usize), sums: &mut Sums);
 }
 
 /// Checked before every tile: the panel is as deep as the rows and of whole vectors.
@@ -153,8 +163,21 @@ impl Level {
 pub struct Portable;
 
 impl Tile for Portable {
+    type Lanes = Plain;
     #[inline(always)]
-    fn sums(self, rows: &Rows<'_>, first: usize, panel: &[i8], width: usize, sums: &mut Sums) {
+    fn splat(self, value: f32) -> Plain {
+        Plain([value; LANES])
+    }
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> Plain {
+        Plain(*values)
+    }
+    #[inline(always)]
+    fn whole(self, values: &[i32; LANES]) -> Plain {
+        Plain(values.map(|value| value as f32))
+    }
+    #[inline(always)]
+    fn sums(self, rows: &Rows<'_>, first: usize, (panel, width): (&[i8], usize), sums: &mut Sums) {
         check(rows, panel, width);
         for (offset, sums) in rows.six(first).into_iter().zip(sums) {
             sums.fill(0);
@@ -181,6 +204,7 @@ pub use x86::{Avx2, Avx512, AvxVnni};
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::super::lanes::{Lanes256, Lanes512};
     use super::{GROUP, LANES, MOST_COLUMNS, ROWS, Rows, Sums, Tile, Work, check};
 
     /// An instruction set as a token: only `found` makes one, after asking the CPU, and `run` compiles
@@ -208,6 +232,26 @@ mod x86 {
         };
     }
 
+    /// The registers of an instruction set.
+    macro_rules! registers {
+        ($lanes:ident) => {
+            type Lanes = $lanes;
+            #[inline(always)]
+            fn splat(self, value: f32) -> $lanes {
+                // Safety: `self` was made by `found` (here and below).
+                unsafe { $lanes::splat(value) }
+            }
+            #[inline(always)]
+            fn load(self, values: &[f32; LANES]) -> $lanes {
+                unsafe { $lanes::load(values) }
+            }
+            #[inline(always)]
+            fn whole(self, values: &[i32; LANES]) -> $lanes {
+                unsafe { $lanes::whole(values) }
+            }
+        };
+    }
+
     instruction_set!(
         Avx512,
         "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
@@ -217,8 +261,15 @@ mod x86 {
     instruction_set!(Avx2, "avx2", ["avx2"]);
 
     impl Tile for Avx512 {
+        registers!(Lanes512);
         #[inline(always)]
-        fn sums(self, rows: &Rows<'_>, first: usize, panel: &[i8], width: usize, sums: &mut Sums) {
+        fn sums(
+            self,
+            rows: &Rows<'_>,
+            first: usize,
+            (panel, width): (&[i8], usize),
+            sums: &mut Sums,
+        ) {
             check(rows, panel, width);
             // Safety: `check` and `Rows::new` bound all reads; the type is used where the CPU fits.
             unsafe {
@@ -233,8 +284,15 @@ mod x86 {
     }
 
     impl Tile for AvxVnni {
+        registers!(Lanes256);
         #[inline(always)]
-        fn sums(self, rows: &Rows<'_>, first: usize, panel: &[i8], width: usize, sums: &mut Sums) {
+        fn sums(
+            self,
+            rows: &Rows<'_>,
+            first: usize,
+            (panel, width): (&[i8], usize),
+            sums: &mut Sums,
+        ) {
             check(rows, panel, width);
             // Safety: as above.
             unsafe { avx_vnni(rows, rows.six(first), (panel.as_ptr(), width), sums) }
@@ -242,8 +300,15 @@ mod x86 {
     }
 
     impl Tile for Avx2 {
+        registers!(Lanes256);
         #[inline(always)]
-        fn sums(self, rows: &Rows<'_>, first: usize, panel: &[i8], width: usize, sums: &mut Sums) {
+        fn sums(
+            self,
+            rows: &Rows<'_>,
+            first: usize,
+            (panel, width): (&[i8], usize),
+            sums: &mut Sums,
+        ) {
             check(rows, panel, width);
             // Safety: as above.
             unsafe { avx2(rows, rows.six(first), (panel.as_ptr(), width), sums) }
