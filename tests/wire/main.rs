@@ -13,5 +13,6 @@ mod gateway;
 mod kills;
 mod look;
 mod page;
+mod rtsp;
 mod scenarios;
 mod targets;
