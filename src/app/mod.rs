@@ -3,6 +3,8 @@
 //! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
 //! restart, `plan` a scenario into a schedule, `demo` a supervisor with a simulated site.
 
+mod annotate;
+pub mod camera;
 pub mod child;
 pub mod control;
 #[cfg(feature = "demo")]

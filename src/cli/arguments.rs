@@ -78,6 +78,9 @@ pub enum Command {
         /// The general runtime (32-bit floating point) instead of the int8 kernel.
         #[arg(long)]
         general: bool,
+        /// Folder for the pictures with what was seen drawn over them.
+        #[arg(long)]
+        annotate: Option<PathBuf>,
     },
     /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
     Plan {
@@ -106,6 +109,11 @@ pub enum Command {
         #[command(subcommand)]
         action: Alarms,
     },
+    /// What a camera gives: before it goes into a site file.
+    Camera {
+        #[command(subcommand)]
+        action: Cameras,
+    },
     /// The nets: which there are, who runs them here, what a look costs.
     Model {
         #[command(subcommand)]
@@ -129,6 +137,34 @@ pub enum Profiles {
     List {
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cameras {
+    /// Asks for a few pictures: size, kind, interval, cost.
+    Probe {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+    },
+    /// Keeps one picture as a JPEG.
+    Still {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+        /// Where the result is written.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Looks once a second and tells what is seen.
+    Watch {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+        /// Ends after so many looks.
+        #[arg(long)]
+        looks: Option<u64>,
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
     },
 }
 

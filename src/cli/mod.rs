@@ -8,6 +8,7 @@
 
 mod alarm;
 mod arguments;
+mod camera;
 mod check;
 mod model;
 mod plan;
@@ -90,11 +91,11 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let done = app::demo::run(&options, &mut io::stdout());
             outcome(done.map_err(|error| error.to_string()))
         }
-        Command::Look { paths, bays, format, models, general } => {
+        Command::Look { paths, bays, format, models, general, annotate } => {
             let models = models.unwrap_or_else(config::models_beside);
             let json = format == Format::Json;
             let engine = if general { Engine::General } else { Engine::Best };
-            let options = app::look::LookOptions { paths, bays, json, models, engine };
+            let options = app::look::LookOptions { paths, bays, json, models, engine, annotate };
             look(&options)
         }
         Command::Plan { scenario, out } => plan::run(&scenario, &out, lang),
@@ -103,6 +104,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
             outcome(app::vision::run(&options).map_err(|error| error.to_string()))
         }
         Command::Alarm { action } => alarm::run(action, lang),
+        Command::Camera { action } => camera::run(action, lang),
         Command::Model { action } => models(action, lang),
         Command::Profile { action: arguments::Profiles::List { format } } => {
             profiles(format == Format::Json)

@@ -7,4 +7,4 @@ mod survey;
 pub mod tensors;
 
 pub use model::{BayNet, Engine, FireNet, ModelError, load};
-pub use survey::{Cost, Listed, list as list_models, measure as measure_models};
+pub use survey::{Cost, Listed, Trial, list as list_models, measure as measure_models};

@@ -88,22 +88,53 @@ pub fn measure(folder: &Path) -> Result<Vec<Cost>, ModelError> {
 }
 
 fn cost(folder: &Path, entry: &Entry, engine: Engine) -> Result<Cost, ModelError> {
-    let ms = |from| cpu_time().saturating_sub(from).as_secs_f64() * 1000.0;
     let before = cpu_time();
-    let net = Net::load(folder, entry, engine)?;
-    let load_ms = ms(before);
-    let input = golden_input(entry.inputs());
-    let mut times = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let before = cpu_time();
-        for _ in 0..RUNS {
-            net.run(input.clone())?;
-        }
-        times.push(ms(before) / f64::from(RUNS));
-    }
+    let trial = Trial::of(folder, entry, engine)?;
+    let load_ms = ms_since(before);
+    let times: Result<Vec<f64>, ModelError> = (0..ROUNDS).map(|_| trial.round()).collect();
+    let mut times = times?;
     times.sort_by(f64::total_cmp);
     let (least_ms, median_ms) = (times[0], times[ROUNDS / 2]);
-    Ok(Cost { id: entry.id.clone(), engine: net.engine(), load_ms, least_ms, median_ms })
+    Ok(Cost { id: entry.id.clone(), engine: trial.net.engine(), load_ms, least_ms, median_ms })
+}
+
+fn ms_since(before: std::time::Duration) -> f64 {
+    cpu_time().saturating_sub(before).as_secs_f64() * 1000.0
+}
+
+/// A net that is measured round by round, so that a bench can let several take turns.
+pub struct Trial {
+    net: Net,
+    input: Vec<f32>,
+}
+
+impl Trial {
+    /// Loads the net that the manifest calls `id`.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be used.
+    pub fn load(folder: &Path, id: &str, engine: Engine) -> Result<Trial, ModelError> {
+        let entries = manifest(folder)?;
+        let entry = entries.iter().find(|entry| entry.id == id);
+        Trial::of(folder, entry.ok_or(ModelError::NoModel("bench"))?, engine)
+    }
+
+    fn of(folder: &Path, entry: &Entry, engine: Engine) -> Result<Trial, ModelError> {
+        let net = Net::load(folder, entry, engine)?;
+        Ok(Trial { net, input: golden_input(entry.inputs()) })
+    }
+
+    /// CPU time of a run in this round, ms.
+    ///
+    /// # Errors
+    /// When the net fails.
+    pub fn round(&self) -> Result<f64, ModelError> {
+        let before = cpu_time();
+        for _ in 0..RUNS {
+            self.net.run(self.input.clone())?;
+        }
+        Ok(ms_since(before) / f64::from(RUNS))
+    }
 }
 
 #[cfg(test)]
