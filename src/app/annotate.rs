@@ -80,6 +80,7 @@ fn bar(frame: &mut Frame, (left, top): (usize, usize), score: f64, colour: Colou
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::site::Id;
     use crate::logic::vision::BayLook;
 
     #[test]
@@ -87,9 +88,10 @@ mod tests {
         let mut frame = Frame { rgb: vec![60; 320 * 180 * 3], width: 320, height: 180 };
         let polygon = vec![[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]];
         let wild = vec![[-3.0, 0.5], [9.0, 2.0], [0.5, -1.0]];
-        let place = |id: &str, polygon| BayPlace { id: id.parse().unwrap(), polygon };
+        let place = |id: &str, polygon| BayPlace { id: Id::try_from(id).unwrap(), polygon };
         let bays = [place("a", polygon), place("b", wild)];
-        let look = BayLook { id: "a".parse().unwrap(), occupied: 0.9, state: BayState::Occupied };
+        let look =
+            BayLook { id: Id::try_from("a").unwrap(), occupied: 0.9, state: BayState::Occupied };
         let sight = Sight {
             fire: 1.0,
             smoke: 0.0,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::vision::{Eyes, Sight};
-use crate::io::camera::{Camera, CameraError, Coded, Frame, FrameError};
+use crate::io::camera::{Camera, CameraError, Coded, FrameError};
 use crate::io::clock::{Clock, cpu_time};
 use crate::io::inference::{Engine, ModelError};
 
@@ -120,7 +120,7 @@ pub fn watch(
     url: &str,
     (models, clock): (&Path, Clock),
     looks: Option<u64>,
-    tell: &mut dyn FnMut(Result<(&Frame, &Sight), &CameraError>) -> std::io::Result<()>,
+    tell: &mut dyn FnMut(Result<&Sight, &CameraError>) -> std::io::Result<()>,
 ) -> Result<(), UseError> {
     let eyes = Eyes::open(models, Engine::Best)?;
     let mut memory = eyes.watch(Vec::new());
@@ -133,7 +133,7 @@ pub fn watch(
             Ok(coded) => {
                 let frame = coded.decode()?;
                 let sight = eyes.see(&mut memory, at, &frame)?;
-                tell(Ok((&frame, &sight)))?;
+                tell(Ok(&sight))?;
             }
             Err(error) => tell(Err(&error))?,
         }

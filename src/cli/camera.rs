@@ -5,7 +5,9 @@ use std::io;
 use super::arguments::Cameras;
 use super::{complain, outcome, say};
 use crate::app::camera::{self, UseError};
+use crate::app::vision::Sight;
 use crate::config;
+use crate::io::camera::CameraError;
 use crate::io::clock::Clock;
 use crate::texts::{Lang, fill, text};
 
@@ -23,8 +25,8 @@ pub fn run(action: Cameras, lang: Lang) -> u8 {
         }),
         Cameras::Watch { url, looks, models } => {
             let models = models.unwrap_or_else(config::models_beside);
-            let mut tell = |seen: Result<_, &_>| match seen {
-                Ok((_, sight)) => camera::line(&mut io::stdout(), sight),
+            let mut tell = |seen: Result<&Sight, &CameraError>| match seen {
+                Ok(sight) => camera::line(&mut io::stdout(), sight),
                 Err(error) => {
                     complain(&format!("{error}"));
                     Ok(())

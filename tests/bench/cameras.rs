@@ -13,6 +13,7 @@ use wattgate::app::vision::{BayPlace, Eyes};
 use wattgate::io::camera::{Camera, Coded};
 use wattgate::io::clock::cpu_time;
 use wattgate::io::inference::Engine;
+use wattgate::logic::site::Id;
 
 use super::gateway::now;
 use super::rtsp::Server;
@@ -29,7 +30,7 @@ fn places() -> Vec<BayPlace> {
     let place = |i: usize| {
         let left = 0.05 + 0.24 * i as f64;
         let polygon = vec![[left, 0.5], [left + 0.2, 0.5], [left + 0.2, 0.9], [left, 0.9]];
-        BayPlace { id: format!("bay{i}").parse().expect("an id"), polygon }
+        BayPlace { id: Id::try_from(format!("bay{i}")).expect("an id"), polygon }
     };
     (0..4).map(place).collect()
 }
