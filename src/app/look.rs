@@ -11,15 +11,18 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::annotate;
 use super::vision::{BayPlace, Eyes, Sight};
 use crate::io::camera::{Film, Frame};
 use crate::io::clock::cpu_time;
-use crate::io::inference::ModelError;
+use crate::io::inference::{Engine, ModelError};
 use crate::logic::site::Id;
 use crate::logic::vision::Verdict;
 
 /// Looks at a film are at least this far apart.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Quality of annotated pictures.
+const ANNOTATED_QUALITY: u8 = 85;
 
 /// What `wattgate look` is told.
 #[derive(Clone, Debug)]
@@ -32,6 +35,10 @@ pub struct LookOptions {
     pub json: bool,
     /// Folder of the models.
     pub models: PathBuf,
+    /// Who runs them.
+    pub engine: Engine,
+    /// Folder for pictures with what was seen drawn over them.
+    pub annotate: Option<PathBuf>,
 }
 
 /// What was judged.
@@ -81,6 +88,7 @@ struct Looking<'a> {
     eyes: Eyes,
     bays: Option<BaysFile>,
     json: bool,
+    annotate: Option<&'a Path>,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     seen: Seen,
@@ -96,8 +104,13 @@ pub fn run(
     err: &mut dyn Write,
 ) -> Result<Seen, LookError> {
     let bays = options.bays.as_deref().map(read_bays).transpose()?;
-    let eyes = Eyes::open(&options.models)?;
-    let mut looking = Looking { eyes, bays, json: options.json, out, err, seen: Seen::default() };
+    let eyes = Eyes::open(&options.models, options.engine)?;
+    let annotate = options.annotate.as_deref();
+    if let Some(folder) = annotate {
+        std::fs::create_dir_all(folder)?;
+    }
+    let (json, seen) = (options.json, Seen::default());
+    let mut looking = Looking { eyes, bays, json, annotate, out, err, seen };
     for path in &options.paths {
         looking.path(path)?;
     }
@@ -175,8 +188,10 @@ impl Looking<'_> {
             .and_then(|bytes| Frame::decode(&bytes).map_err(|error| error.to_string()));
         match decoded {
             Ok(frame) => {
-                let sight = self.eyes.see_still(&self.places(path), &frame)?;
-                self.tell(path, (0, Duration::ZERO), &sight, before)
+                let places = self.places(path);
+                let sight = self.eyes.see_still(&places, &frame)?;
+                self.tell(path, (0, Duration::ZERO), &sight, before)?;
+                self.draw(path, None, (frame, &places), &sight)
             }
             Err(why) => self.fail(path, &why),
         }
@@ -187,7 +202,8 @@ impl Looking<'_> {
             Ok(film) => film,
             Err(error) => return self.fail(path, &error.to_string()),
         };
-        let mut watch = self.eyes.watch(self.places(path));
+        let places = self.places(path);
+        let mut watch = self.eyes.watch(places.clone());
         let (mut number, mut next) = (0u64, Duration::ZERO);
         let mut before = cpu_time();
         loop {
@@ -203,6 +219,7 @@ impl Looking<'_> {
             next = at + LOOK_EVERY;
             let sight = self.eyes.see(&mut watch, at, &frame)?;
             self.tell(path, (number - 1, at), &sight, before)?;
+            self.draw(path, Some(number - 1), (frame, &places), &sight)?;
             before = cpu_time();
         }
         if film.broken() > 0 {
@@ -210,6 +227,24 @@ impl Looking<'_> {
             return self.fail(path, &why);
         }
         Ok(())
+    }
+
+    /// The picture with what was seen, as `<name>.jpg`, of a film `<name>-<frame>.jpg`.
+    fn draw(
+        &mut self,
+        path: &Path,
+        frame: Option<u64>,
+        (mut picture, places): (Frame, &[BayPlace]),
+        sight: &Sight,
+    ) -> Result<(), LookError> {
+        let Some(folder) = self.annotate else { return Ok(()) };
+        annotate::draw(&mut picture, places, sight);
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+        let number = frame.map_or_else(String::new, |frame| format!("-{frame:06}"));
+        match picture.jpeg(ANNOTATED_QUALITY) {
+            Ok(jpeg) => Ok(std::fs::write(folder.join(format!("{stem}{number}.jpg")), jpeg)?),
+            Err(error) => self.fail(path, &error.to_string()),
+        }
     }
 
     fn tell(

@@ -6,7 +6,9 @@
 //! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
 //! simulated site, `simulate` days of a site in virtual time, `replay` a trace through a fresh controller.
 
+mod annotate;
 mod breakage;
+pub mod camera;
 pub mod child;
 pub mod control;
 #[cfg(feature = "demo")]

@@ -75,6 +75,12 @@ pub enum Command {
         /// Folder of the models.
         #[arg(long)]
         models: Option<PathBuf>,
+        /// The general runtime (32-bit floating point) instead of the int8 kernel.
+        #[arg(long)]
+        general: bool,
+        /// Folder for the pictures with what was seen drawn over them.
+        #[arg(long)]
+        annotate: Option<PathBuf>,
     },
     /// Plans a scenario: the cheapest legal schedule, with a proof of how good it is.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -136,6 +142,16 @@ pub enum Command {
         out: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
+    },
+    /// What a camera gives: before it goes into a site file.
+    Camera {
+        #[command(subcommand)]
+        action: Cameras,
+    },
+    /// The nets: which there are, who runs them here, what a look costs.
+    Model {
+        #[command(subcommand)]
+        action: Models,
     },
     /// Device profiles (register maps).
     Profile {
@@ -361,6 +377,55 @@ pub enum PlanView {
     Explain {
         /// A scenario file.
         scenario: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cameras {
+    /// Asks for a few pictures: size, kind, interval, cost.
+    Probe {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+    },
+    /// Keeps one picture as a JPEG.
+    Still {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+        /// Where the result is written.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Looks once a second and tells what is seen.
+    Watch {
+        /// http://host/path or rtsp://host/path.
+        url: String,
+        /// Ends after so many looks.
+        #[arg(long)]
+        looks: Option<u64>,
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// Lists the nets and who runs each of them on this machine.
+    #[command(name = "list")]
+    Nets {
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
+    },
+    /// Measures what a run of each net costs on this machine.
+    Bench {
+        /// Folder of the models.
+        #[arg(long)]
+        models: Option<PathBuf>,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Format,
     },
 }
 

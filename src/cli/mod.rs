@@ -8,9 +8,11 @@
 
 mod alarm;
 mod arguments;
+mod camera;
 mod check;
 mod device;
 mod drill;
+mod model;
 mod plan;
 mod profile;
 mod scan;
@@ -18,12 +20,14 @@ mod simulate;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
 use crate::app::{self, control};
 use crate::config;
+use crate::io::inference::Engine;
 use crate::texts::{Lang, fill, text};
 use arguments::{Arguments, Command, Format};
 
@@ -93,10 +97,11 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let done = app::demo::run(&options, &mut io::stdout());
             outcome(done.map_err(|error| error.to_string()))
         }
-        Command::Look { paths, bays, format, models } => {
+        Command::Look { paths, bays, format, models, general, annotate } => {
             let models = models.unwrap_or_else(config::models_beside);
             let json = format == Format::Json;
-            let options = app::look::LookOptions { paths, bays, json, models };
+            let engine = if general { Engine::General } else { Engine::Best };
+            let options = app::look::LookOptions { paths, bays, json, models, engine, annotate };
             look(&options)
         }
         Command::Plan { scenario, out, view } => plan::run((scenario, out), view, lang),
@@ -116,6 +121,8 @@ fn perform(command: Command, lang: Lang) -> u8 {
             }
         }
         Command::Alarm { action } => alarm::run(action, lang),
+        Command::Camera { action } => camera::run(action, lang),
+        Command::Model { action } => models(action, lang),
         Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action } => profile::run(action, lang),
         Command::Config { action: arguments::Configs::Schema } => {
@@ -124,6 +131,18 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Device { action } => device::run(action, lang),
         Command::Scan { action } => scan::run(action, lang),
         Command::Version { format } => version(format == Format::Json),
+    }
+}
+
+fn models(action: arguments::Models, lang: Lang) -> u8 {
+    let folder = |models: Option<PathBuf>| models.unwrap_or_else(config::models_beside);
+    match action {
+        arguments::Models::Nets { models, format } => {
+            model::list(&folder(models), format == Format::Json, lang)
+        }
+        arguments::Models::Bench { models, format } => {
+            model::bench(&folder(models), format == Format::Json, lang)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Measured, not tested: how regular the control period is, quiet and under stress, and what the
-//! processes cost. `cargo bench --bench figures`; takes about three minutes.
+//! processes cost (`cargo bench --bench figures -- periods`), the nets against onnxruntime (`-- nets`), and
+//! what a camera costs (`-- cameras`). All of it without an argument; takes about five minutes.
 //!
 //! What a stranger gets wrong: every figure is a ratio to the quiet run of the same call, so that a slow
 //! machine says the same as a fast one.
@@ -9,6 +10,12 @@
 #[path = "../wire/gateway.rs"]
 #[allow(dead_code)] // the wire tests use more of it
 mod gateway;
+#[path = "../wire/rtsp.rs"]
+#[allow(dead_code)] // only its server
+mod rtsp;
+
+mod cameras;
+mod nets;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +71,17 @@ fn peak_mb(pid: u32) -> f64 {
 }
 
 fn main() {
+    let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let parts: [(&str, fn()); 3] =
+        [("nets", nets::run), ("cameras", cameras::run), ("periods", control_periods)];
+    for (name, part) in parts {
+        if named.is_empty() || named.iter().any(|wanted| wanted == name) {
+            part();
+        }
+    }
+}
+
+fn control_periods() {
     let demo = Demo::start();
     until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
     let (run, eyes) = (demo.children("run")[0], demo.children("vision")[0]);

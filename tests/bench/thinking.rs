@@ -78,6 +78,7 @@ fn site(count: usize) -> Site {
         zones: Vec::new(),
         cameras: Vec::new(),
         tariff: None,
+        guard: Default::default(),
         circuits,
     }
 }

@@ -15,6 +15,7 @@ mod kills;
 mod look;
 mod page;
 mod profiles;
+mod rtsp;
 mod safety;
 mod scenarios;
 mod targets;

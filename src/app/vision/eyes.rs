@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use crate::io::camera::Frame;
-use crate::io::camera::gate::Glance;
-use crate::io::inference::{self, BayNet, FireNet, ModelError};
+use crate::io::camera::gate::{self, Glance};
+use crate::io::inference::{self, BayNet, Engine, FireNet, ModelError};
 use crate::logic::site::Id;
-use crate::logic::vision::{BayLook, BayState, CameraFault, Occupancy, Triage, Verdict};
+use crate::logic::vision::{
+    BayLook, BayState, CameraFault, Health, Measures, Occupancy, Triage, Verdict,
+};
 
 /// The whole frame.
 const WHOLE: [f64; 4] = [0.0, 0.0, 1.0, 1.0];
@@ -24,12 +26,9 @@ const CHANGED_SHARE: f64 = 0.12;
 const CHANGED_BY: f32 = 9.0;
 /// Reads after a change, so that two of three can agree.
 const READS_AFTER_CHANGE: u8 = 3;
-/// Darker and flatter than this there is nothing to see.
-const DARK: f32 = 5.0;
-const FLAT: f32 = 1.5;
-/// The same picture for this long and this many frames is a frozen camera.
-const FROZEN: Duration = Duration::from_secs(8);
-const FROZEN_FRAMES: u32 = 4;
+/// How fast the usual pattern of a camera follows what it shows: a share of each look. At a look a second
+/// it takes a quarter of an hour, so that parked cars become part of it and a turned camera does not.
+const PATTERN_FOLLOWS: f32 = 0.001;
 
 /// A bay in a camera's frame.
 #[derive(Clone, Debug)]
@@ -61,14 +60,26 @@ pub struct Sight {
     pub fault: Option<CameraFault>,
 }
 
+impl Sight {
+    /// The same look by a camera that cannot be trusted: never clear, its bays unknown.
+    #[must_use]
+    pub fn with_fault(mut self, fault: CameraFault) -> Sight {
+        self.verdict = self.verdict.max(Verdict::Doubtful);
+        self.bays.iter_mut().for_each(|bay| bay.state = BayState::Unknown);
+        self.fault = Some(fault);
+        self
+    }
+}
+
 /// Memory of one camera or film.
 pub struct Watch {
     triage: Triage,
     bays: Vec<BayMemory>,
     before: Option<Glance>,
     tile: usize,
-    same_since: Option<Duration>,
-    same_frames: u32,
+    health: Health,
+    /// What the camera usually shows.
+    pattern: Option<Glance>,
     /// Time of the source runs this much faster than its pictures come.
     pace: f64,
 }
@@ -87,8 +98,8 @@ impl Eyes {
     ///
     /// # Errors
     /// When they cannot be used.
-    pub fn open(models: &std::path::Path) -> Result<Eyes, ModelError> {
-        let (bay, fire) = inference::load(models)?;
+    pub fn open(models: &std::path::Path, engine: Engine) -> Result<Eyes, ModelError> {
+        let (bay, fire) = inference::load(models, engine)?;
         Ok(Eyes { bay, fire })
     }
 
@@ -108,8 +119,8 @@ impl Eyes {
             bays: bays.into_iter().map(memory).collect(),
             before: None,
             tile: 0,
-            same_since: None,
-            same_frames: 0,
+            health: Health::default(),
+            pattern: None,
             pace: 1.0,
         }
     }
@@ -121,7 +132,7 @@ impl Eyes {
     pub fn see(&self, watch: &mut Watch, at: Duration, frame: &Frame) -> Result<Sight, ModelError> {
         let at = at.div_f64(watch.pace);
         let glance = Glance::of(frame);
-        let fault = watch.fault(&glance, at);
+        let fault = watch.fault(frame, &glance, at);
         let whole = self.fire.score(frame, WHOLE)?;
         let tile = self.fire.score(frame, TILES[watch.tile % TILES.len()])?;
         watch.tile += 1;
@@ -131,14 +142,17 @@ impl Eyes {
             self.read_bay(bay, frame, &glance, at)?;
         }
         watch.before = Some(glance);
-        let verdict = if fault.is_some() { verdict.max(Verdict::Doubtful) } else { verdict };
-        let unseen = fault.is_some();
         let look = |bay: &BayMemory| BayLook {
             id: bay.place.id.clone(),
             occupied: bay.score,
-            state: if unseen { BayState::Unknown } else { bay.state },
+            state: bay.state,
         };
-        Ok(Sight { fire, smoke, verdict, bays: watch.bays.iter().map(look).collect(), fault })
+        let bays = watch.bays.iter().map(look).collect();
+        let sight = Sight { fire, smoke, verdict, bays, fault: None };
+        Ok(match fault {
+            Some(fault) => sight.with_fault(fault),
+            None => sight,
+        })
     }
 
     /// Sees a picture that stands alone: all tiles, every bay once.
@@ -196,21 +210,21 @@ impl Watch {
         Watch { pace: pace.max(1.0), ..self }
     }
 
-    fn fault(&mut self, glance: &Glance, at: Duration) -> Option<CameraFault> {
-        if self.before.as_ref() == Some(glance) {
-            self.same_frames += 1;
-        } else {
-            self.same_frames = 0;
-            self.same_since = Some(at);
+    fn fault(&mut self, frame: &Frame, glance: &Glance, at: Duration) -> Option<CameraFault> {
+        let pattern = self.pattern.get_or_insert_with(|| glance.clone());
+        let measures = Measures {
+            brightness: glance.brightness(),
+            contrast: glance.contrast(),
+            detail: gate::detail(frame),
+            alike: glance.alike(pattern),
+            same: self.before.as_ref() == Some(glance),
+            size: (frame.width, frame.height),
+        };
+        let fault = self.health.judge(at, &measures);
+        if fault.is_none() && self.health.is_usual() {
+            pattern.follow(glance, PATTERN_FOLLOWS);
         }
-        let same_for = self.same_since.map_or(Duration::ZERO, |since| at.saturating_sub(since));
-        if glance.brightness() < DARK && glance.contrast() < FLAT {
-            Some(CameraFault::Dark)
-        } else if self.same_frames >= FROZEN_FRAMES && same_for >= FROZEN {
-            Some(CameraFault::Frozen)
-        } else {
-            None
-        }
+        fault
     }
 }
 
@@ -219,4 +233,74 @@ fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
     let low = |k: usize| polygon.iter().map(|p| p[k]).fold(1.0, f64::min);
     let high = |k: usize| polygon.iter().map(|p| p[k]).fold(0.0, f64::max);
     [low(0), low(1), high(0), high(1)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::vision::FireCuts;
+
+    fn watch() -> Watch {
+        let cuts = FireCuts {
+            flame_doubtful: 0.5,
+            flame_alarm: 0.8,
+            smoke_doubtful: 0.5,
+            smoke_alarm: 0.8,
+        };
+        Watch {
+            triage: Triage::new(cuts),
+            bays: Vec::new(),
+            before: None,
+            tile: 0,
+            health: Health::default(),
+            pattern: None,
+            pace: 1.0,
+        }
+    }
+
+    /// A patterned place with noise, as a camera sees it.
+    fn place(rng: &mut fastrand::Rng, shift: usize) -> Frame {
+        let pixel = |i: usize| {
+            let (x, y) = (i % 320 + shift, i / 320);
+            [(20 + (x / 20 * 37 + y / 30 * 91) % 7 * 30) as u8 + rng.u8(0..6); 3]
+        };
+        Frame { rgb: (0..320 * 180).flat_map(pixel).collect(), width: 320, height: 180 }
+    }
+
+    #[test]
+    fn cam2_and_cam3_are_seen_in_pixels() {
+        let mut rng = fastrand::Rng::with_seed(21);
+        let usual = place(&mut rng, 0);
+        let dull = |frame: &Frame, to: u8| {
+            let rgb = frame.rgb.iter().map(|v| to + v / 32).collect();
+            Frame { rgb, ..frame.clone() }
+        };
+        let cases = [
+            (dull(&usual, 90), CameraFault::Covered),
+            (Frame { rgb: vec![2; 320 * 180 * 3], ..usual.clone() }, CameraFault::Dark),
+            (place(&mut rng, 90), CameraFault::Moved),
+            (
+                Frame { rgb: usual.rgb[..320 * 120 * 3].to_vec(), width: 320, height: 120 },
+                CameraFault::Shape,
+            ),
+        ];
+        for (then, wanted) in cases {
+            let mut watch = watch();
+            let mut told = None;
+            for second in 0..60u64 {
+                let mut frame = if second < 20 { place(&mut rng, 0) } else { then.clone() };
+                // A sensor's noise: without it any picture is a frozen one.
+                frame.rgb.iter_mut().for_each(|v| *v = v.saturating_add(rng.u8(0..3)));
+                let at = Duration::from_secs(second);
+                let glance = Glance::of(&frame);
+                let fault = watch.fault(&frame, &glance, at);
+                watch.before = Some(glance);
+                assert!(second >= 20 || fault.is_none(), "{fault:?} on a usual picture");
+                told = told.or(fault.map(|fault| (second - 20, fault)));
+            }
+            let (after, fault) = told.unwrap();
+            assert_eq!(fault, wanted);
+            assert!(after <= 30, "{wanted:?} after {after} s");
+        }
+    }
 }

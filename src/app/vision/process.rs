@@ -16,9 +16,9 @@ use chrono::{DateTime, Utc};
 use super::eyes::{BayPlace, Eyes, Sight, Watch};
 use crate::app::messages::{self, FromChild, ToChild};
 use crate::config::{self, CameraSource};
-use crate::io::camera::{Camera, Frame};
+use crate::io::camera::{Camera, Coded};
 use crate::io::clock::{Clock, cpu_time};
-use crate::io::inference::ModelError;
+use crate::io::inference::{Engine, ModelError};
 use crate::logic::decision::Duty;
 use crate::logic::site::{Id, Site};
 use crate::logic::vision::{CameraFault, Scene, Tier, Verdict};
@@ -29,6 +29,8 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Rates of looking (decisions): one look in 2 s when quiet, one a second when eager.
 const QUIET: Duration = Duration::from_secs(2);
 const EAGER: Duration = Duration::from_secs(1);
+/// A frame judged later than this after it came is too old to say that all is well.
+const LATE: Duration = Duration::from_secs(3);
 /// Quality and width of the stills for the page.
 const STILL_QUALITY: u8 = 75;
 
@@ -79,7 +81,7 @@ impl VisionError {
 
 /// What a camera delivered last.
 enum Delivery {
-    Picture(Vec<u8>, Moment),
+    Picture(Coded, Moment),
     Nothing(Moment),
 }
 
@@ -106,7 +108,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let failed = |cause| VisionError::Socket { path: options.socket.clone(), cause };
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
     let clock = Clock::simulated(options.speed, options.site_time);
-    let eyes = Eyes::open(&config.models)?;
+    let eyes = Eyes::open(&config.models, Engine::Best)?;
     let inbox =
         Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });
     for source in config.cameras {
@@ -122,7 +124,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
         .name("duty".to_owned())
         .spawn(move || hear_duties(from_parent, &duties))
         .map_err(VisionError::Thread)?;
-    judge(&eyes, (&config.site, clock.vision_pace()), &inbox, socket).map_err(failed)
+    judge(&eyes, (&config.site, clock), &inbox, socket).map_err(failed)
 }
 
 /// A terminal's ctrl-C reaches the whole group; the parent decides when this process ends.
@@ -150,11 +152,11 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
     loop {
         let asked = clock.now();
         let delivery = match camera.fetch() {
-            Ok(bytes) => {
+            Ok(coded) => {
                 if trouble.take().is_some() {
                     tracing::info!(camera = %source.id, "camera delivers again");
                 }
-                Delivery::Picture(bytes, clock.now())
+                Delivery::Picture(coded, clock.now())
             }
             Err(error) => {
                 let why = error.to_string();
@@ -178,7 +180,7 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
 /// Judges deliveries one after another and beats in between; ends when the socket does.
 fn judge(
     eyes: &Eyes,
-    (site, pace): (&Site, f64),
+    (site, clock): (&Site, Clock),
     inbox: &Inbox,
     mut socket: UnixStream,
 ) -> std::io::Result<()> {
@@ -189,7 +191,7 @@ fn judge(
             id: bay.id.clone(),
             polygon: bay.polygon.clone(),
         };
-        let watch = eyes.watch(mine.map(place).collect()).at_pace(pace);
+        let watch = eyes.watch(mine.map(place).collect()).at_pace(clock.vision_pace());
         watches.insert(camera.id.clone(), watch);
     }
     let mut frame = 0;
@@ -207,28 +209,28 @@ fn judge(
                 continue;
             };
             frame += 1;
-            see(eyes, watch, (camera, frame), delivery, &mut socket)?;
+            see((eyes, clock), watch, (camera, frame), delivery, &mut socket)?;
         }
     }
 }
 
 /// Judges one delivery and tells the parent: the scene, and the still for the page.
 fn see(
-    eyes: &Eyes,
+    (eyes, clock): (&Eyes, Clock),
     watch: &mut Watch,
     (camera, number): (Id, u64),
     delivery: Delivery,
     socket: &mut UnixStream,
 ) -> std::io::Result<()> {
     let before = cpu_time();
-    let (bytes, at) = match delivery {
-        Delivery::Picture(bytes, at) => (bytes, at),
+    let (coded, at) = match delivery {
+        Delivery::Picture(coded, at) => (coded, at),
         Delivery::Nothing(at) => {
             let scene = blind((camera, number), at, CameraFault::Lost);
             return messages::say(socket, &FromChild::Scene(scene));
         }
     };
-    let frame = match Frame::decode(&bytes) {
+    let frame = match coded.decode() {
         Ok(frame) => frame,
         Err(error) => {
             tracing::warn!(%camera, %error, "frame thrown away");
@@ -237,7 +239,11 @@ fn see(
         }
     };
     let scene = match eyes.see(watch, at.uptime, &frame) {
-        Ok(sight) => {
+        Ok(mut sight) => {
+            let age = clock.wall_time(clock.now().uptime.saturating_sub(at.uptime));
+            if age > LATE && sight.fault.is_none() {
+                sight = sight.with_fault(CameraFault::Late);
+            }
             let cpu_ms = cpu_time().saturating_sub(before).as_secs_f64() * 1000.0;
             scene((camera.clone(), number), at, sight, cpu_ms)
         }

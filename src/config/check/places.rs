@@ -31,7 +31,7 @@ pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places 
                 (None, false)
             }
         };
-        let source = source.filter(|url| is_url(url, faults));
+        let source = source.filter(|url| is_url(url, is_stream, faults));
         if let (Some(id), Some(url)) = (id, source) {
             let name = table.name.clone().unwrap_or_else(|| id.to_string());
             let url = url.value.clone();
@@ -50,8 +50,11 @@ pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places 
     places
 }
 
-fn is_url(text: &At<String>, faults: &mut Faults) -> bool {
-    let host = text.value.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+/// `http://host/path`; a stream may be `rtsp://host/path` too.
+fn is_url(text: &At<String>, is_stream: bool, faults: &mut Faults) -> bool {
+    let streams = || text.value.strip_prefix("rtsp://").filter(|_| is_stream);
+    let rest = text.value.strip_prefix("http://").or_else(streams);
+    let host = rest.and_then(|rest| rest.split('/').next());
     let good = host.is_some_and(|host| !host.is_empty() && !host.contains([' ', '@']));
     if !good {
         faults.push(error("WG0030", text.at, vec![("url", text.value.clone())]));

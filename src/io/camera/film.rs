@@ -9,12 +9,11 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-use openh264::OpenH264API;
-use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig, Flush};
-use openh264::formats::YUVSource;
+use openh264::decoder::Decoder;
 use re_mp4::{Mp4, Sample, StsdBoxContent, TrackKind};
 
 use super::Frame;
+use super::video::{self, frame};
 
 /// A coded frame larger than this is no frame.
 const MOST_SAMPLE: u64 = 32 << 20;
@@ -72,9 +71,7 @@ impl Film {
         }
         let mut times: Vec<i64> = track.samples.iter().map(|s| s.composition_timestamp).collect();
         times.sort_unstable();
-        let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
-        let decoder = Decoder::with_api_config(OpenH264API::from_source(), config)
-            .map_err(|error| FilmError::Decoder(error.to_string()))?;
+        let decoder = video::decoder().map_err(|error| FilmError::Decoder(error.to_string()))?;
         Ok(Film {
             samples: track.samples.iter().cloned().collect(),
             times: times.into(),
@@ -139,13 +136,6 @@ impl Film {
         }
         Ok(())
     }
-}
-
-fn frame(picture: &DecodedYUV<'_>) -> Frame {
-    let (width, height) = picture.dimensions();
-    let mut rgb = vec![0; width * height * 3];
-    picture.write_rgb8(&mut rgb);
-    Frame { rgb, width, height }
 }
 
 /// Length-prefixed units to start-code units; a length that leads outside ends the frame.

@@ -52,6 +52,29 @@ impl Glance {
         (square / self.0.len() as f32).sqrt()
     }
 
+    /// How much the pattern is like another's, whatever the light: the correlation of the cells, -1 to 1.
+    /// A flat picture is like nothing (0).
+    #[must_use]
+    pub fn alike(&self, other: &Glance) -> f32 {
+        let (here, there) = (self.brightness(), other.brightness());
+        let (mut both, mut own, mut others) = (0.0, 0.0, 0.0);
+        for (a, b) in self.0.iter().zip(&other.0) {
+            let (a, b) = (a - here, b - there);
+            both += a * b;
+            own += a * a;
+            others += b * b;
+        }
+        let size = (own * others).sqrt();
+        if size > 0.0 { both / size } else { 0.0 }
+    }
+
+    /// Moves every cell by a share of the way towards another glance.
+    pub fn follow(&mut self, other: &Glance, share: f32) {
+        for (cell, other) in self.0.iter_mut().zip(&other.0) {
+            *cell += (other - *cell) * share;
+        }
+    }
+
     /// Share of the cells inside a box (shares of the frame) that differ by more than `by`, once the
     /// change of overall brightness is taken out.
     #[must_use]
@@ -71,9 +94,39 @@ impl Glance {
     }
 }
 
+/// Mean difference of neighbouring pixels along some rows, 0 to 255: what a lens out of focus loses.
+#[must_use]
+pub fn detail(frame: &Frame) -> f32 {
+    let (mut sum, mut count) = (0u64, 0u64);
+    let step = (frame.height / (DOWN * ROWS)).max(1);
+    for row in frame.rgb.chunks_exact(frame.width * 3).step_by(step) {
+        for (pixel, next) in row.chunks_exact(3).zip(row[3..].chunks_exact(3)) {
+            sum += u64::from(pixel[1].abs_diff(next[1]));
+        }
+        count += frame.width as u64 - 1;
+    }
+    if count == 0 { 0.0 } else { sum as f32 / count as f32 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_is_known_again_in_other_light_and_not_after_a_turn() {
+        let picture = |shift: usize, gain: usize| {
+            let pixel = |i: usize| {
+                let (x, y) = (i % 640 + shift, i / 640);
+                [((x / 40 * 37 + y / 45 * 91) % 7 * gain) as u8; 3]
+            };
+            Frame { rgb: (0..640 * 360).flat_map(pixel).collect(), width: 640, height: 360 }
+        };
+        let usual = Glance::of(&picture(0, 30));
+        assert!(Glance::of(&picture(0, 12)).alike(&usual) > 0.99);
+        assert!(Glance::of(&picture(120, 30)).alike(&usual) < 0.3);
+        assert_eq!(Glance::of(&picture(0, 0)).alike(&usual), 0.0);
+        assert!(detail(&picture(0, 30)) > 2.0 * detail(&picture(0, 10)));
+    }
 
     #[test]
     fn a_change_counts_where_it_is() {

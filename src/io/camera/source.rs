@@ -1,7 +1,9 @@
 //! A camera, whichever way it delivers.
 
+use super::rtsp::{Rtsp, RtspError};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::stream::{Stream, StreamError};
+use super::{Frame, FrameError, video};
 
 /// A camera behind a URL.
 pub enum Camera {
@@ -9,6 +11,30 @@ pub enum Camera {
     Snapshot(Snapshot),
     /// One answer that never ends (MJPEG).
     Stream(Stream),
+    /// H.264 over RTSP.
+    Rtsp(Rtsp),
+}
+
+/// A picture as the camera sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coded {
+    /// JPEG or PNG.
+    Still(Vec<u8>),
+    /// H.264: a keyframe and what followed it; the last frame is the picture.
+    Video(Vec<Vec<u8>>),
+}
+
+impl Coded {
+    /// The picture.
+    ///
+    /// # Errors
+    /// When the bytes are none.
+    pub fn decode(&self) -> Result<Frame, FrameError> {
+        match self {
+            Coded::Still(bytes) => Frame::decode(bytes),
+            Coded::Video(frames) => video::newest(frames),
+        }
+    }
 }
 
 /// Why a camera gave no picture.
@@ -20,27 +46,33 @@ pub enum CameraError {
     /// A stream.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// An RTSP session.
+    #[error(transparent)]
+    Rtsp(#[from] RtspError),
 }
 
 impl Camera {
-    /// Nothing is asked yet.
+    /// Nothing is asked yet. An `rtsp://` address is a stream of its own kind.
     #[must_use]
     pub fn open(url: &str, is_stream: bool) -> Camera {
-        if is_stream {
+        if url.starts_with("rtsp://") {
+            Camera::Rtsp(Rtsp::new(url))
+        } else if is_stream {
             Camera::Stream(Stream::new(url))
         } else {
             Camera::Snapshot(Snapshot::new(url))
         }
     }
 
-    /// One encoded picture that was not given out before.
+    /// One coded picture that was not given out before.
     ///
     /// # Errors
     /// When there is none in time; asking again tries again.
-    pub fn fetch(&mut self) -> Result<Vec<u8>, CameraError> {
+    pub fn fetch(&mut self) -> Result<Coded, CameraError> {
         Ok(match self {
-            Camera::Snapshot(snapshot) => snapshot.fetch()?,
-            Camera::Stream(stream) => stream.fetch()?,
+            Camera::Snapshot(snapshot) => Coded::Still(snapshot.fetch()?),
+            Camera::Stream(stream) => Coded::Still(stream.fetch()?),
+            Camera::Rtsp(rtsp) => Coded::Video(rtsp.fetch()?),
         })
     }
 }

@@ -79,40 +79,52 @@ pub fn bay_crop(frame: &Frame, polygon: &[[f64; 2]], side: usize) -> Option<Vec<
     let mut out = vec![0.0f32; 4 * plane];
     let (low, high) = inner(side);
     let inside = |at: usize| (low..high).contains(&(at as f64 + 0.5));
-    for row in 0..side {
-        for column in 0..side {
-            let mut sum = [0.0f32; 3];
-            for (down, right) in [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)] {
-                let (u, v) = (column as f64 + right, row as f64 + down);
-                let w = map[6] * u + map[7] * v + map[8];
-                let x = (map[0] * u + map[1] * v + map[2]) / w;
-                let y = (map[3] * u + map[4] * v + map[5]) / w;
-                let tap = bilinear(frame, x, y);
-                sum.iter_mut().zip(tap).for_each(|(sum, tap)| *sum += tap);
-            }
-            let at = row * side + column;
-            for (channel, sum) in sum.into_iter().enumerate() {
-                out[channel * plane + at] = normalise(sum / 4.0);
-            }
-            out[3 * plane + at] = if inside(row) && inside(column) { 1.0 } else { 0.0 };
+    let [red, green, blue, mask] = planes(&mut out, plane);
+    let pixels = red.iter_mut().zip(green).zip(blue).zip(mask);
+    for (at, (((red, green), blue), mask)) in pixels.enumerate() {
+        let (row, column) = (at / side, at % side);
+        let mut sum = [0.0f32; 3];
+        for (down, right) in [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)] {
+            let (u, v) = (column as f64 + right, row as f64 + down);
+            let turn = 1.0 / (map[6] * u + map[7] * v + map[8]);
+            let x = (map[0] * u + map[1] * v + map[2]) * turn;
+            let y = (map[3] * u + map[4] * v + map[5]) * turn;
+            let tap = bilinear(frame, x, y);
+            sum = [sum[0] + tap[0], sum[1] + tap[1], sum[2] + tap[2]];
         }
+        *red = normalise(sum[0] / 4.0);
+        *green = normalise(sum[1] / 4.0);
+        *blue = normalise(sum[2] / 4.0);
+        *mask = if inside(row) && inside(column) { 1.0 } else { 0.0 };
     }
     Some(out)
 }
 
+/// Four planes of a tensor; those that it does not have are empty.
+fn planes(out: &mut [f32], plane: usize) -> [&mut [f32]; 4] {
+    let mut all = out.chunks_mut(plane);
+    std::array::from_fn(|_| all.next().unwrap_or_default())
+}
+
 /// A pixel between pixels; x and y in pixels with the first centre at 0.5.
+#[inline]
 fn bilinear(frame: &Frame, x: f64, y: f64) -> [f32; 3] {
     let clamp = |v: f64, size: usize| (v - 0.5).clamp(0.0, size as f64 - 1.0);
     let (x, y) = (clamp(x, frame.width), clamp(y, frame.height));
     let (left, top) = (x as usize, y as usize);
     let (right, bottom) = ((left + 1).min(frame.width - 1), (top + 1).min(frame.height - 1));
     let (fx, fy) = ((x - left as f64) as f32, (y - top as f64) as f32);
-    let at = |column: usize, row: usize, k: usize| {
-        f32::from(frame.rgb[(row * frame.width + column) * 3 + k])
+    let stride = frame.width * 3;
+    let (upper, lower) = (&frame.rgb[top * stride..], &frame.rgb[bottom * stride..]);
+    let pixel = |line: &[u8], column: usize| -> [f32; 3] {
+        let bytes = line[column * 3..].first_chunk::<3>().copied().unwrap_or_default();
+        bytes.map(f32::from)
     };
+    let (a, b) = (pixel(upper, left), pixel(upper, right));
+    let (c, d) = (pixel(lower, left), pixel(lower, right));
     std::array::from_fn(|k| {
-        let upper = at(left, top, k) * (1.0 - fx) + at(right, top, k) * fx;
-        let lower = at(left, bottom, k) * (1.0 - fx) + at(right, bottom, k) * fx;
+        let upper = a[k] * (1.0 - fx) + b[k] * fx;
+        let lower = c[k] * (1.0 - fx) + d[k] * fx;
         upper * (1.0 - fy) + lower * fy
     })
 }
@@ -133,10 +145,13 @@ pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
     let pixels = target.buffer();
     let plane = side * side;
     let mut out = vec![0.0f32; 3 * plane];
-    for (at, pixel) in pixels.chunks_exact(3).enumerate() {
-        for (channel, &value) in pixel.iter().enumerate() {
-            out[channel * plane + at] = normalise(f32::from(value));
-        }
+    let table: [f32; 256] = std::array::from_fn(|value| normalise(value as f32));
+    let [red, green, blue, _] = planes(&mut out, plane);
+    let places = red.iter_mut().zip(green).zip(blue);
+    for (pixel, ((red, green), blue)) in pixels.as_chunks::<3>().0.iter().zip(places) {
+        *red = table[usize::from(pixel[0])];
+        *green = table[usize::from(pixel[1])];
+        *blue = table[usize::from(pixel[2])];
     }
     Some(out)
 }

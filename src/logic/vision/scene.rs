@@ -41,8 +41,16 @@ pub enum CameraFault {
     Frozen,
     /// The picture cannot be decoded.
     Undecodable,
-    /// Too dark or covered: nothing to see.
+    /// Too dark: nothing to see.
     Dark,
+    /// Covered, blinded or out of focus.
+    Covered,
+    /// Shows another place than it did.
+    Moved,
+    /// Another shape of picture than before: the bays are elsewhere in it.
+    Shape,
+    /// Its frames are judged too late to act on.
+    Late,
     /// The model failed on it.
     Model,
 }

@@ -1,0 +1,154 @@
+//! `wattgate camera`: what an installer asks of a camera before it goes into a site file.
+//!
+//! What a stranger gets wrong: a probe measures what this machine gets, not what the camera is set to;
+//! over a bad link both differ, and the link is what counts.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use super::vision::{Eyes, Sight};
+use crate::io::camera::{Camera, CameraError, Coded, FrameError};
+use crate::io::clock::{Clock, cpu_time};
+use crate::io::inference::{Engine, ModelError};
+
+/// Pictures that a probe waits for, and errors that end it.
+const PICTURES: u32 = 5;
+const MOST_ERRORS: u32 = 3;
+/// Quality of a still that is kept.
+const QUALITY: u8 = 92;
+/// Looks of `watch` are this far apart.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a camera cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UseError {
+    /// It gives nothing.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// What it gives is no picture.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The nets.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file or the output.
+    #[error("cannot write: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Pixels: width, height.
+    pub size: (usize, usize),
+    /// Whether it is H.264 (else JPEG).
+    pub is_video: bool,
+    /// Bytes of a picture, mean.
+    pub bytes: usize,
+    /// Time between two new pictures, mean. For video: between two that can be decoded alone.
+    pub interval: Duration,
+    /// CPU time to decode one, mean.
+    pub decode: Duration,
+    /// Pictures that needed the frames before them.
+    pub dependent: u32,
+}
+
+fn open(url: &str) -> Camera {
+    Camera::open(url, url.contains("mjpeg") || url.contains("stream"))
+}
+
+fn fetch(camera: &mut Camera) -> Result<Coded, CameraError> {
+    let mut errors = 0;
+    loop {
+        match camera.fetch() {
+            Ok(coded) => return Ok(coded),
+            Err(error) if errors + 1 >= MOST_ERRORS => return Err(error),
+            Err(_) => errors += 1,
+        }
+    }
+}
+
+/// Asks for a few pictures and measures.
+///
+/// # Errors
+/// When the camera gives no pictures.
+pub fn probe(url: &str, clock: Clock) -> Result<Probe, UseError> {
+    let mut camera = open(url);
+    let first = fetch(&mut camera)?;
+    let frame = first.decode()?;
+    let began = clock.now().uptime;
+    let (mut bytes, mut decode, mut dependent) = (0, Duration::ZERO, 0);
+    for _ in 0..PICTURES {
+        let coded = fetch(&mut camera)?;
+        match &coded {
+            Coded::Still(still) => bytes += still.len(),
+            Coded::Video(frames) => {
+                bytes += frames.last().map_or(0, Vec::len);
+                dependent += u32::from(frames.len() > 1);
+            }
+        }
+        let before = cpu_time();
+        coded.decode()?;
+        decode += cpu_time().saturating_sub(before);
+    }
+    Ok(Probe {
+        size: (frame.width, frame.height),
+        is_video: matches!(first, Coded::Video(_)),
+        bytes: bytes / PICTURES as usize,
+        interval: clock.now().uptime.saturating_sub(began) / PICTURES,
+        decode: decode / PICTURES,
+        dependent,
+    })
+}
+
+/// Keeps one picture as a JPEG; its size.
+///
+/// # Errors
+/// When there is none, or it cannot be written.
+pub fn still(url: &str, out: &Path) -> Result<(usize, usize), UseError> {
+    let frame = fetch(&mut open(url))?.decode()?;
+    std::fs::write(out, frame.jpeg(QUALITY)?)?;
+    Ok((frame.width, frame.height))
+}
+
+/// Looks once a second, as the gateway does, and tells each look; ends after `looks`, or never.
+///
+/// # Errors
+/// When the nets cannot be used or the output ends. A camera that gives nothing is told and asked again.
+pub fn watch(
+    url: &str,
+    (models, clock): (&Path, Clock),
+    looks: Option<u64>,
+    tell: &mut dyn FnMut(Result<&Sight, &CameraError>) -> std::io::Result<()>,
+) -> Result<(), UseError> {
+    let eyes = Eyes::open(models, Engine::Best)?;
+    let mut memory = eyes.watch(Vec::new());
+    let mut camera = open(url);
+    let mut count = 0;
+    while looks.is_none_or(|looks| count < looks) {
+        let at = clock.now().uptime;
+        count += 1;
+        match camera.fetch() {
+            Ok(coded) => {
+                let frame = coded.decode()?;
+                let sight = eyes.see(&mut memory, at, &frame)?;
+                tell(Ok(&sight))?;
+            }
+            Err(error) => tell(Err(&error))?,
+        }
+        let spent = clock.now().uptime.saturating_sub(at);
+        std::thread::park_timeout(LOOK_EVERY.saturating_sub(spent));
+    }
+    Ok(())
+}
+
+/// One line of a look.
+///
+/// # Errors
+/// When the output ends.
+pub fn line(out: &mut dyn Write, sight: &Sight) -> std::io::Result<()> {
+    let fault = sight.fault.map_or_else(String::new, |fault| format!("  {fault:?}"));
+    let (fire, smoke) = (sight.fire, sight.smoke);
+    writeln!(out, "{:?}  fire {fire:.2} smoke {smoke:.2}{fault}", sight.verdict)
+}

@@ -1,0 +1,181 @@
+//! A camera that streams H.264 over RTSP, interleaved in one TCP connection. A thread receives; nothing
+//! is decoded here, and only the frames since the last keyframe are kept.
+//!
+//! What a stranger gets wrong: a keyframe can be decoded alone, the frames between only one after the
+//! other. So a quiet camera costs one keyframe for each look; the frames in between are handed out only
+//! when no keyframe has come in time. Over UDP it would be just the keyframes that get lost.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use retina::client::{Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Transport};
+use retina::codec::{CodecItem, FrameFormat, VideoFrame};
+use tokio::time::timeout;
+
+/// Longest wait for a keyframe; frames that are not one serve after that.
+const ANSWER: Duration = Duration::from_secs(3);
+/// Longest wait for an answer while the session is opened.
+const CONNECT: Duration = Duration::from_secs(4);
+/// A session that sends nothing for this long is dead.
+const SILENCE: Duration = Duration::from_secs(5);
+/// More than this since the last keyframe is not kept: the rest waits for the next one.
+const MOST_BYTES: usize = 8 << 20;
+const MOST_FRAMES: usize = 300;
+
+/// Why a session gave no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum RtspError {
+    /// The address, the connection or what was answered.
+    #[error("{url}: {cause}")]
+    Broken {
+        /// Where.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// Nothing new came.
+    #[error("{0}: no new frame within {ANSWER:?}")]
+    Still(String),
+}
+
+/// What the receiving thread leaves behind.
+#[derive(Default)]
+struct Newest {
+    /// Frames since the last keyframe, which is the first.
+    frames: Vec<Vec<u8>>,
+    bytes: usize,
+    /// How many of them were handed out.
+    given: usize,
+    ended: Option<String>,
+}
+
+impl Newest {
+    fn put(&mut self, frame: VideoFrame) {
+        if frame.is_random_access_point() {
+            *self = Newest::default();
+        }
+        let fits = self.bytes + frame.data().len() <= MOST_BYTES && self.frames.len() < MOST_FRAMES;
+        if fits && (frame.is_random_access_point() || !self.frames.is_empty()) {
+            self.bytes += frame.data().len();
+            self.frames.push(frame.into_data());
+        }
+    }
+}
+
+/// One place for the newest frames, and a bell.
+type Slot = Arc<(Mutex<Newest>, Condvar)>;
+
+/// An RTSP source; opened with the first picture that is asked for.
+pub struct Rtsp {
+    url: String,
+    slot: Option<Slot>,
+}
+
+impl Rtsp {
+    /// A source at an `rtsp://` address.
+    #[must_use]
+    pub fn new(url: &str) -> Rtsp {
+        Rtsp { url: url.to_owned(), slot: None }
+    }
+
+    /// Coded frames, the first a keyframe, that were not all handed out yet; the last is the newest. A
+    /// keyframe alone where there is a new one.
+    ///
+    /// # Errors
+    /// When none comes in time, or the session broke; the next call opens it anew.
+    pub fn fetch(&mut self) -> Result<Vec<Vec<u8>>, RtspError> {
+        let slot = match &self.slot {
+            Some(slot) => Arc::clone(slot),
+            None => self.open()?,
+        };
+        let (newest, bell) = &*slot;
+        let guard = newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = |newest: &mut Newest| {
+            (newest.given > 0 || newest.frames.is_empty()) && newest.ended.is_none()
+        };
+        let (mut newest, _) =
+            bell.wait_timeout_while(guard, ANSWER, waiting).unwrap_or_else(PoisonError::into_inner);
+        if newest.given == 0 && !newest.frames.is_empty() {
+            newest.given = 1;
+            return Ok(newest.frames[..1].to_vec());
+        }
+        if let Some(cause) = newest.ended.take() {
+            self.slot = None;
+            return Err(self.broken(cause));
+        }
+        if newest.frames.len() > newest.given {
+            newest.given = newest.frames.len();
+            return Ok(newest.frames.clone());
+        }
+        self.slot = None;
+        Err(RtspError::Still(self.url.clone()))
+    }
+
+    fn broken(&self, cause: impl ToString) -> RtspError {
+        RtspError::Broken { url: self.url.clone(), cause: cause.to_string() }
+    }
+
+    fn open(&mut self) -> Result<Slot, RtspError> {
+        let slot = Slot::default();
+        let theirs = Arc::clone(&slot);
+        let url = self.url.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| self.broken(error))?;
+        let receive = move || {
+            let ended = match runtime.block_on(follow(&url, &theirs)) {
+                Ok(()) => "the camera ended the stream".to_owned(),
+                Err(cause) => cause.to_string(),
+            };
+            theirs.0.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(ended);
+            theirs.1.notify_all();
+        };
+        std::thread::Builder::new()
+            .name("rtsp".to_owned())
+            .spawn(receive)
+            .map_err(|error| self.broken(error))?;
+        self.slot = Some(Arc::clone(&slot));
+        Ok(slot)
+    }
+}
+
+fn failed(cause: impl ToString) -> io::Error {
+    io::Error::other(cause.to_string())
+}
+
+/// The session's H.264 track, playing.
+async fn play(url: &str) -> io::Result<Demuxed> {
+    let url = url::Url::parse(url).map_err(failed)?;
+    let options = SessionOptions::default().user_agent("wattgate".to_owned());
+    let mut session = Session::describe(url, options).await.map_err(failed)?;
+    let streams = session.streams();
+    let wanted = streams.iter().position(|s| s.media() == "video" && s.encoding_name() == "h264");
+    let Some(wanted) = wanted else {
+        let found: Vec<&str> = streams.iter().map(|stream| stream.encoding_name()).collect();
+        let found = found.join(", ");
+        return Err(failed(format!(
+            "no H.264 video (found: {found}): set the camera's sub-stream to H.264"
+        )));
+    };
+    let setup = SetupOptions::default().transport(Transport::Tcp(Default::default()));
+    session.setup(wanted, setup.frame_format(FrameFormat::SIMPLE)).await.map_err(failed)?;
+    session.play(PlayOptions::default()).await.map_err(failed)?.demuxed().map_err(failed)
+}
+
+/// Receives as long as somebody wants the frames.
+async fn follow(url: &str, slot: &Slot) -> io::Result<()> {
+    let mut session =
+        timeout(CONNECT, play(url)).await.map_err(|_| failed("no answer in time"))??;
+    loop {
+        let item = timeout(SILENCE, session.next()).await.map_err(|_| failed("it fell silent"))?;
+        let Some(item) = item else { return Ok(()) };
+        if let CodecItem::VideoFrame(frame) = item.map_err(failed)? {
+            slot.0.lock().unwrap_or_else(PoisonError::into_inner).put(frame);
+            slot.1.notify_all();
+        }
+        if Arc::strong_count(slot) == 1 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Whether a camera shows what it showed when it was set up: from cheap measures of each frame to a
+//! fault, over time.
+//!
+//! What a stranger gets wrong: a fault never says that a place is free or without fire; it says that
+//! nobody is looking. And light changes everything but the pattern: a camera that was moved is told by
+//! the pattern, not by brightness.
+
+use std::time::Duration;
+
+use super::CameraFault;
+
+/// Darker and flatter than this (0 to 255) there is nothing to see.
+const DARK: f32 = 5.0;
+const DARK_FLAT: f32 = 1.5;
+/// The same picture for this long and this many frames is a frozen camera: sensors always have noise.
+const FROZEN: Duration = Duration::from_secs(8);
+const FROZEN_FRAMES: u32 = 4;
+/// Contrast or detail below these shares of what the camera usually has is a cover or lost focus ...
+const COVERED_CONTRAST: f32 = 0.25;
+const COVERED_DETAIL: f32 = 0.3;
+/// ... when it lasts (faults.md, CAM3: told within 30 s). A van that stops before the lens drives on.
+const COVERED: Duration = Duration::from_secs(15);
+/// Below this likeness (correlation) to the usual pattern for this long, the camera looks elsewhere.
+const UNLIKE: f32 = 0.3;
+const MOVED: Duration = Duration::from_secs(15);
+/// Width to height may differ by this share from the first frame's.
+const SHAPE: f64 = 0.02;
+/// Frames until the usual contrast and detail count as known, and how slowly they follow.
+const LEARNED: u32 = 5;
+const FOLLOWS: f32 = 0.02;
+
+/// What `io::camera::gate` measures of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measures {
+    /// Mean brightness, 0 to 255.
+    pub brightness: f32,
+    /// Standard deviation of the cells, 0 to 127.
+    pub contrast: f32,
+    /// Mean difference of neighbouring pixels, 0 to 255.
+    pub detail: f32,
+    /// Likeness to the usual pattern, -1 to 1.
+    pub alike: f32,
+    /// Whether not a single cell differs from the frame before.
+    pub same: bool,
+    /// Pixels: width, height.
+    pub size: (usize, usize),
+}
+
+/// What is remembered of one camera.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    aspect: Option<f64>,
+    frames: u32,
+    contrast: f32,
+    detail: f32,
+    same_frames: u32,
+    same_since: Option<Duration>,
+    covered_since: Option<Duration>,
+    unlike_since: Option<Duration>,
+}
+
+impl Health {
+    /// Takes the measures of a frame at `at` (any steady clock) and tells what is wrong, the worst first.
+    pub fn judge(&mut self, at: Duration, seen: &Measures) -> Option<CameraFault> {
+        let aspect = seen.size.0 as f64 / seen.size.1.max(1) as f64;
+        let usual = *self.aspect.get_or_insert(aspect);
+        let frozen = self.frozen(at, seen.same);
+        if (aspect / usual - 1.0).abs() > SHAPE {
+            return Some(CameraFault::Shape);
+        }
+        if seen.brightness < DARK && seen.contrast < DARK_FLAT {
+            return Some(CameraFault::Dark);
+        }
+        if frozen {
+            return Some(CameraFault::Frozen);
+        }
+        let known = self.frames >= LEARNED;
+        let flat = seen.contrast < self.contrast * COVERED_CONTRAST
+            || seen.detail < self.detail * COVERED_DETAIL;
+        let covered = lasts(&mut self.covered_since, at, known && flat, COVERED);
+        let unlike = known && !flat && seen.alike < UNLIKE;
+        let moved = lasts(&mut self.unlike_since, at, unlike, MOVED);
+        if known && (flat || unlike) {
+            let fault = if covered { Some(CameraFault::Covered) } else { None };
+            return fault.or(moved.then_some(CameraFault::Moved));
+        }
+        self.learn(seen);
+        None
+    }
+
+    /// Whether the frame last judged is one that the usual pattern may be learned from.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        self.covered_since.is_none() && self.unlike_since.is_none()
+    }
+
+    fn learn(&mut self, seen: &Measures) {
+        self.frames = self.frames.saturating_add(1);
+        // The first frames count alike, later ones little: a running mean that becomes a slow one.
+        let share = (1.0 / self.frames as f32).max(FOLLOWS);
+        self.contrast += (seen.contrast - self.contrast) * share;
+        self.detail += (seen.detail - self.detail) * share;
+    }
+
+    fn frozen(&mut self, at: Duration, same: bool) -> bool {
+        if !same {
+            self.same_frames = 0;
+            self.same_since = Some(at);
+            return false;
+        }
+        self.same_frames += 1;
+        let since = *self.same_since.get_or_insert(at);
+        self.same_frames >= FROZEN_FRAMES && at.saturating_sub(since) >= FROZEN
+    }
+}
+
+/// Whether something has held since long enough.
+fn lasts(since: &mut Option<Duration>, at: Duration, holds: bool, long: Duration) -> bool {
+    if !holds {
+        *since = None;
+        return false;
+    }
+    let since = *since.get_or_insert(at);
+    at.saturating_sub(since) >= long
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: Measures = Measures {
+        brightness: 110.0,
+        contrast: 40.0,
+        detail: 8.0,
+        alike: 0.95,
+        same: false,
+        size: (640, 360),
+    };
+
+    /// Ten usual looks, then `then` once a second; when and which fault comes first.
+    fn first_fault(then: Measures) -> Option<(u64, CameraFault)> {
+        let mut health = Health::default();
+        for second in 0..10 {
+            assert_eq!(health.judge(Duration::from_secs(second), &USUAL), None);
+        }
+        let look = |second| Some((second - 10, health.judge(Duration::from_secs(second), &then)?));
+        (10..60).find_map(look)
+    }
+
+    #[test]
+    fn cam2_a_frozen_picture_is_told_within_ten_seconds() {
+        let (after, fault) = first_fault(Measures { same: true, ..USUAL }).unwrap();
+        assert_eq!(fault, CameraFault::Frozen);
+        assert!(after <= 10, "{after} s");
+    }
+
+    #[test]
+    fn cam3_black_covered_defocused_and_moved_are_told_within_thirty_seconds() {
+        let table = [
+            (Measures { brightness: 1.0, contrast: 0.4, detail: 0.2, ..USUAL }, CameraFault::Dark),
+            (Measures { contrast: 3.0, detail: 0.8, alike: 0.0, ..USUAL }, CameraFault::Covered),
+            (Measures { detail: 1.5, alike: 0.9, ..USUAL }, CameraFault::Covered),
+            (Measures { alike: 0.05, ..USUAL }, CameraFault::Moved),
+        ];
+        for (measures, wanted) in table {
+            let (after, fault) = first_fault(measures).unwrap();
+            assert_eq!(fault, wanted, "{measures:?}");
+            assert!(after <= 30, "{after} s for {measures:?}");
+        }
+    }
+
+    #[test]
+    fn cam5_another_shape_is_told_at_once_another_size_is_none() {
+        let other = first_fault(Measures { size: (640, 480), ..USUAL });
+        assert_eq!(other, Some((0, CameraFault::Shape)));
+        assert_eq!(first_fault(Measures { size: (1920, 1080), ..USUAL }), None);
+    }
+
+    #[test]
+    fn light_and_passing_vans_are_no_faults() {
+        let dusk = Measures { brightness: 30.0, contrast: 15.0, detail: 4.0, alike: 0.6, ..USUAL };
+        assert_eq!(first_fault(dusk), None);
+        let mut health = Health::default();
+        for second in 0..60 {
+            let van = Measures { contrast: 6.0, alike: 0.1, ..USUAL };
+            let seen = if second % 20 > 12 { van } else { USUAL };
+            assert_eq!(health.judge(Duration::from_secs(second), &seen), None, "{second}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Cameras over RTSP, against GStreamer's server.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use wattgate::io::camera::{Camera, Coded};
+
+use super::gateway::{PATIENCE, now, until};
+
+/// GStreamer's server as a process; killed at the end.
+pub struct Server {
+    process: Child,
+    pub port: u16,
+}
+
+impl Server {
+    /// A keyframe every `keyint` frames of 25 a second.
+    pub fn start(keyint: u32) -> Server {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/rtsp_server.py");
+        // Debian's own Python: the bindings of GStreamer are a Debian package.
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(script).arg(keyint.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("python3");
+        let mut line = String::new();
+        let out = process.stdout.take().expect("its output");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        let port = line.trim().parse().expect("GStreamer's RTSP server (tests/run installs it)");
+        Server { process, port }
+    }
+
+    fn url(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/ball", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn video(coded: Coded) -> Vec<Vec<u8>> {
+    let Coded::Video(frames) = coded else { panic!("a still over RTSP") };
+    frames
+}
+
+#[test]
+fn rtsp_gives_keyframes_alone_and_every_picture_once() {
+    let server = Server::start(25);
+    let mut camera = Camera::open(&server.url(), true);
+    let first = until("a picture", PATIENCE, || camera.fetch().ok());
+    let frame = first.decode().expect("a picture");
+    assert_eq!((frame.width, frame.height), (640, 360));
+    let mut last = video(first);
+    for _ in 0..3 {
+        let began = now();
+        let next = video(camera.fetch().expect("the next keyframe"));
+        assert_eq!(next.len(), 1, "a keyframe alone");
+        assert_ne!(next, last, "a picture that was given out before");
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        last = next;
+    }
+}
+
+#[test]
+fn rtsp_without_new_keyframes_still_moves_on() {
+    let server = Server::start(250);
+    let mut camera = Camera::open(&server.url(), true);
+    let first = until("a picture", PATIENCE, || camera.fetch().ok());
+    let first = first.decode().expect("a picture");
+    let later = camera.fetch().expect("frames after the keyframe");
+    let frame = later.decode().expect("a picture");
+    let frames = video(later);
+    assert!(frames.len() > 10, "{} frames", frames.len());
+    assert_ne!(frame, first, "the ball has moved");
+}
+
+#[test]
+fn cam1_a_stream_that_ends_is_told_within_five_seconds_and_comes_back() {
+    let server = Server::start(25);
+    let url = server.url();
+    let mut camera = Camera::open(&url, true);
+    until("a picture", PATIENCE, || camera.fetch().ok());
+    let port = server.port;
+    drop(server);
+    let began = now();
+    until("an error", PATIENCE, || camera.fetch().err());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(camera.fetch().is_err(), "nobody listens on {port}");
+    let server = Server::start(25);
+    let mut camera = Camera::open(&server.url(), true);
+    until("a picture again", PATIENCE, || camera.fetch().ok());
+}
