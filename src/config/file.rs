@@ -2,8 +2,10 @@
 //! against each other (`check` does that).
 
 mod circuit;
+mod fieldbus;
 
 pub use circuit::CircuitTable;
+pub use fieldbus::{ServerTable, TlsTable};
 use toml_edit::{Document, Item};
 
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
@@ -136,21 +138,6 @@ pub struct MqttTable {
     pub commands: Vec<(String, Option<usize>)>,
 }
 
-/// `[modbus_tls]`.
-#[derive(Clone, Debug)]
-pub struct TlsTable {
-    pub ca_file: Option<String>,
-    pub certificate_file: Option<String>,
-    pub key_file: Option<String>,
-}
-
-/// `[modbus_server]`.
-#[derive(Clone, Debug)]
-pub struct ServerTable {
-    pub listen: Option<At<String>>,
-    pub max_age_s: Option<f64>,
-}
-
 /// What concerns the field bus as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct FieldBusTables {
@@ -216,9 +203,10 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     }
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
-    site_file.fieldbus.tls = walk.item("modbus_tls").and_then(|item| modbus_tls(item, faults));
+    site_file.fieldbus.tls =
+        walk.item("modbus_tls").and_then(|item| fieldbus::modbus_tls(item, faults));
     site_file.fieldbus.server =
-        walk.item("modbus_server").and_then(|item| modbus_server(item, faults));
+        walk.item("modbus_server").and_then(|item| fieldbus::modbus_server(item, faults));
     if let Some(mut web) = walk.item("web").and_then(|item| Walk::table(item, "web", faults)) {
         site_file.listen = text_at(&mut web, "listen", faults);
         web.finish(faults);
@@ -462,31 +450,6 @@ fn band(mut walk: Walk<'_>, faults: &mut Faults) -> BandTable {
     };
     walk.finish(faults);
     table
-}
-
-fn modbus_tls(item: &Item, faults: &mut Faults) -> Option<TlsTable> {
-    let mut walk = Walk::table(item, "modbus_tls", faults)?;
-    let mut file = |key| {
-        walk.needed(key, faults);
-        walk.text(key, faults)
-    };
-    let table = TlsTable {
-        ca_file: file("ca_file"),
-        certificate_file: file("certificate_file"),
-        key_file: file("key_file"),
-    };
-    walk.finish(faults);
-    Some(table)
-}
-
-fn modbus_server(item: &Item, faults: &mut Faults) -> Option<ServerTable> {
-    let mut walk = Walk::table(item, "modbus_server", faults)?;
-    let table = ServerTable {
-        listen: needed_at(&mut walk, "listen", faults),
-        max_age_s: walk.number("max_age_s", 0.1..=3600.0, faults),
-    };
-    walk.finish(faults);
-    Some(table)
 }
 
 fn mqtt(item: &Item, faults: &mut Faults) -> Option<MqttTable> {

@@ -11,7 +11,7 @@
 #[allow(dead_code)] // the wire tests use more of it
 mod gateway;
 #[path = "../wire/rtsp.rs"]
-#[allow(dead_code)] // only its server
+#[allow(dead_code, unused_imports)] // only its server
 mod rtsp;
 
 mod cameras;
