@@ -367,8 +367,11 @@ mod tests {
         let seen = wanted(&visits, 150).unwrap();
         let early = (seen.leaves - seen.done_by).num_minutes();
         assert!((60..120).contains(&early), "{early} min");
-        visits.ask(&charger().id, target(500.0, 8), second(151));
+        visits.ask(&charger().id, target(170.0, 8), second(151));
         let hurry = wanted(&visits, 152).unwrap();
-        assert_eq!(hurry.done_by, hurry.leaves, "no time to lose");
+        let early = (hurry.leaves - hurry.done_by).num_minutes();
+        assert!((0..20).contains(&early), "no time to lose, and not given up: {early} min");
+        visits.ask(&charger().id, target(500.0, 8), second(153));
+        assert_eq!(wanted(&visits, 154), None, "it leaves short even alone");
     }
 }
