@@ -14,7 +14,9 @@ use super::MARGIN;
 use super::visits::{Visits, Wanted};
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
 use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Store};
-use crate::logic::energy::{BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, earliest_first};
+use crate::logic::energy::{
+    BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
+};
 use crate::logic::site::{Charger, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
@@ -31,6 +33,8 @@ const EFFICIENCY: f64 = 0.95;
 /// What one solution may cost in the control thread, multiplications: some hundredths of a second. A car that
 /// is short costs another one.
 const BUDGET: Budget = Budget(40_000_000);
+/// Energy is moved to earlier steps up to this share of the connection: phases are not loaded alike.
+const FILLED_EARLY: f64 = 0.75;
 /// A plan that leaves less than this open serves everybody, kWh.
 const SHORT_KWH: f64 = 0.2;
 /// How fast the share of each phase in the other load is forgotten: time constant, s.
@@ -155,6 +159,16 @@ impl Planning {
         });
         let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
         earliest_first(&problem.sessions, &mut solved.session_kw, stored);
+        let mut grid = grid(&problem, &solved);
+        early_for_nothing(
+            &problem.sessions,
+            &mut solved.session_kw,
+            &mut Steps {
+                price: &problem.import_price,
+                grid: &mut grid,
+                most_kw: all_kw * FILLED_EARLY,
+            },
+        );
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let shorts = cars.iter().zip(short_of(&problem, &solved));
@@ -162,7 +176,6 @@ impl Planning {
             shorts.filter(|(_, kwh)| *kwh > SHORT_KWH).map(|(car, _)| car.charger.id.clone());
         let short = short.collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
-        let grid = grid(&problem, &solved);
         let costs = |(t, kw): (usize, &f64)| {
             let exports = *kw < 0.0;
             if exports { problem.export_price[t] } else { problem.import_price[t] }

@@ -90,6 +90,54 @@ fn exchange((a, first): (Bounds, &mut [f64]), (b, second): (Bounds, &mut [f64]))
     }
 }
 
+/// The steps of a plan, as far as moving energy between them matters.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    /// Import price of each step, per kWh.
+    pub price: &'a [f64],
+    /// Import of each step, kW; kept up to date.
+    pub grid: &'a mut [f64],
+    /// No step is filled beyond this import, kW.
+    pub most_kw: f64,
+}
+
+/// Moves each car's energy to earlier steps in which it costs no more and the connection has room, whoever
+/// leaves first first: what is had early need not be hoped for. Only between steps that import, where a
+/// kWh costs the import price whatever else happens.
+pub fn early_for_nothing(sessions: &[Session], powers: &mut [Vec<f64>], steps: &mut Steps<'_>) {
+    let mut order: Vec<usize> = (0..sessions.len().min(powers.len())).collect();
+    order.sort_by_key(|&i| sessions[i].departure);
+    for car in order {
+        let (bounds, row) = (Bounds::from(&sessions[car]), &mut powers[car]);
+        let from = usize::try_from(bounds.arrival).unwrap_or(0);
+        let until = usize::try_from(bounds.departure).unwrap_or(0).min(row.len());
+        for early in from..until {
+            for late in (early + 1..until).rev() {
+                if steps.price[early] > steps.price[late] + 1e-9 || steps.grid[early] < 0.0 {
+                    continue;
+                }
+                let most = (bounds.max_kw - row[early])
+                    .min(row[late])
+                    .min(steps.grid[late])
+                    .min(steps.most_kw - steps.grid[early]);
+                let legal = |kw: &f64| {
+                    (LEAST_KW..=most).contains(kw)
+                        && may_draw(row[early] + kw, bounds)
+                        && may_draw(row[late] - kw, bounds)
+                };
+                let candidates = [most, row[late] - bounds.min_kw].into_iter();
+                let Some(kw) = candidates.filter(legal).reduce(f64::max) else {
+                    continue;
+                };
+                row[early] += kw;
+                row[late] = cleared(row[late] - kw);
+                steps.grid[early] += kw;
+                steps.grid[late] -= kw;
+            }
+        }
+    }
+}
+
 fn may_draw(kw: f64, load: Bounds) -> bool {
     let tiny = 1e-9;
     kw.abs() <= tiny || (load.min_kw - tiny..=load.max_kw + tiny).contains(&kw)
@@ -185,5 +233,18 @@ mod tests {
         let mut stored = vec![8.0, -3.0, 0.0, 0.0];
         earliest_first(&sessions, &mut after, Some((&store, &mut stored)));
         assert_eq!(after[0], before[0], "it must have what it gives");
+    }
+
+    #[test]
+    fn what_costs_the_same_is_had_early_as_far_as_there_is_room() {
+        let sessions = [session(4)];
+        let mut powers = [vec![0.0, 0.0, 0.0, 11.0]];
+        let mut grid = [5.0, 5.0, 5.0, 16.0];
+        let price = [2.0, 1.0, 1.0, 1.0];
+        let mut steps = Steps { price: &price, grid: &mut grid, most_kw: 12.0 };
+        early_for_nothing(&sessions, &mut powers, &mut steps);
+        // The first step is dearer, the second has room for seven.
+        assert_eq!(powers[0], [0.0, 7.0, 4.0, 0.0]);
+        assert_eq!(grid, [5.0, 12.0, 9.0, 5.0]);
     }
 }
