@@ -18,7 +18,7 @@ use wattgate::logic::safety::interlock;
 use wattgate::logic::site::{ChargerSetpoint, Reading, Reason, Setpoints, Vehicle};
 use wattgate::units::{Amps, Watts};
 
-use super::gateway::{PATIENCE, now};
+use super::gateway::{PATIENCE, now, until};
 
 fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
