@@ -97,6 +97,9 @@ pub enum DrillError {
     Refused(Refusal),
 }
 
+/// What is expected, within which time, and how it shows.
+type Expected = (&'static str, Duration, fn(&Overview) -> bool);
+
 /// Makes the drill on the gateway of a state folder.
 ///
 /// # Errors
@@ -104,12 +107,12 @@ pub enum DrillError {
 pub fn run(state: &Path, drill: Drill) -> Result<Vec<Finding>, DrillError> {
     let clock = Clock::real();
     look(state)?;
-    match desk::ask(state, &Request::Drill { drill }).map_err(DrillError::Socket)? {
-        Answer::Refused(refusal) => return Err(DrillError::Refused(refusal)),
-        _ => {}
+    let answer = desk::ask(state, &Request::Drill { drill }).map_err(DrillError::Socket)?;
+    if let Answer::Refused(refusal) = answer {
+        return Err(DrillError::Refused(refusal));
     }
     let began = clock.now();
-    let expected: &[(&'static str, Duration, fn(&Overview) -> bool)] = match drill {
+    let expected: &[Expected] = match drill {
         Drill::MeterLoss => &[
             ("meter_alarm", SAFE_SHARE_WITHIN, meter_alarm),
             ("safe_share", SAFE_SHARE_WITHIN, safe_share),

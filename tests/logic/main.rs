@@ -5,7 +5,7 @@
 //! What a stranger gets wrong: observations go in as the field bus would deliver them, a second old at
 //! most, and setpoints reach the world only when the decision says that it writes.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bench;
 mod checkers;
