@@ -4,6 +4,8 @@
 //! What a stranger gets wrong: bounds are counted from the change in the simulated world, so the second of
 //! the module's poll is in them.
 
+#![allow(clippy::print_stdout)] // the report of a drill
+
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
