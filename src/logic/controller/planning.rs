@@ -157,18 +157,7 @@ impl Planning {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
         });
-        let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
-        earliest_first(&problem.sessions, &mut solved.session_kw, stored);
-        let mut grid = grid(&problem, &solved);
-        early_for_nothing(
-            &problem.sessions,
-            &mut solved.session_kw,
-            &mut Steps {
-                price: &problem.import_price,
-                grid: &mut grid,
-                most_kw: all_kw * FILLED_EARLY,
-            },
-        );
+        let grid = in_good_order(&problem, &mut solved, all_kw);
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let shorts = cars.iter().zip(short_of(&problem, &solved));
@@ -328,6 +317,17 @@ fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) ->
             return solved;
         }
     }
+}
+
+/// Puts what costs the same in the order in which it is safest to have. Import of each step, kW.
+fn in_good_order(problem: &Problem, solved: &mut plan::Plan, all_kw: f64) -> Vec<f64> {
+    let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
+    earliest_first(&problem.sessions, &mut solved.session_kw, stored);
+    let mut grid = grid(problem, solved);
+    let (price, most_kw) = (&problem.import_price, all_kw * FILLED_EARLY);
+    let mut steps = Steps { price, grid: &mut grid, most_kw };
+    early_for_nothing(&problem.sessions, &mut solved.session_kw, &mut steps);
+    grid
 }
 
 /// What each car lacks, kWh.
