@@ -32,6 +32,12 @@ fn pr1_a_gateway_killed_again_and_again_writes_safely_at_once_and_stays_latched(
     let demo = Demo::with(&["--scenario", "cable_fire", "--speed", "4"]);
     let latched = |d: &Value| d["overview"]["zones"][0]["level"] == 2;
     until("the latched fire", Duration::from_secs(60), || demo.overview().filter(latched));
+    // The cars follow the stop within 15 s of site time; only then nothing may charge.
+    until("the stop obeyed", PATIENCE, || {
+        let truth = demo.truth();
+        let mut chargers = truth["chargers"].as_array()?.iter();
+        chargers.all(|c| c["current_a"][0].as_f64().is_some_and(|a| a <= 0.5)).then_some(())
+    });
     let mut worst = Duration::ZERO;
     for round in 0..count() {
         random_pause(&mut rng);
