@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{self, Answer, Refusal, Request};
+use super::life::millis;
 use crate::io::clock::Clock;
 use crate::logic::decision::{DeviceView, Overview};
 use crate::logic::observation::Observation;
@@ -46,14 +47,10 @@ pub enum Drill {
 #[derive(Clone, Debug, Default)]
 pub struct PutAside(Arc<AtomicU64>);
 
-fn millis(clock: Clock) -> u64 {
-    u64::try_from(clock.now().uptime.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl PutAside {
     /// Puts the meter's answers aside from now on.
     pub fn begin(&self, clock: Clock) {
-        let until = millis(clock).saturating_add(PUT_ASIDE.as_millis() as u64);
+        let until = millis(clock.now()).saturating_add(PUT_ASIDE.as_millis() as u64);
         self.0.store(until, Ordering::Relaxed);
     }
 
@@ -63,7 +60,7 @@ impl PutAside {
         let until = self.0.load(Ordering::Relaxed);
         until > 0
             && matches!(observation, Observation::Answered { device, .. } if device == meter)
-            && millis(clock) < until
+            && millis(clock.now()) < until
     }
 }
 

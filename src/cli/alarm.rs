@@ -1,10 +1,11 @@
 //! `wattgate alarm`: asks the gateway that runs on this machine, at its control socket.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::arguments::{Alarms, Format, Place};
 use super::{CONFIGURATION, FAILED, NOT_PERMITTED, OUT_OF_REACH, complain, say};
-use crate::app::desk::{self, Answer, Request};
+use crate::app::desk::{self, Answer, Refusal, Request};
 use crate::config;
 use crate::logic::decision::ZoneView;
 use crate::logic::safety::alarms::{Alarm, Signature};
@@ -52,21 +53,27 @@ pub(super) fn state(place: &Place, lang: Lang) -> Result<PathBuf, u8> {
 
 fn ask(place: &Place, request: &Request, lang: Lang) -> Result<Answer, u8> {
     let state = state(place, lang)?;
-    desk::ask(&state, request).map_err(|error| {
-        let socket = desk::socket(&state).display().to_string();
-        let values = [("socket", socket), ("cause", error.to_string())];
-        complain(&fill(lang, "cli.alarm.no_gateway", &values));
-        OUT_OF_REACH
-    })
+    desk::ask(&state, request).map_err(|error| no_gateway(&state, &error, lang))
+}
+
+/// No gateway answers on a state folder; the exit code.
+pub fn no_gateway(state: &Path, error: &io::Error, lang: Lang) -> u8 {
+    let socket = desk::socket(state).display().to_string();
+    let values = [("socket", socket), ("cause", error.to_string())];
+    complain(&fill(lang, "cli.alarm.no_gateway", &values));
+    OUT_OF_REACH
+}
+
+/// The gateway did not do it; the exit code.
+pub fn refused(refusal: Refusal, lang: Lang) -> u8 {
+    complain(text(lang, &format!("cli.refused.{}", refusal.code())));
+    FAILED
 }
 
 fn settle(place: &Place, request: &Request, lang: Lang) -> u8 {
     match ask(place, request, lang) {
         Ok(Answer::Done) => say(text(lang, "cli.alarm.done")),
-        Ok(Answer::Refused(refusal)) => {
-            complain(text(lang, &format!("cli.refused.{}", refusal.code())));
-            FAILED
-        }
+        Ok(Answer::Refused(refusal)) => refused(refusal, lang),
         Ok(Answer::Alarms { .. } | Answer::Overview(_)) => FAILED,
         Err(code) => code,
     }
@@ -78,10 +85,7 @@ fn list(place: &Place, json: bool, lang: Lang) -> u8 {
             say(&serde_json::json!({ "alarms": alarms, "zones": zones }).to_string())
         }
         Ok(Answer::Alarms { alarms, zones }) => say(&table(&alarms, &zones, lang)),
-        Ok(Answer::Refused(refusal)) => {
-            complain(text(lang, &format!("cli.refused.{}", refusal.code())));
-            FAILED
-        }
+        Ok(Answer::Refused(refusal)) => refused(refusal, lang),
         Ok(Answer::Done | Answer::Overview(_)) => FAILED,
         Err(code) => code,
     }

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::arguments::{Devices, Format, Which};
 use super::profile::refuse;
-use super::{FAILED, NOT_PERMITTED, OUT_OF_REACH, USAGE, complain, outcome, say};
+use super::{FAILED, NOT_PERMITTED, OUT_OF_REACH, USAGE, complain, outcome, say, tick};
 use crate::app::installer::{self, profile_named};
 use crate::app::write_test::{self, Plan, Refused};
-use crate::config::{self, Config, DeviceConfig, Table};
+use crate::config::{self, Config, DeviceConfig};
 use crate::io::modbus::{Inspector, Raw, Seen};
 use crate::texts::{Lang, fill, text};
 
@@ -99,7 +99,7 @@ fn watch(which: &Which, (count, format): (Option<u32>, Format), lang: Lang) -> u
 
 fn print(seen: &[Seen], format: Format, lang: Lang) {
     let at = installer::stamp();
-    let table = |seen: &Seen| if seen.table == Table::Input { "input" } else { "holding" };
+    let table = |seen: &Seen| seen.table.name();
     let raw = |seen: &Seen| {
         seen.words.iter().map(|word| format!("{word:04X}")).collect::<Vec<_>>().join(" ")
     };
@@ -165,13 +165,12 @@ fn write(config: &Config, id: &str, (value, hold): (Option<f64>, Duration), lang
         }
         Err(error) => return outcome(Err(error.to_string())),
     };
-    let mark = |good: bool| if good { "✓" } else { "✗" };
     let ms = format!("{:.0}", report.took.as_secs_f64() * 1000.0);
     let amps = |amps: Option<[f64; 3]>| {
         amps.map_or("-".to_owned(), |[a, b, c]| format!("{a:.1} / {b:.1} / {c:.1} A"))
     };
     let lines = [
-        format!("{} {}", mark(report.obeyed), fill(lang, "cli.write.read_back", &[("ms", ms)])),
+        tick(report.obeyed, lang, "cli.write.read_back", &[("ms", ms)]),
         format!(
             "  {}",
             fill(
@@ -180,7 +179,7 @@ fn write(config: &Config, id: &str, (value, hold): (Option<f64>, Duration), lang
                 &[("before", amps(report.meter_before)), ("after", amps(report.meter_after)),]
             )
         ),
-        format!("{} {}", mark(report.restored), text(lang, "cli.write.restored")),
+        tick(report.restored, lang, "cli.write.restored", &[]),
         format!("  {}", fill(lang, "cli.write.count", &[("count", report.writes.to_string())])),
     ];
     say(&lines.join("\n"));

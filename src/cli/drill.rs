@@ -4,11 +4,10 @@
 use std::path::PathBuf;
 
 use super::arguments::{DrillName, Place};
-use super::{FAILED, OUT_OF_REACH, alarm, complain, say};
-use crate::app::desk;
+use super::{FAILED, alarm, complain, say};
 use crate::app::drill::{self, Drill, DrillError, Finding};
 use crate::io::clock::Clock;
-use crate::texts::{Lang, fill, text};
+use crate::texts::{Lang, text};
 
 /// Makes the drill, prints or writes the report; the exit code.
 pub fn run(name: DrillName, place: &Place, out: Option<PathBuf>, lang: Lang) -> u8 {
@@ -22,16 +21,8 @@ pub fn run(name: DrillName, place: &Place, out: Option<PathBuf>, lang: Lang) -> 
     };
     let findings = match drill::run(&state, drill) {
         Ok(findings) => findings,
-        Err(DrillError::Refused(refusal)) => {
-            complain(text(lang, &format!("cli.refused.{}", refusal.code())));
-            return FAILED;
-        }
-        Err(DrillError::Socket(error)) => {
-            let socket = desk::socket(&state).display().to_string();
-            let values = [("socket", socket), ("cause", error.to_string())];
-            complain(&fill(lang, "cli.alarm.no_gateway", &values));
-            return OUT_OF_REACH;
-        }
+        Err(DrillError::Refused(refusal)) => return alarm::refused(refusal, lang),
+        Err(DrillError::Socket(error)) => return alarm::no_gateway(&state, &error, lang),
     };
     let report = report(key, &findings, lang);
     let written = match out {

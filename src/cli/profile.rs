@@ -69,8 +69,7 @@ fn show(profile: &Profile, as_json: bool, lang: Lang) -> u8 {
         ),
     ];
     for point in &profile.points {
-        let table = if point.table == config::Table::Input { "input" } else { "holding" };
-        let place = format!("{table} {} (0x{:04X})", point.address, point.address);
+        let place = format!("{0} {1} (0x{1:04X})", point.table.name(), point.address);
         let form = format!("{} {}", point.value_type.name(), point.order.name());
         let scale = point.scale_at.map_or(String::new(), |at| format!(" · 10^[{at}]"));
         let scale = format!("× {}{scale}", point.scale);

@@ -6,10 +6,10 @@ mod fieldbus;
 
 pub use circuit::CircuitTable;
 pub use fieldbus::{ServerTable, TlsTable};
-use toml_edit::{Document, Item};
+use toml_edit::Item;
 
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
-use super::walk::{Faults, Walk, error};
+use super::walk::{Faults, Walk, document, error};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -168,15 +168,7 @@ pub struct SiteFile {
 
 /// Reads the tables; nothing where the text is not TOML at all.
 pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
-    let document = match text.parse::<Document<String>>() {
-        Ok(document) => document,
-        Err(cause) => {
-            let at = cause.span().map(|span| span.start);
-            let message = cause.message().lines().collect::<Vec<_>>().join("; ");
-            faults.push(error("WG0001", at, vec![("cause", message)]));
-            return None;
-        }
-    };
+    let document = document(text, faults)?;
     let root = document.as_item();
     let mut walk = Walk::table(root, "the file", faults)?;
     let mut site_file = SiteFile::default();

@@ -4,7 +4,7 @@
 //! What a stranger gets wrong: reading a key also marks it as known. Whatever was not asked for when
 //! [`Walk::finish`] is called is reported, with the nearest name that was asked for.
 
-use toml_edit::{Item, TableLike, Value};
+use toml_edit::{Document, Item, TableLike, TomlError, Value};
 
 use super::report::{Fault, Severity};
 
@@ -21,6 +21,15 @@ pub struct Walk<'a> {
 
 fn start(span: Option<std::ops::Range<usize>>) -> Option<usize> {
     span.map(|span| span.start)
+}
+
+/// The document of a text; a fault with its place where it is no TOML.
+pub fn document(text: &str, faults: &mut Faults) -> Option<Document<String>> {
+    let fault = |cause: &TomlError| {
+        let message = cause.message().lines().collect::<Vec<_>>().join("; ");
+        error("WG0001", start(cause.span()), vec![("cause", message)])
+    };
+    text.parse().map_err(|cause| faults.push(fault(&cause))).ok()
 }
 
 impl<'a> Walk<'a> {

@@ -5,25 +5,22 @@
 
 use std::path::{Path, PathBuf};
 
-use wattgate::config;
+use wattgate::config::{self, Report};
 use wattgate::texts::Lang;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-#[test]
-fn broken_site_files_are_answered_with_place_and_hint() {
-    let folder = root().join("tests/golden/config");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
+/// Every file of a folder is refused, in the words that lie beside it.
+fn broken<T>(folder: &str, load: impl Fn(&Path) -> Result<T, Report>) {
+    let entries = std::fs::read_dir(root().join("tests/golden").join(folder)).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
     files.sort();
-    assert!(files.len() >= 12, "only {} broken files", files.len());
+    assert!(files.len() >= 12, "only {} broken files in {folder}", files.len());
     for file in files {
-        let Err(mut report) = config::load(&file) else {
-            panic!("{} is not broken", file.display())
-        };
+        let Err(mut report) = load(&file) else { panic!("{} is not broken", file.display()) };
         report.file = PathBuf::from(file.file_name().unwrap());
         for (lang, name) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
             let golden = file.with_extension(format!("{name}.txt"));
@@ -38,28 +35,13 @@ fn broken_site_files_are_answered_with_place_and_hint() {
 }
 
 #[test]
+fn broken_site_files_are_answered_with_place_and_hint() {
+    broken("config", config::load);
+}
+
+#[test]
 fn broken_profiles_are_answered_with_place_and_hint() {
-    let folder = root().join("tests/golden/profiles");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|e| e == "toml"));
-    files.sort();
-    assert!(files.len() >= 12, "only {} broken profiles", files.len());
-    for file in files {
-        let Err(mut report) = config::profile_file(&file) else {
-            panic!("{} is not broken", file.display())
-        };
-        report.file = PathBuf::from(file.file_name().unwrap());
-        for (lang, name) in [(Lang::En, "en"), (Lang::Zh, "zh")] {
-            let golden = file.with_extension(format!("{name}.txt"));
-            let rendered = report.render(lang);
-            if std::env::var_os("UPDATE_GOLDEN").is_some() {
-                std::fs::write(&golden, &rendered).unwrap();
-            }
-            let expected = std::fs::read_to_string(&golden).unwrap_or_default();
-            assert_eq!(rendered, expected, "{}", golden.display());
-        }
-    }
+    broken("profiles", config::profile_file);
 }
 
 #[test]

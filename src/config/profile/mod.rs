@@ -78,6 +78,17 @@ pub enum Table {
     Input,
 }
 
+impl Table {
+    /// As files and people name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Holding => "holding",
+            Table::Input => "input",
+        }
+    }
+}
+
 /// How a value lies in its registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

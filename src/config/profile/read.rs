@@ -5,9 +5,9 @@
 //! for all points (`table`, `type`, `order`) stands at each point. Writing, the scale is turned round:
 //! the file always says what one raw step is worth.
 
-use toml_edit::{Document, Item};
+use toml_edit::Item;
 
-use super::super::walk::{Faults, Walk, error, nearest};
+use super::super::walk::{Faults, Walk, document, error, nearest};
 use super::quantity::{self, plausible, unit_of};
 use super::{
     BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
@@ -41,15 +41,7 @@ struct House {
 
 /// Reads a profile; nothing where a fault forbids using it.
 pub fn read(text: &str, faults: &mut Faults) -> Option<Profile> {
-    let document = match text.parse::<Document<String>>() {
-        Ok(document) => document,
-        Err(cause) => {
-            let at = cause.span().map(|span| span.start);
-            let message = cause.message().lines().collect::<Vec<_>>().join("; ");
-            faults.push(error("WG0001", at, vec![("cause", message)]));
-            return None;
-        }
-    };
+    let document = document(text, faults)?;
     let before = faults.len();
     let mut walk = Walk::table(document.as_item(), "the profile", faults)?;
     let profile = whole(&mut walk, faults);

@@ -295,18 +295,21 @@ impl Device {
         self.trouble = trouble;
     }
 
+    /// Where a SunSpec device keeps what; walked once for each life of the connection.
+    async fn models(&mut self, bus: &mut Bus, pace: Pace) -> Result<Models, BusError> {
+        if let Some(models) = &self.models {
+            return Ok(models.clone());
+        }
+        let models = sunspec::walk(bus, self.config.unit, pace).await?;
+        Ok(self.models.insert(models).clone())
+    }
+
     async fn read_hybrid(
         &mut self,
         bus: &mut Bus,
         pace: Pace,
     ) -> Result<Result<Reading, Unusable>, BusError> {
-        let models = match &self.models {
-            Some(models) => models.clone(),
-            None => {
-                let models = sunspec::walk(bus, self.config.unit, pace).await?;
-                self.models.insert(models).clone()
-            }
-        };
+        let models = self.models(bus, pace).await?;
         let hybrid = Hybrid::read(bus, self.config.unit, &models, pace).await?;
         let reading = hybrid.reading();
         self.hybrid = Some(hybrid);
@@ -318,13 +321,7 @@ impl Device {
         bus: &mut Bus,
         pace: Pace,
     ) -> Result<Result<Reading, Unusable>, BusError> {
-        let models = match &self.models {
-            Some(models) => models.clone(),
-            None => {
-                let models = sunspec::walk(bus, self.config.unit, pace).await?;
-                self.models.insert(models).clone()
-            }
-        };
+        let models = self.models(bus, pace).await?;
         let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
         let reading = sunspec::meter_reading(&words);
         Ok(if self.is_frozen(words) { Err(Unusable::Frozen(self.same_words)) } else { reading })

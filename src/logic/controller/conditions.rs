@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::Controller;
 use super::sharing::PAUSED_AFTER;
-use super::{Controller, guarding};
 use crate::logic::observation::{Finding, Silence, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
@@ -24,8 +24,12 @@ const DISOBEYED: u32 = 3;
 impl Controller {
     /// Keeps what the field bus has noticed of a device. Never urgent.
     pub(super) fn find(&mut self, device: Id, finding: Finding, holds: bool) -> bool {
-        self.findings.retain(|known| *known != (device.clone(), finding));
-        self.findings.extend(holds.then_some((device, finding)));
+        let found = (device, finding);
+        if holds {
+            self.findings.insert(found);
+        } else {
+            self.findings.remove(&found);
+        }
         false
     }
 
@@ -39,9 +43,10 @@ impl Controller {
     }
 }
 
-pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
+/// What holds now; `overdue` are zone and id of whatever should have been proven.
+pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) -> Vec<Condition> {
     let mut all = zones(c);
-    all.extend(plant_of_zones(c, now));
+    all.extend(plant_of_zones(c, overdue));
     all.extend(sensors(c, now));
     all.extend(cameras(c, now));
     all.extend(devices(c, now));
@@ -64,8 +69,7 @@ pub(super) fn conditions(c: &Controller, now: Moment) -> Vec<Condition> {
         }
     }
     for (id, watch) in &c.batteries {
-        let lost = matches!(c.snapshot.at(id, now), Known::Lost { .. } | Known::Never);
-        if watch.disobeys(now) && !lost {
+        if watch.disobeys(now) && c.snapshot.at(id, now).usable().is_some() {
             all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
         }
     }
@@ -90,7 +94,7 @@ fn zones(c: &Controller) -> Vec<Condition> {
 }
 
 /// Relays that did not do what they were told, feeders that had to be opened, proofs that are overdue.
-fn plant_of_zones(c: &Controller, now: Moment) -> Vec<Condition> {
+fn plant_of_zones(c: &Controller, overdue: Vec<(Id, Id)>) -> Vec<Condition> {
     let mut all = Vec::new();
     for zone in &c.site.zones {
         let about = zone.id.as_str();
@@ -101,11 +105,11 @@ fn plant_of_zones(c: &Controller, now: Moment) -> Vec<Condition> {
             all.push(condition("feeder_opened", about, Severity::Alarm));
         }
     }
-    let mut late: Vec<Id> = guarding::overdue(c, now).into_iter().map(|(_, id)| id).collect();
+    let mut late: Vec<Id> = overdue.into_iter().map(|(_, id)| id).collect();
     late.sort();
     late.dedup();
-    let overdue = |id: &Id| condition("proof_overdue", id.as_str(), Severity::Warning);
-    all.extend(late.iter().map(overdue));
+    let told = |id: &Id| condition("proof_overdue", id.as_str(), Severity::Warning);
+    all.extend(late.iter().map(told));
     all
 }
 

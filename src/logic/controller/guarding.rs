@@ -123,7 +123,7 @@ pub(super) fn must_act(c: &Controller) -> bool {
 pub(super) fn relays(c: &mut Controller, now: Moment) -> BTreeMap<Id, (RelaySetpoint, Reason)> {
     let writing = c.armed || must_act(c);
     let drawing = c.site.zones.iter().filter(|zone| writing && draws(c, zone, now));
-    let idle = c.site.zones.iter().filter(|zone| c.fire.sensing().carries_nothing(&zone.id, now));
+    let idle = c.site.zones.iter().filter(|zone| c.fire.sensing().is_at_rest(&zone.id, now));
     let relays = c.site.guard.relays.iter();
     let open = relays.filter(|relay| {
         let feedback = relay.feedback.as_ref();

@@ -222,16 +222,22 @@ impl Controller {
         urgent
     }
 
+    /// Whether nothing stands in the way of writing.
+    fn may_arm(&self, now: Moment) -> bool {
+        arming::obstacle(&self.site, &self.snapshot, now).is_none_or(|obstacle| {
+            obstacle == Obstacle::FailsafeSum && !self.holds(Rule::FailsafeSum)
+        })
+    }
+
     /// The complete answer for now. Called every second and on urgent news.
     pub fn decide(&mut self, now: Moment) -> Decision {
         self.sequence += 1;
-        self.hazards = self.fire.assess(&guarding::overdue(self, now), now);
+        let overdue = guarding::overdue(self, now);
+        self.hazards = self.fire.assess(&overdue, now);
         let relays = guarding::relays(self, now);
-        let conditions = conditions::conditions(self, now);
+        let conditions = conditions::conditions(self, overdue, now);
         self.alarms.step(&conditions, now);
-        let not_writing = arming::obstacle(&self.site, &self.snapshot, now)
-            .filter(|obstacle| *obstacle != Obstacle::FailsafeSum || self.holds(Rule::FailsafeSum));
-        self.armed = self.armed || not_writing.is_none();
+        self.armed = self.armed || self.may_arm(now);
         self.plan(now);
         let mut wishes = Setpoints::default();
         let left = self.wish_chargers(now, &mut wishes);

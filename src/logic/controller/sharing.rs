@@ -35,10 +35,6 @@ struct Plug<'a> {
 }
 
 impl Plug<'_> {
-    fn lost(&self) -> bool {
-        self.reading.usable().is_none()
-    }
-
     /// The phases that it loads.
     fn phases(&self) -> &[Phase] {
         if self.mapped { &self.charger.phases } else { &Phase::ALL[..self.charger.phases.len()] }
@@ -157,13 +153,14 @@ impl Controller {
         known: &Plug<'_>,
         most: Amps,
     ) -> ChargerSetpoint {
+        let Some(off) = self.off else { return share };
         let last = known.last.unwrap_or(ChargerSetpoint::Pause);
         let place = self.site.chargers.iter().position(|c| c.id == known.charger.id).unwrap_or(0);
         let turn = self.sequence as usize % self.site.chargers.len().max(1) == place;
-        match self.off {
-            Some(Rule::ThrottleFirst) if share.amps() < last.amps() => ChargerSetpoint::Pause,
-            Some(Rule::AllAtOnce) if !turn => last,
-            Some(Rule::Admission) if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
+        match off {
+            Rule::ThrottleFirst if share.amps() < last.amps() => ChargerSetpoint::Pause,
+            Rule::AllAtOnce if !turn => last,
+            Rule::Admission if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
                 ChargerSetpoint::Current(most)
             }
             _ => share,
@@ -414,6 +411,22 @@ fn allocate_measured(
 
 type Shared<'s, 'a> = (&'s [Plug<'a>], &'s [Claim<'a>], &'s [Share]);
 
+/// Takes a charger's current, and what it still draws beyond it, out of every room that feeds it. What it
+/// draws beyond.
+fn take(
+    left: &mut [Room],
+    nominal: Volts,
+    (known, claim): (&Plug<'_>, &Claim<'_>),
+    amps: Amps,
+) -> PerPhase<Amps> {
+    let (own, beyond) = (claim.on_grid(amps), known.beyond(amps));
+    let taken = PerPhase::from_fn(|phase| own.on(phase) + beyond.on(phase));
+    for &at in known.chain {
+        left[at].take(taken, nominal, claim.is_unbalanced());
+    }
+    beyond
+}
+
 /// What the shares leave of each room, less what is still drawn beyond them; and whether that is worth
 /// waiting for.
 fn left_over(
@@ -424,12 +437,7 @@ fn left_over(
     let (mut left, mut waits) = (rooms.to_vec(), false);
     for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
         let granted = share.setpoint.amps().max(claim.reserved);
-        let beyond = if known.lost() { PerPhase::default() } else { known.beyond(granted) };
-        let taken = claim.on_grid(granted);
-        let taken = PerPhase::from_fn(|phase| taken.on(phase) + beyond.on(phase));
-        for &at in known.chain {
-            left[at].take(taken, nominal, claim.is_unbalanced());
-        }
+        let beyond = take(&mut left, nominal, (known, claim), granted);
         waits |= beyond.iter().any(|(_, amps)| amps > WORTH_WAITING);
     }
     (left, waits)
@@ -449,12 +457,7 @@ fn kept_and_raised(
     };
     for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
         let kept = kept(known, share).max(claim.reserved);
-        let beyond = if known.lost() { PerPhase::default() } else { known.beyond(kept) };
-        let own = claim.on_grid(kept);
-        let taken = PerPhase::from_fn(|phase| own.on(phase) + beyond.on(phase));
-        for &at in known.chain {
-            left[at].take(taken, nominal, claim.is_unbalanced());
-        }
+        take(&mut left, nominal, (known, claim), kept);
     }
     let mut told = Vec::with_capacity(shares.len());
     for ((known, claim), share) in known.iter().zip(claims).zip(shares) {
@@ -464,7 +467,8 @@ fn kept_and_raised(
         let wanted = share.setpoint.amps() - kept;
         let to = if free >= wanted { share.setpoint.amps() } else { kept + free };
         if to < claim.charger.min {
-            told.push(if kept > Amps::ZERO { share.setpoint } else { ChargerSetpoint::Pause });
+            // Then it has nothing to keep: that is zero or at least the minimum.
+            told.push(ChargerSetpoint::Pause);
             continue;
         }
         let to = energy::round_down(to, claim.charger).max(kept).min(share.setpoint.amps());

@@ -84,8 +84,8 @@ impl Visit {
 
     /// Learns from what the car takes of what it may. Whether anything of weight has changed.
     fn learn(&mut self, charger: &Charger, at: Moment, reading: &ChargerReading) -> bool {
-        let [first, second, third] = reading.current.0;
-        let most = first.max(second).max(third);
+        let [_, second, third] = reading.current.0;
+        let most = reading.most_drawn();
         let before = (self.one_phase, self.own);
         if most >= CHARGES {
             // One phase is believed late, three at once: the other phases must not be given away.

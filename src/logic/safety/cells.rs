@@ -113,9 +113,10 @@ pub fn judge_voltages(
         let Some(volts) = channel.value(at) else {
             continue;
         };
-        let neighbours = median(i, channels, |channel| channel.value(at));
-        let off = neighbours.is_some_and(|others| (volts - others).abs() > limits.cell_off_v);
-        cell.off_since = if off && at_rest { cell.off_since.or(Some(at)) } else { None };
+        let off = at_rest
+            && median(i, channels, |channel| channel.value(at))
+                .is_some_and(|others| (volts - others).abs() > limits.cell_off_v);
+        cell.off_since = if off { cell.off_since.or(Some(at)) } else { None };
         cell.is_off = cell.off_since.is_some_and(|since| since.age_at(at) >= OFF_FOR);
         let Some(usual) = cell.usual_v else {
             cell.first_v.push(volts);

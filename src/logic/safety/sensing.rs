@@ -243,8 +243,10 @@ impl Sensing {
         rises
     }
 
-    /// Whether the battery of a zone carries next to nothing: by its current sensor, else by its device.
-    fn is_at_rest(&self, zone: &Id, now: Moment) -> bool {
+    /// Whether the battery of a zone is known to carry next to nothing now: by its current sensor, else by
+    /// its device.
+    #[must_use]
+    pub fn is_at_rest(&self, zone: &Id, now: Moment) -> bool {
         match self.current(zone, now) {
             Some((amps, rest)) => amps <= rest,
             None => self
@@ -252,12 +254,6 @@ impl Sensing {
                 .get(zone)
                 .is_some_and(|(at, rests)| *rests && at.age_at(now) < SILENT_AFTER),
         }
-    }
-
-    /// Whether the battery of a zone is known to carry next to nothing now.
-    #[must_use]
-    pub fn carries_nothing(&self, zone: &Id, now: Moment) -> bool {
-        self.is_at_rest(zone, now)
     }
 
     /// The largest current of the zone's battery and the limit of rest, A.
@@ -341,8 +337,8 @@ impl Sensing {
     /// Whether the battery of a zone, or a unit that watches its cells, has been silent for 5 s (EN4).
     #[must_use]
     pub fn bms_is_silent(&self, zone: &Id, now: Moment) -> bool {
-        let units = self.of(zone).filter(|member| member.sensor.kind.is_bms());
-        let silent = units.into_iter().any(|member| member.is_silent(now, self.silent_after));
+        let mut units = self.of(zone).filter(|member| member.sensor.kind.is_bms());
+        let silent = units.any(|member| member.is_silent(now, self.silent_after));
         let device = self.batteries.get(zone).is_some_and(|(battery, _)| {
             self.answered.get(battery).is_none_or(|at| at.age_at(now) >= self.silent_after)
         });

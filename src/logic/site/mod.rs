@@ -17,7 +17,7 @@ pub use readings::{
     Reading, Vehicle,
 };
 pub use setpoints::{ChargerSetpoint, Reason, RelaySetpoint, Setpoints};
-pub use snapshot::{Known, LOST_AFTER, STALE_AFTER, Snapshot};
+pub use snapshot::{Known, LOST_AFTER, Snapshot};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
     Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, LEAST_EACH,

@@ -118,12 +118,6 @@ impl Snapshot {
         }
     }
 
-    /// Whether the answers of `device` do not move any more.
-    #[must_use]
-    pub fn is_frozen(&self, device: &Id) -> bool {
-        self.seen.get(device).is_some_and(|seen| seen.same >= FROZEN_AFTER)
-    }
-
     /// The last answer of `device` as it must be seen at `now`.
     #[must_use]
     pub fn at(&self, device: &Id, now: Moment) -> Known<&Reading> {
