@@ -141,18 +141,19 @@ impl Supervisor {
         let listener = UnixListener::bind(&path)?;
         listener.set_nonblocking(true)?;
         let mut process = Reaped(self.start(&path)?);
-        let socket = self.accept(&listener, &mut process)?;
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(FIRST_BEAT_IN))?;
-        socket.set_write_timeout(Some(SILENCE))?;
-        match self.listen(socket) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            done => return done.map(|()| None),
+        if let Some(socket) = self.accept(&listener, &mut process)? {
+            socket.set_nonblocking(false)?;
+            socket.set_read_timeout(Some(FIRST_BEAT_IN))?;
+            socket.set_write_timeout(Some(SILENCE))?;
+            match self.listen(socket) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                done => return done.map(|()| None),
+            }
         }
         let status = self.await_end(&mut process)?;
         if !self.stopped() {
             let status = status.map_or("still there".to_owned(), |status| status.to_string());
-            tracing::warn!(%status, "vision child closed its socket");
+            tracing::warn!(%status, "vision child ended");
         }
         Ok(status.and_then(|status| status.code()))
     }
@@ -188,16 +189,21 @@ impl Supervisor {
             .spawn()
     }
 
-    fn accept(&self, listener: &UnixListener, process: &mut Reaped) -> io::Result<UnixStream> {
+    /// The child's connection; nothing where it ended before.
+    fn accept(
+        &self,
+        listener: &UnixListener,
+        process: &mut Reaped,
+    ) -> io::Result<Option<UnixStream>> {
         let mut left = CONNECTS_IN;
         loop {
             match listener.accept() {
-                Ok((socket, _)) => return Ok(socket),
+                Ok((socket, _)) => return Ok(Some(socket)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
-            if let Some(status) = process.0.try_wait()? {
-                return Err(io::Error::other(format!("ended at once with {status}")));
+            if process.0.try_wait()?.is_some() {
+                return Ok(None);
             }
             if left.is_zero() || self.stopped() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "did not connect"));

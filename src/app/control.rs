@@ -148,7 +148,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     });
     let clock = Clock::simulated(options.speed, options.site_time);
     let begun = Begun { options, fell_back: loaded.fell_back.is_some(), storm, start };
-    let gateway = Gateway::start(config, clock, &begun)?;
+    // A port that is taken is no crash.
+    let forget = |_: &RunError| begun.start.forget(Clock::real().now().uptime);
+    let gateway = Gateway::start(config, clock, &begun).inspect_err(forget)?;
     let reason = wait_for_stop(options.stop_with_stdin)?;
     tracing::info!(reason, "stopping");
     Service::from_environment().stopping();
@@ -466,7 +468,9 @@ impl Mind {
     }
 
     fn decide(&mut self) {
-        let decision = self.controller.decide(self.clock.now());
+        let decision = Arc::new(self.controller.decide(self.clock.now()));
+        // First of all: a stop waits for nothing of what follows.
+        self.decisions.send_replace(Some(Arc::clone(&decision)));
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
         }
@@ -477,7 +481,6 @@ impl Mind {
             duty.clone_from(&decision.duty);
             changed
         });
-        self.decisions.send_replace(Some(Arc::new(decision)));
         let latched = self.controller.latched();
         // A thread that is busy writing gets it with the next decision.
         if self.handed.as_ref() != Some(&latched) && self.to_latch.try_send(latched.clone()).is_ok()

@@ -46,7 +46,9 @@ impl Life {
             self.service.completed_cycle();
         }
         if writing || self.began.age_at(now) >= storm::LASTED {
-            self.start.take().into_iter().for_each(|start| start.forget(now.uptime));
+            // Not here: the control thread waits for no disk.
+            let forget = |start: Start| std::thread::spawn(move || start.forget(now.uptime));
+            self.start.take().map(forget);
         }
         self.breakage.strike(Part::Control);
     }

@@ -51,6 +51,21 @@ fn nothing_is_raised_before_meter_and_devices_have_proven_themselves() {
 }
 
 #[test]
+fn a_gateway_that_only_observes_accuses_nobody() {
+    let mut watching = bench::site();
+    watching.mode = wattgate::logic::site::Mode::Observe;
+    let mut bench = Bench::of(watching, simulators::scenario::Scenario::one_pile(), 22);
+    for _ in 0..120 {
+        // Another gateway leads the pile.
+        bench.world.piles[0].write_setpoint(16.0);
+        bench.second();
+    }
+    let drawn = bench.world.piles[0].current_a;
+    assert!(drawn > 8.0, "seed 22: the story needs a car above the failsafe: {drawn} A");
+    assert_eq!(bench.overview().alarms, [], "seed 22");
+}
+
+#[test]
 fn fb1_a_lost_meter_leads_to_the_safe_share_in_time() {
     let mut bench = Bench::new(2);
     bench.run(120);

@@ -65,6 +65,8 @@ struct Session<'a> {
     client: Client,
     window: Window<Token>,
     opening: VecDeque<Message>,
+    /// Answers to commands: they go first.
+    answers: VecDeque<Message>,
     /// What meta and discovery were told, by topic.
     told: BTreeMap<String, Vec<u8>>,
     live: Live,
@@ -109,6 +111,7 @@ pub(super) async fn run(
         client,
         window: Window::new(),
         opening: VecDeque::new(),
+        answers: VecDeque::new(),
         told: BTreeMap::new(),
         live: Live::default(),
         commands: Commands::default(),
@@ -241,8 +244,8 @@ impl Session<'_> {
         let Some(answer) = self.commands.answer(received, relative, times, world) else {
             return false;
         };
-        if self.opening.len() < MOST_ANSWERS {
-            self.opening.push_back(answer);
+        if self.answers.len() < MOST_ANSWERS {
+            self.answers.push_back(answer);
         }
         true
     }
@@ -309,7 +312,8 @@ impl Session<'_> {
     fn fill(&mut self, now: Duration) {
         let Some(since) = self.connected else { return };
         while self.window.has_room() {
-            let (token, message) = if let Some(message) = self.opening.pop_front() {
+            let first = self.answers.pop_front().or_else(|| self.opening.pop_front());
+            let (token, message) = if let Some(message) = first {
                 (Token::Opening, message)
             } else if let Some(state) = self.live.next(now) {
                 let topic = topics::absolute(&self.options.site, &state.topic);

@@ -40,8 +40,14 @@ impl TraceRing {
     pub fn start(folder: &Path, head: Head) -> io::Result<TraceRing> {
         fs::create_dir_all(folder)?;
         let run = head.started.utc.format("%Y%m%dT%H%M%SZ").to_string();
-        let mut keeper =
-            Keeper { folder: folder.to_owned(), run, since: head.started, head, writer: None };
+        let mut keeper = Keeper {
+            folder: folder.to_owned(),
+            run,
+            since: head.started,
+            head,
+            writer: None,
+            lost: 0,
+        };
         keeper.begin_part()?;
         let (lines, inbox) = sync_channel(WAITING);
         let thread = std::thread::Builder::new()
@@ -80,6 +86,8 @@ struct Keeper {
     since: Moment,
     head: Head,
     writer: Option<TraceWriter>,
+    /// Lines that found no file since one broke.
+    lost: u64,
 }
 
 impl Keeper {
@@ -111,7 +119,10 @@ impl Keeper {
         }
         match &mut self.writer {
             Some(writer) => writer.append(line),
-            None => Ok(()),
+            None => {
+                self.lost += 1;
+                Ok(())
+            }
         }
     }
 
@@ -121,12 +132,18 @@ impl Keeper {
 
     fn begin_part(&mut self) -> io::Result<()> {
         let name = format!("{}-{:05}.trace", self.run, self.head.part);
-        self.writer = Some(TraceWriter::create(&self.folder.join(name), self.head.clone())?);
-        self.forget_oldest()
+        let file = self.folder.join(name);
+        let writer = self.writer.insert(TraceWriter::create(&file, self.head.clone())?);
+        if self.lost > 0 {
+            writer.append(&Line::Gap(std::mem::take(&mut self.lost)))?;
+        }
+        self.forget_oldest(&file)
     }
 
-    fn forget_oldest(&self) -> io::Result<()> {
-        let files = parts(&self.folder)?;
+    /// Never the one just begun: a clock that stands wrong may have given it the oldest name.
+    fn forget_oldest(&self, begun: &Path) -> io::Result<()> {
+        let mut files = parts(&self.folder)?;
+        files.sort_by_key(|file| file == begun);
         let size = |path: &PathBuf| fs::metadata(path).map_or(0, |data| data.len());
         let mut bytes: u64 = files.iter().map(size).sum();
         let mut count = files.len();
@@ -262,6 +279,7 @@ mod tests {
             since: second(0),
             head: head(),
             writer: None,
+            lost: 0,
         };
         keeper.begin_part().unwrap();
         for minute in 0..30 * 60 {

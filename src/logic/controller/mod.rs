@@ -201,7 +201,10 @@ impl Controller {
             && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
         {
             self.planning.visits.see(charger, at, reading);
-            if let Some(ramp) = self.ramps.get_mut(&device) {
+            // Who was told nothing disobeys nobody.
+            if self.armed
+                && let Some(ramp) = self.ramps.get_mut(&device)
+            {
                 ramp.see(at, reading.most_drawn());
             }
         }

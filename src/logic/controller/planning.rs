@@ -33,6 +33,8 @@ const EFFICIENCY: f64 = 0.95;
 /// What one solution may cost in the control thread, multiplications: some hundredths of a second. A car that
 /// is short costs another one.
 const BUDGET: Budget = Budget(40_000_000);
+/// After so many solutions all cars have until they leave.
+const ROUNDS: usize = 3;
 /// Energy is moved to earlier steps up to this share of the connection: phases are not loaded alike.
 const FILLED_EARLY: f64 = 0.75;
 /// A plan that leaves less than this open serves everybody, kWh.
@@ -300,22 +302,22 @@ fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
     Some((battery.id.clone(), store))
 }
 
-/// A plan by which cars are done early; those for which that is too short have until they leave.
+/// A plan by which cars are done early; those for which that is too short have until they leave, and from
+/// the third round on all have: the control thread waits for it.
 fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) -> plan::Plan {
+    let mut round = 0;
     loop {
+        round += 1;
         let solved = plan::solve(problem, BUDGET);
-        let mut relaxed = false;
-        for (i, lacks) in short_of(problem, &solved).into_iter().enumerate() {
-            let session = &mut problem.sessions[i];
-            if lacks > SHORT_KWH && session.departure < leaves(i) {
-                session.departure = leaves(i);
-                relaxed = true;
-            }
-        }
-        // Each round relaxes at least one car.
-        if !relaxed {
+        let lacks = short_of(problem, &solved);
+        let late: Vec<usize> = (0..lacks.len())
+            .filter(|&i| lacks[i] > SHORT_KWH && problem.sessions[i].departure < leaves(i))
+            .collect();
+        if late.is_empty() {
             return solved;
         }
+        let all = if round >= ROUNDS { (0..lacks.len()).collect() } else { late };
+        all.into_iter().for_each(|i| problem.sessions[i].departure = leaves(i));
     }
 }
 

@@ -56,10 +56,6 @@ impl Plug<'_> {
         let drawn = self.drawn();
         PerPhase::from_fn(|phase| (drawn.on(phase) - amps).max(Amps::ZERO))
     }
-
-    fn is_unbalanced(&self) -> bool {
-        self.charger.phases.len() < Phase::ALL.len()
-    }
 }
 
 impl Controller {
@@ -90,7 +86,7 @@ impl Controller {
         let nominal = self.site.limits.nominal_voltage;
         let known = self.in_order_of_right(now);
         let mut claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
-        let rooms = self.rooms(usable, &known, now);
+        let rooms = self.rooms(usable, (&known, &claims), now);
         let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
         let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
         let (left, waits) = left_over(&rooms, nominal, shared);
@@ -195,9 +191,14 @@ impl Controller {
     }
 
     /// What everybody below each node of the tree may draw together.
-    fn rooms(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> Vec<Room> {
+    fn rooms(
+        &self,
+        meter: &MeterReading,
+        chargers: (&[Plug<'_>], &[Claim<'_>]),
+        now: Moment,
+    ) -> Vec<Room> {
         let nominal = self.site.limits.nominal_voltage;
-        let mut rooms = vec![self.grid_room(meter, known, now)];
+        let mut rooms = vec![self.grid_room(meter, chargers, now)];
         let amperes = self.holds(Rule::Amperes);
         let margin = MARGIN * nominal * 3.0;
         rooms.extend(self.site.circuits.iter().map(|circuit| {
@@ -238,15 +239,21 @@ impl Controller {
     }
 
     /// The limit of the grid connection less everything else that is measured.
-    fn grid_room(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> Room {
+    fn grid_room(
+        &self,
+        meter: &MeterReading,
+        (known, claims): (&[Plug<'_>], &[Claim<'_>]),
+        now: Moment,
+    ) -> Room {
         let limits = &self.site.limits;
         let nominal = limits.nominal_voltage;
         let (mut others, mut partial) = (meter.current, PerPhase::all(Amps::ZERO));
         let mut power = meter.power;
-        for known in known {
+        for (known, claim) in known.iter().zip(claims) {
             let drawn = known.drawn();
             others = PerPhase::from_fn(|phase| others.on(phase) - drawn.on(phase));
-            if known.is_unbalanced() {
+            // By the phases that the car uses, as its share is counted.
+            if claim.is_unbalanced() {
                 partial = PerPhase::from_fn(|phase| partial.on(phase) + drawn.on(phase));
             }
             power = power - known.reading.usable().map_or(Watts::ZERO, |reading| reading.power);

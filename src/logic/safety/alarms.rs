@@ -120,7 +120,9 @@ impl AlarmBook {
     /// Takes up what was known before the gateway started.
     pub fn restore(&mut self, alarms: &[Alarm]) {
         for alarm in alarms.iter().take(MOST) {
-            self.alarms.insert(alarm.id.clone(), alarm.clone());
+            // Nobody knows how long it was dark: what lay on the shelf is in sight again.
+            let alarm = Alarm { shelved_until: None, ..alarm.clone() };
+            self.alarms.insert(alarm.id.clone(), alarm);
         }
     }
 
@@ -431,5 +433,9 @@ mod tests {
         assert_eq!(book.list()[0].id, a, "it got worse");
         assert!(book.list()[0].shelved_until.is_none());
         assert!(!book.shelve("no_such", &signed(), (hour, second(3601))));
+        assert!(book.shelve(a, &signed(), (hour, second(3602))));
+        let mut after_restart = AlarmBook::default();
+        after_restart.restore(&book.list());
+        assert!(after_restart.list().iter().all(|alarm| alarm.shelved_until.is_none()));
     }
 }

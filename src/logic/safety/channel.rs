@@ -86,7 +86,10 @@ impl Channel {
         }
         let raw = raw.filter(|raw| !self.is_stuck(sensor, *raw, at));
         match raw.and_then(|raw| understood(sensor, raw)) {
-            None => self.spoil(),
+            None => {
+                self.doubted.clear();
+                self.spoil();
+            }
             Some(value) => self.weigh(sensor.kind, value, at),
         }
     }
@@ -100,11 +103,11 @@ impl Channel {
         sensor.stuck_after.is_some_and(|limit| still >= limit)
     }
 
+    /// What came before counts for nothing; what is held back after a silence goes on being weighed.
     fn spoil(&mut self) {
         self.held = [0; 3];
         self.good_since = None;
         self.unproven = true;
-        self.doubted.clear();
     }
 
     /// A temperature that jumps is believed only when it repeats.
@@ -129,6 +132,7 @@ impl Channel {
             self.held = [0; 3];
             self.believe(kind, (value, JUMPS as u32), at);
         } else {
+            self.doubted.clear();
             self.spoil();
         }
     }

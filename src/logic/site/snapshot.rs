@@ -151,7 +151,9 @@ impl Snapshot {
 fn unmoved(old: &Reading, new: &Reading) -> bool {
     match (old, new) {
         (Reading::Meter(old), Reading::Meter(new)) => {
-            old.voltage == new.voltage
+            old.power == new.power
+                && old.phase_power == new.phase_power
+                && old.voltage == new.voltage
                 && old.frequency == new.frequency
                 && old.current == new.current
         }

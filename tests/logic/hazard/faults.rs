@@ -266,6 +266,17 @@ fn inf5_a_burst_of_false_flames_is_one_alarm_and_isolates_nothing() {
 }
 
 #[test]
+fn a_cell_that_was_silent_is_believed_when_it_comes_back_hot() {
+    let mut rig = Rig::new();
+    rig.silent.extend(["bms"]);
+    rig.run(10);
+    rig.silent.clear();
+    rig.set("t3", 70.0);
+    let tripped = rig.until(10, |rig| rig.level() == Level::Trip);
+    assert!(tripped.is_some_and(|s| s <= 4), "tripped after {tripped:?} samples");
+}
+
+#[test]
 fn one_lost_bus_is_one_alarm() {
     let mut rig = Rig::new();
     rig.silent.extend(["io", "bms", "pack", "grid", "pile1", "pile2"]);
