@@ -78,8 +78,9 @@ pub struct Watch {
     before: Option<Glance>,
     tile: usize,
     health: Health,
-    /// What the camera usually shows.
+    /// What the camera usually shows, and where nothing comes and goes.
     pattern: Option<Glance>,
+    background: Vec<bool>,
     /// Time of the source runs this much faster than its pictures come.
     pace: f64,
 }
@@ -106,6 +107,8 @@ impl Eyes {
     /// Starts to watch a camera or film.
     #[must_use]
     pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
+        let areas: Vec<[f64; 4]> = bays.iter().map(|bay| bounds(&bay.polygon)).collect();
+        let background = gate::background(&areas);
         let memory = |place| BayMemory {
             place,
             occupancy: Occupancy::default(),
@@ -121,6 +124,7 @@ impl Eyes {
             tile: 0,
             health: Health::default(),
             pattern: None,
+            background,
             pace: 1.0,
         }
     }
@@ -216,7 +220,7 @@ impl Watch {
             brightness: glance.brightness(),
             contrast: glance.contrast(),
             detail: gate::detail(frame),
-            alike: glance.alike(pattern),
+            alike: glance.kept(pattern, &self.background),
             same: self.before.as_ref() == Some(glance),
             size: (frame.width, frame.height),
         };
@@ -239,8 +243,12 @@ fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
 mod tests {
     use super::*;
     use crate::logic::vision::FireCuts;
+    use simulators::physics::World;
+    use simulators::picture::{Scene, jpeg};
+    use simulators::scenario::Scenario;
 
     fn watch() -> Watch {
+        let background = gate::background(&[]);
         let cuts = FireCuts {
             flame_doubtful: 0.5,
             flame_alarm: 0.8,
@@ -254,6 +262,7 @@ mod tests {
             tile: 0,
             health: Health::default(),
             pattern: None,
+            background,
             pace: 1.0,
         }
     }
@@ -301,6 +310,46 @@ mod tests {
             let (after, fault) = told.unwrap();
             assert_eq!(fault, wanted);
             assert!(after <= 30, "{wanted:?} after {after} s");
+        }
+    }
+
+    /// A day of both cameras of the drawn site in 160 looks: light comes and goes, every bay fills and empties.
+    #[test]
+    fn a_day_with_cars_is_no_moved_camera_and_a_turned_one_is() {
+        let mut world = World::new(Scenario::sunny_day(), 5);
+        for second in [false, true] {
+            let scene =
+                |world: &World| if second { Scene::of_second(world) } else { Scene::of(world) };
+            let mut watch = watch();
+            let first = scene(&world);
+            let areas: Vec<[f64; 4]> = (0..2).map(|i| bounds(&first.polygon(i))).collect();
+            watch.background = gate::background(&areas);
+            let look = |watch: &mut Watch, scene: &Scene, at: u64| {
+                let frame = Frame::decode(&jpeg(scene).unwrap()).unwrap();
+                let glance = Glance::of(&frame);
+                let fault = watch.fault(&frame, &glance, Duration::from_secs(at));
+                watch.before = Some(glance);
+                fault
+            };
+            for k in 0..160u64 {
+                for (i, bay) in world.bays.iter_mut().enumerate() {
+                    bay.occupied = k / 10 % 8 >= i as u64 + 1;
+                }
+                let mut scene = scene(&world);
+                scene.light = (k as f64 / 160.0 * std::f64::consts::PI).sin().max(0.2);
+                scene.time_s = k as f64;
+                assert_eq!(look(&mut watch, &scene, k), None, "look {k}, second {second}");
+            }
+            let mut turned = scene(&world);
+            turned.view.aside_m += 1.8;
+            turned.view.pitch += 0.12;
+            let told = (160..200).find_map(|at| {
+                turned.time_s = at as f64;
+                Some((at, look(&mut watch, &turned, at)?))
+            });
+            let (at, fault) = told.unwrap();
+            assert_eq!(fault, CameraFault::Moved);
+            assert!(at <= 190, "after {} s", at - 160);
         }
     }
 }

@@ -9,6 +9,15 @@ const DOWN: usize = 36;
 /// Rows looked at in each cell.
 const ROWS: usize = 4;
 
+/// Smallest difference of neighbouring cells that is an edge, 0 to 255: above a sensor's noise, of which the
+/// mean over a cell leaves 1 to 2. Our own figures, as those that follow.
+const EDGE: f32 = 4.0;
+/// With fewer edges nothing is said; more than these are not looked at.
+const FEWEST_EDGES: usize = 24;
+const MOST_EDGES: usize = 200;
+/// An edge is there from this share of its usual strength on, at the same light.
+const FAINT: f32 = 0.3;
+
 /// The frame as 64 x 36 cells of mean brightness, 0 to 255.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glance(Vec<f32>);
@@ -52,20 +61,31 @@ impl Glance {
         (square / self.0.len() as f32).sqrt()
     }
 
-    /// How much the pattern is like another's, whatever the light: the correlation of the cells, -1 to 1.
-    /// A flat picture is like nothing (0).
+    /// Which part of another glance's strongest edges is still there, less the part that has turned round, -1 to
+    /// 1, in the cells of `background` alone; none where those have too few edges to tell. Edges keep their
+    /// place and their sense in any light, what stands before some of them leaves the others, and another
+    /// place has as many of one sense as of the other.
     #[must_use]
-    pub fn alike(&self, other: &Glance) -> f32 {
-        let (here, there) = (self.brightness(), other.brightness());
-        let (mut both, mut own, mut others) = (0.0, 0.0, 0.0);
-        for (a, b) in self.0.iter().zip(&other.0) {
-            let (a, b) = (a - here, b - there);
-            both += a * b;
-            own += a * a;
-            others += b * b;
+    pub fn kept(&self, usual: &Glance, background: &[bool]) -> Option<f32> {
+        let light = (self.brightness() / usual.brightness().max(1.0)).clamp(0.0, 1.0);
+        let mut edges: Vec<(f32, f32)> = (0..self.0.len())
+            .flat_map(|i| {
+                let right = (i % ACROSS + 1 < ACROSS).then_some((i, i + 1));
+                right.into_iter().chain((i + ACROSS < self.0.len()).then_some((i, i + ACROSS)))
+            })
+            .filter(|(i, next)| background[*i] && background[*next])
+            .map(|(i, next)| (usual.0[next] - usual.0[i], self.0[next] - self.0[i]))
+            .filter(|(then, _)| then.abs() >= EDGE)
+            .collect();
+        if edges.len() < FEWEST_EDGES {
+            return None;
         }
-        let size = (own * others).sqrt();
-        if size > 0.0 { both / size } else { 0.0 }
+        let strongest = (edges.len() / 2).clamp(FEWEST_EDGES, MOST_EDGES).min(edges.len());
+        edges.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
+        let there =
+            |(then, now): &&(f32, f32)| then * now > 0.0 && now.abs() >= FAINT * light * then.abs();
+        let kept = edges[..strongest].iter().filter(there).count();
+        Some(kept as f32 / strongest as f32)
     }
 
     /// Moves every cell by a share of the way towards another glance.
@@ -94,6 +114,20 @@ impl Glance {
     }
 }
 
+/// Cells outside all areas (left, top, right, bottom as shares of the frame) in which things come and go. Above
+/// an area half of its height goes with it: what stands there is taller than its place.
+#[must_use]
+pub fn background(areas: &[[f64; 4]]) -> Vec<bool> {
+    let outside = |i: usize| {
+        let x = ((i % ACROSS) as f64 + 0.5) / ACROSS as f64;
+        let y = ((i / ACROSS) as f64 + 0.5) / DOWN as f64;
+        !areas.iter().any(|[left, top, right, bottom]| {
+            (*left..=*right).contains(&x) && (top - 0.5 * (bottom - top)..=*bottom).contains(&y)
+        })
+    };
+    (0..ACROSS * DOWN).map(outside).collect()
+}
+
 /// Mean difference of neighbouring pixels along some rows, 0 to 255: what a lens out of focus loses.
 #[must_use]
 pub fn detail(frame: &Frame) -> f32 {
@@ -117,14 +151,17 @@ mod tests {
         let picture = |shift: usize, gain: usize| {
             let pixel = |i: usize| {
                 let (x, y) = (i % 640 + shift, i / 640);
-                [((x / 40 * 37 + y / 45 * 91) % 7 * gain) as u8; 3]
+                [((((x / 40) * 7919 + (y / 45) * 104_729) * 2_654_435_761 >> 7) % 7 * gain) as u8; 3]
             };
             Frame { rgb: (0..640 * 360).flat_map(pixel).collect(), width: 640, height: 360 }
         };
-        let usual = Glance::of(&picture(0, 30));
-        assert!(Glance::of(&picture(0, 12)).alike(&usual) > 0.99);
-        assert!(Glance::of(&picture(120, 30)).alike(&usual) < 0.3);
-        assert_eq!(Glance::of(&picture(0, 0)).alike(&usual), 0.0);
+        let (usual, all) = (Glance::of(&picture(0, 30)), background(&[]));
+        assert!(Glance::of(&picture(0, 12)).kept(&usual, &all) > Some(0.95));
+        assert!(Glance::of(&picture(120, 30)).kept(&usual, &all) < Some(0.3));
+        assert_eq!(Glance::of(&picture(0, 0)).kept(&usual, &all), Some(0.0));
+        assert_eq!(usual.kept(&Glance::of(&picture(0, 0)), &all), None);
+        let hidden = background(&[[0.0, 0.0, 1.0, 1.0]]);
+        assert_eq!(usual.kept(&usual, &hidden), None, "all of it is bays");
         assert!(detail(&picture(0, 30)) > 2.0 * detail(&picture(0, 10)));
     }
 

@@ -19,6 +19,7 @@ mod stored;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use arming::Obstacle;
 use curbs::Curbs;
@@ -35,8 +36,8 @@ use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading, Reason,
-    Setpoints, Site, Snapshot, Vehicle,
+    Battery, ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading,
+    Reason, Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Scene, Verdict};
 use crate::units::{Amps, Moment, Watts};
@@ -45,6 +46,9 @@ use crate::units::{Amps, Moment, Watts};
 const MARGIN: Amps = Amps(0.5);
 /// Answers in a row that a device must give before anything is raised on it (fault FB9).
 const FRESH_SAMPLES: u32 = 2;
+/// So long after the meter's last answer a battery that gives goes on giving: 10 s until chargers fall to
+/// their failsafe, then 11 s for charger and car (design/safety.md, the chain of reaction times).
+const HELD_WITHOUT_METER: Duration = Duration::from_secs(21);
 
 /// The gateway's mind.
 #[derive(Debug)]
@@ -356,6 +360,9 @@ impl Controller {
                 _ => Err(Reason::MeterStale),
             };
             let wish = match state {
+                Err(Reason::MeterStale) if self.armed => {
+                    (self.held_discharge(battery, now), Reason::MeterStale)
+                }
                 Err(reason) => (Watts::ZERO, reason),
                 Ok(_) if !self.armed => (Watts::ZERO, Reason::Starting),
                 Ok(state) => {
@@ -375,6 +382,24 @@ impl Controller {
                 }
             };
             wishes.batteries.insert(battery.id.clone(), wish);
+        }
+    }
+
+    /// What a battery goes on giving without a meter. If it stopped before the cars have followed, its share
+    /// would come from the grid on top of theirs.
+    fn held_discharge(&self, battery: &Battery, now: Moment) -> Watts {
+        let fresh = self.snapshot.last(&self.site.meter);
+        if fresh.is_none_or(|(at, _)| at.age_at(now) >= HELD_WITHOUT_METER) {
+            return Watts::ZERO;
+        }
+        match self.snapshot.at(&battery.id, now).fresh() {
+            Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. })
+                if b.soc > battery.min_soc =>
+            {
+                let told = self.batteries.get(&battery.id).map_or(Watts::ZERO, BatteryWatch::told);
+                b.power.min(told).max(Watts::ZERO)
+            }
+            _ => Watts::ZERO,
         }
     }
 

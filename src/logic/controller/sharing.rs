@@ -69,6 +69,13 @@ impl Controller {
         }
     }
 
+    /// Whether the grid connection was at its limit or over it. Who goes blind there does not wait for ten
+    /// seconds: the load may have grown since.
+    fn at_its_limit(&self, meter: &MeterReading) -> bool {
+        let full = |phase| self.site.limits.limit.on(phase) - MARGIN * 0.5;
+        meter.current.iter().any(|(phase, amps)| amps > full(phase))
+    }
+
     /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
     /// each room, where that is known.
     pub(super) fn wish_chargers(
@@ -77,7 +84,9 @@ impl Controller {
         wishes: &mut Setpoints,
     ) -> Option<Vec<Room>> {
         let meter = self.meter(now);
-        let Some(usable) = meter.usable() else {
+        let trusted =
+            |usable: &&MeterReading| meter.fresh().is_some() || !self.at_its_limit(usable);
+        let Some(usable) = meter.usable().copied().filter(trusted) else {
             self.wish_safe_shares(matches!(meter, Known::Never), wishes);
             return None;
         };

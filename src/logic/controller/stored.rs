@@ -25,6 +25,11 @@ impl BatteryWatch {
         self.told = power;
     }
 
+    /// What it was told last, discharge positive.
+    pub fn told(&self) -> Watts {
+        self.told
+    }
+
     /// What it does. Less than it was told is its own affair (empty, full, warm); more, or the other way,
     /// is not.
     pub fn see(&mut self, power: Watts, at: Moment) {

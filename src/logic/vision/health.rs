@@ -20,7 +20,7 @@ const COVERED_CONTRAST: f32 = 0.25;
 const COVERED_DETAIL: f32 = 0.3;
 /// ... when it lasts (faults.md, CAM3: told within 30 s). A van that stops before the lens drives on.
 const COVERED: Duration = Duration::from_secs(15);
-/// Below this likeness (correlation) to the usual pattern for this long, the camera looks elsewhere.
+/// Below this likeness to the usual pattern for this long, the camera looks elsewhere.
 const UNLIKE: f32 = 0.3;
 const MOVED: Duration = Duration::from_secs(15);
 /// Width to height may differ by this share from the first frame's.
@@ -38,8 +38,8 @@ pub struct Measures {
     pub contrast: f32,
     /// Mean difference of neighbouring pixels, 0 to 255.
     pub detail: f32,
-    /// Likeness to the usual pattern, -1 to 1.
-    pub alike: f32,
+    /// Likeness to the usual pattern by its edges, -1 to 1; none where it has too few to tell.
+    pub alike: Option<f32>,
     /// Whether not a single cell differs from the frame before.
     pub same: bool,
     /// Pixels: width, height.
@@ -78,7 +78,7 @@ impl Health {
         let flat = seen.contrast < self.contrast * COVERED_CONTRAST
             || seen.detail < self.detail * COVERED_DETAIL;
         let covered = lasts(&mut self.covered_since, at, known && flat, COVERED);
-        let unlike = known && !flat && seen.alike < UNLIKE;
+        let unlike = known && !flat && seen.alike.is_some_and(|alike| alike < UNLIKE);
         let moved = lasts(&mut self.unlike_since, at, unlike, MOVED);
         if known && (flat || unlike) {
             let fault = if covered { Some(CameraFault::Covered) } else { None };
@@ -132,7 +132,7 @@ mod tests {
         brightness: 110.0,
         contrast: 40.0,
         detail: 8.0,
-        alike: 0.95,
+        alike: Some(0.95),
         same: false,
         size: (640, 360),
     };
@@ -158,10 +158,14 @@ mod tests {
     fn cam3_black_covered_defocused_and_moved_are_told_within_thirty_seconds() {
         let table = [
             (Measures { brightness: 1.0, contrast: 0.4, detail: 0.2, ..USUAL }, CameraFault::Dark),
-            (Measures { contrast: 3.0, detail: 0.8, alike: 0.0, ..USUAL }, CameraFault::Covered),
-            (Measures { detail: 1.5, alike: 0.9, ..USUAL }, CameraFault::Covered),
-            (Measures { alike: 0.05, ..USUAL }, CameraFault::Moved),
+            (
+                Measures { contrast: 3.0, detail: 0.8, alike: Some(0.0), ..USUAL },
+                CameraFault::Covered,
+            ),
+            (Measures { detail: 1.5, alike: Some(0.9), ..USUAL }, CameraFault::Covered),
+            (Measures { alike: Some(0.05), ..USUAL }, CameraFault::Moved),
         ];
+        assert_eq!(first_fault(Measures { alike: None, ..USUAL }), None);
         for (measures, wanted) in table {
             let (after, fault) = first_fault(measures).unwrap();
             assert_eq!(fault, wanted, "{measures:?}");
@@ -178,11 +182,12 @@ mod tests {
 
     #[test]
     fn light_and_passing_vans_are_no_faults() {
-        let dusk = Measures { brightness: 30.0, contrast: 15.0, detail: 4.0, alike: 0.6, ..USUAL };
+        let dusk =
+            Measures { brightness: 30.0, contrast: 15.0, detail: 4.0, alike: Some(0.6), ..USUAL };
         assert_eq!(first_fault(dusk), None);
         let mut health = Health::default();
         for second in 0..60 {
-            let van = Measures { contrast: 6.0, alike: 0.1, ..USUAL };
+            let van = Measures { contrast: 6.0, alike: Some(0.1), ..USUAL };
             let seen = if second % 20 > 12 { van } else { USUAL };
             assert_eq!(health.judge(Duration::from_secs(second), &seen), None, "{second}");
         }
