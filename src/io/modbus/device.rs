@@ -399,15 +399,18 @@ impl Device {
     }
 
     fn finish(&mut self, bus: &Bus, now: Moment) -> Result<Reading, Unusable> {
-        let (values, words) = match &mut self.round {
-            Some(round) => (std::mem::take(&mut round.values), std::mem::take(&mut round.words)),
-            None => Default::default(),
+        let (began, values, words) = match &mut self.round {
+            Some(round) => {
+                let (values, words) = (&mut round.values, &mut round.words);
+                (round.began, std::mem::take(values), std::mem::take(words))
+            }
+            None => (now, Values::default(), Vec::new()),
         };
         if self.is_frozen(words) {
             return Err(Unusable::Frozen(self.same_words));
         }
-        self.notice_foreign_value(&values, (now, bus.made()));
-        self.notice_outputs(&values);
+        self.notice_foreign_value(&values, (began, bus.made()));
+        self.notice_outputs(&values, began);
         self.notice_failsafe(&values);
         readings::reading(&self.config.profile, &values)
     }

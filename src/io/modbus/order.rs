@@ -184,21 +184,23 @@ impl Order {
         if self.repeated { Verdict::Again } else { Verdict::Disobeyed }
     }
 
-    /// The device holds something else than it was told: it is told again. Whether somebody else must have
-    /// written it; a device whose line was cut since has more likely rebooted.
-    pub fn notice(&mut self, held: f64, resolution: f64, (now, made): (Moment, u64)) -> bool {
+    /// The device held something else, at the earliest at `asked`, than it was told: it is told again. Whether
+    /// somebody else must have written it; a device whose line was cut since has more likely rebooted, and
+    /// what was asked before we wrote says nothing.
+    pub fn notice(&mut self, held: f64, resolution: f64, (asked, made): (Moment, u64)) -> bool {
         let Some(written) = self.written else {
             return false;
         };
-        if self.pending.is_some() || (held - written.value).abs() <= resolution {
+        let before = asked.uptime < written.at.uptime;
+        if before || self.pending.is_some() || (held - written.value).abs() <= resolution {
             return false;
         }
         self.written = None;
         if written.made != made {
             return false;
         }
-        self.rivals.push_back(now);
-        self.forget_rivals(now);
+        self.rivals.push_back(asked);
+        self.forget_rivals(asked);
         if self.rivals.len() >= RIVAL_WINS {
             self.yielded = Some(held);
         }
@@ -314,6 +316,16 @@ mod tests {
         assert!(order.has_rival(at(79_000)));
         assert!(!order.has_rival(at(80_001)));
         assert_eq!(order.settle(want(10.0)).value, 10.0, "a minute without a rival");
+    }
+
+    #[test]
+    fn what_was_read_before_we_wrote_is_no_rival() {
+        let mut order = Order::default();
+        order.sent(10.0, at(1000), Duration::ZERO);
+        order.read_back(Some(10.0), 0.05, (at(1040), 1));
+        assert!(!order.notice(16.9, 0.05, (at(990), 1)), "a round that began before the write");
+        assert!(!order.has_rival(at(1100)));
+        assert!(order.notice(16.9, 0.05, (at(1990), 1)));
     }
 
     #[test]

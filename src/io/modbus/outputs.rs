@@ -36,15 +36,16 @@ fn word(relay: &RelayOutput, told: RelaySetpoint) -> u16 {
 }
 
 impl Device {
-    /// Forgets what the module does not show any more, so that it is written again.
-    pub(super) fn notice_outputs(&mut self, values: &Values) {
+    /// Forgets what the module does not show any more, so that it is written again. `asked` is when the first
+    /// of the values was asked for.
+    pub(super) fn notice_outputs(&mut self, values: &Values, asked: Moment) {
         for relay in &self.config.relays {
-            let (Some(Raw::Number(shown)), Some((written, _))) =
+            let (Some(Raw::Number(shown)), Some((written, at))) =
                 (values.get(&relay.output.name), self.outputs.written.get(&relay.relay))
             else {
                 continue;
             };
-            if *shown != f64::from(*written) {
+            if asked.uptime >= at.uptime && *shown != f64::from(*written) {
                 let (relay, told) = (relay.relay.as_str(), *written);
                 tracing::warn!(relay, shown, told, "an output was changed behind our back");
                 self.outputs.written.retain(|id, _| id.as_str() != relay);
