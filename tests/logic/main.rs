@@ -17,6 +17,7 @@ mod hazard;
 mod night;
 mod plan;
 mod watch;
+mod week;
 mod worlds;
 
 use bench::{Bench, Silenced};

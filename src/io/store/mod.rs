@@ -10,6 +10,7 @@
 //! there is).
 
 mod index;
+mod book;
 mod journal;
 mod keeper;
 mod latch;
@@ -22,6 +23,7 @@ mod trace_ring;
 
 use std::path::PathBuf;
 
+pub use book::{read_book, write_book};
 pub use journal::Journal;
 pub use latch::{Latch, Remembered};
 pub use outbox::{Opened, Outbox};
