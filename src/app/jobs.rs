@@ -66,9 +66,12 @@ pub fn orders(
 ) -> Orders {
     Arc::new(move |wish| {
         let at = clock.now();
-        let live: Vec<Id> = overview.borrow().iter().flat_map(|o| o.jobs.clone()).filter_map(
-            |job| (!job.state.is_over()).then_some(job.id),
-        ).collect();
+        let live: Vec<Id> = overview
+            .borrow()
+            .iter()
+            .flat_map(|o| o.jobs.clone())
+            .filter_map(|job| (!job.state.is_over()).then_some(job.id))
+            .collect();
         let name = format!("j{}-{:04x}", at.utc.format("%y%m%d-%H%M%S"), fastrand::u16(..));
         let fresh = Id::try_from(name).map_err(|error| error.to_string())?;
         let order = work
@@ -200,7 +203,8 @@ impl Hands {
         let named = |id: &Id| errands.iter().any(|errand| errand.job == *id);
         let gone: Vec<Id> = self.running.keys().filter(|id| !named(id)).cloned().collect();
         for id in gone {
-            if let Some(Running { hand: Hand::Program(mut worker), .. }) = self.running.remove(&id) {
+            if let Some(Running { hand: Hand::Program(mut worker), .. }) = self.running.remove(&id)
+            {
                 worker.stop();
                 self.leaving.push((worker, Clock::real().now()));
             }
@@ -264,8 +268,12 @@ impl Hands {
                         running.cpu_s = cpu_s.max(running.cpu_s);
                         let news = match code {
                             Some(0) => JobNews::Done,
-                            Some(code) => JobNews::Failed(format!("exit code {code}: {}", last(&output))),
-                            None => JobNews::Failed(format!("ended by a signal: {}", last(&output))),
+                            Some(code) => {
+                                JobNews::Failed(format!("exit code {code}: {}", last(&output)))
+                            }
+                            None => {
+                                JobNews::Failed(format!("ended by a signal: {}", last(&output)))
+                            }
                         };
                         self.end(&id, news);
                     }

@@ -36,12 +36,8 @@ pub fn warden(cores: f64, program: Vec<String>) -> u8 {
     let mut words = program.into_iter();
     let Some(program) = words.next() else { return USAGE };
     let arguments: Vec<String> = words.collect();
-    let done = workers::guard(
-        program.as_ref(),
-        &arguments,
-        cores,
-        (std::io::stdin(), std::io::stdout()),
-    );
+    let done =
+        workers::guard(program.as_ref(), &arguments, cores, (std::io::stdin(), std::io::stdout()));
     outcome(done.map_err(|error| error.to_string()))
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bench;
+mod broken;
 mod checkers;
 mod day;
 mod fairness;

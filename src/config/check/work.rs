@@ -71,8 +71,11 @@ fn runner(table: &WorkloadTable, faults: &mut Faults) -> Option<Runner> {
                 faults.push(error("WG0121", *at, vec![("program", program.clone())]));
                 return None;
             }
-            let known: Vec<&str> =
-                table.parameters.iter().filter_map(|p| Some(p.name.as_ref()?.value.as_str())).collect();
+            let known: Vec<&str> = table
+                .parameters
+                .iter()
+                .filter_map(|p| Some(p.name.as_ref()?.value.as_str()))
+                .collect();
             for (argument, at) in arguments {
                 let inner = argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
                 if let Some(name) = inner.filter(|name| !known.contains(name)) {
@@ -104,8 +107,7 @@ fn power(
         return Some(max.value);
     }
     let most = if most == f64::MAX { "-".to_owned() } else { most.to_string() };
-    let values =
-        vec![("min", min.to_string()), ("max", max.value.to_string()), ("most", most)];
+    let values = vec![("min", min.to_string()), ("max", max.value.to_string()), ("most", most)];
     faults.push(error("WG0123", max.at, values));
     None
 }

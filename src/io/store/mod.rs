@@ -9,8 +9,8 @@
 //! a record can be peeked only once it was synced (or when the disk has failed and memory is all
 //! there is).
 
-mod index;
 mod book;
+mod index;
 mod journal;
 mod keeper;
 mod latch;

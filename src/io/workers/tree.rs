@@ -36,9 +36,9 @@ pub fn below(ancestor: i32) -> Tree {
     let mut inside = BTreeSet::from([ancestor]);
     // Children may have lower numbers than their parents: until nothing more is found.
     loop {
-        let found = all.iter().filter(|(pid, stat)| {
-            inside.contains(&stat.parent) && !inside.contains(*pid)
-        });
+        let found = all
+            .iter()
+            .filter(|(pid, stat)| inside.contains(&stat.parent) && !inside.contains(*pid));
         let found: Vec<i32> = found.map(|(pid, _)| *pid).collect();
         if found.is_empty() {
             break;

@@ -95,7 +95,8 @@ pub fn guard(
     tell(&Report::Began(pid.as_raw_nonzero().get()))?;
     let (send, told) = channel();
     std::thread::Builder::new().name("told".to_owned()).spawn(move || hear(input, &send))?;
-    let mut watch = Watch { own: own.as_raw_nonzero().get(), cores, saved_s: SAVED_S, ..Watch::new() };
+    let mut watch =
+        Watch { own: own.as_raw_nonzero().get(), cores, saved_s: SAVED_S, ..Watch::new() };
     // Who cannot be told any more is as gone as who says nothing any more.
     let heard = watch.keep(pid, &told, &mut tell).unwrap_or(false);
     watch.end_all(heard);

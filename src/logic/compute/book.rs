@@ -19,8 +19,13 @@ use crate::units::{Moment, WattHours, Watts};
 pub const MOST_LIVE: usize = 64;
 /// Jobs that are over and still shown.
 const MOST_OVER: usize = 32;
-/// A job whose deadline leaves this much more than it needs at full power does not wait any longer.
-const SLACK_H: f64 = 0.5;
+/// A job whose deadline leaves this much more than it needs at full power does not wait any longer:
+/// chargers come before nodes, and may leave them nothing for an hour.
+const SLACK_H: f64 = 1.0;
+/// A plan has a job done this much before its deadline, where its time allows.
+const READY_BEFORE_H: f64 = 2.0;
+/// A plan reckons with runs that take this much more than is thought.
+const MORE: f64 = 1.1;
 /// Weight of a new run in what a run is thought to take.
 const LEARNS: f64 = 0.3;
 /// Pause before a job that failed is tried again, s, times its failures.
@@ -207,7 +212,8 @@ impl JobBook {
         let Some(gap) = before.map(|b| b.age_at(at)).filter(|gap| *gap < METER_GAP) else { return };
         let here = |job: &Job| {
             let workload = work.workload(job.ask.workload.as_str());
-            job.state == JobState::Running && workload.is_some_and(|w| w.node.as_ref() == Some(node))
+            job.state == JobState::Running
+                && workload.is_some_and(|w| w.node.as_ref() == Some(node))
         };
         let running = self.jobs.iter().filter(|job| here(job));
         let all: f64 = running.map(|job| job.granted.get()).sum();
@@ -225,15 +231,21 @@ impl JobBook {
 
     /// Jobs that are to be planned.
     #[must_use]
-    pub fn tasks(&self, work: &Work) -> Vec<Task> {
+    pub fn tasks(&self, work: &Work, now: DateTime<Utc>) -> Vec<Task> {
         let open = self.jobs.iter().filter(|job| !job.state.is_over() && !job.held);
         let task = |job: &Job| {
             let workload = work.workload(job.ask.workload.as_str())?;
+            let left = job.need.get() * MORE - job.spent.get();
+            let left = left.max(job.need.get() * 0.1);
+            let needs_h = left / workload.max.get().max(1e-9) + READY_BEFORE_H;
+            let early = chrono::Duration::minutes((READY_BEFORE_H * 60.0) as i64);
+            let has_time = (job.ask.deadline - now).num_seconds() as f64 / 3600.0 > needs_h;
             Some(Task {
                 job: job.ask.job.clone(),
                 node: workload.node.clone(),
-                left: job.left(),
-                deadline: job.ask.deadline,
+                left: WattHours(left),
+                deadline: job.ask.deadline
+                    - if has_time { early } else { chrono::Duration::zero() },
                 min: workload.min,
                 max: workload.max,
                 in_one_go: !workload.preemptible,

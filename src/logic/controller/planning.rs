@@ -116,7 +116,7 @@ impl Planning {
             return;
         }
         (self.made, self.changed, self.jobs_at) = (Some(now), false, book.changes());
-        let tasks = book.tasks(&site.work);
+        let tasks = book.tasks(&site.work, now.utc);
         self.plan = Some(self.make((site, tariff), (now, start), soc, &tasks));
     }
 

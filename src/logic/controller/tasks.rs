@@ -27,7 +27,11 @@ pub(super) struct Tasks {
 impl Tasks {
     /// Puts jobs into a problem: free ones as jobs with the limits of their nodes and of the budget, the
     /// others as load.
-    pub fn put(problem: &mut Problem, tasks: &[Task], (site, start): (&Site, DateTime<Utc>)) -> Tasks {
+    pub fn put(
+        problem: &mut Problem,
+        tasks: &[Task],
+        (site, start): (&Site, DateTime<Utc>),
+    ) -> Tasks {
         let mut put = Tasks { told: tasks.to_vec(), free: Vec::new(), fixed: BTreeMap::new() };
         for (i, task) in tasks.iter().enumerate() {
             if task.in_one_go {

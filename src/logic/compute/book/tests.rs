@@ -93,11 +93,11 @@ fn a_near_deadline_waits_for_no_plan_and_a_lost_node_is_waited_for() {
     let work = work();
     let mut book = with(&work, &[("a", "train", 2.0)]);
     assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 0), []);
-    // 1 kWh at 2 kW takes half an hour; with a tenth and half an hour of slack it begins 63 min before.
-    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 3300), []);
-    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 3480), [("a".into(), 2000.0)]);
+    // 1 kWh at 2 kW takes half an hour; with a tenth and an hour of slack it begins 93 min before.
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 1500), []);
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 1680), [("a".into(), 2000.0)]);
     assert_eq!(why(&book, "a"), JobReason::DeadlineNear);
-    book.wish(&work, |_| NOT_YET, second(3500));
+    book.wish(&work, |_| NOT_YET, second(1700));
     assert!(book.settle(&work, |_| None).is_empty());
     assert_eq!(why(&book, "a"), JobReason::NodeLost);
 }
@@ -112,11 +112,7 @@ fn what_may_not_be_interrupted_is_not_and_the_more_urgent_comes_first() {
     assert_eq!(now, [("solid".into(), 2000.0)]);
     assert_eq!(why(&book, "solid"), JobReason::MustNotStop);
     let urgent = asked(&work, "urgent", "train", 11.0).unwrap();
-    book.order(
-        Order::Submit(Submission { priority: 9, ..urgent }),
-        &work,
-        second(4).utc,
-    );
+    book.order(Order::Submit(Submission { priority: 9, ..urgent }), &work, second(4).utc);
     let now = told(&mut book, &work, FREE, 1700.0, 5);
     assert_eq!(now, [("solid".into(), 0.0), ("urgent".into(), 1500.0)]);
 }
@@ -136,11 +132,7 @@ fn the_budget_stops_jobs_in_order_and_a_new_hour_lets_them_go_on() {
         wh += power / 3600.0;
         hours[(s / 3600) as usize] += power / 3600.0;
         if s % 5 == 0 {
-            let news = JobNews::Spent {
-                energy: WattHours(wh),
-                cpu_s: wh,
-                method: Method::CpuTime,
-            };
+            let news = JobNews::Spent { energy: WattHours(wh), cpu_s: wh, method: Method::CpuTime };
             book.hear(&id("a"), news, &budgeted, second(s).utc);
         }
     }
@@ -152,11 +144,8 @@ fn the_budget_stops_jobs_in_order_and_a_new_hour_lets_them_go_on() {
 fn a_failed_job_is_tried_again_and_costs_what_it_took() {
     let work = work();
     let mut book = with(&work, &[("a", "local", 12.0)]);
-    let spent = |wh: f64| JobNews::Spent {
-        energy: WattHours(wh),
-        cpu_s: 1.0,
-        method: Method::CpuTime,
-    };
+    let spent =
+        |wh: f64| JobNews::Spent { energy: WattHours(wh), cpu_s: 1.0, method: Method::CpuTime };
     for (try_, at) in [(0, 0), (1, 100)] {
         assert_eq!(told(&mut book, &work, FREE, 0.0, at).len(), 1, "try {try_}");
         book.hear(&id("a"), JobNews::Started, &work, second(at).utc);
