@@ -13,13 +13,14 @@ const MOST_LINES: usize = 500;
 const MOST_FUNCTION_LINES: usize = 70;
 
 /// Floors from the ground up; the longest prefix that fits counts.
-const FLOORS: [(&str, u32); 22] = [
+const FLOORS: [(&str, u32); 24] = [
     ("units", 0),
     ("texts", 0),
     ("logic::site", 1),
     ("logic::energy", 2),
     ("logic::safety", 2),
     ("logic::vision", 2),
+    ("logic::compute", 2),
     ("logic::observation", 3),
     ("logic::decision", 3),
     ("logic::controller", 4),
@@ -28,6 +29,7 @@ const FLOORS: [(&str, u32); 22] = [
     ("io::modbus", 7),
     ("io::camera", 7),
     ("io::store", 7),
+    ("io::workers", 7),
     ("io::inference", 8),
     ("io::mqtt", 8),
     ("io::web", 8),

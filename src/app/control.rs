@@ -12,7 +12,7 @@ use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,8 +24,10 @@ use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
 use super::drill::PutAside;
+use super::jobs::{self, Crew, Orders};
 use super::latch;
 use super::life::{Life, millis};
+use super::mind::{Mind, OBSERVATIONS};
 use super::service::Service;
 use super::shutdown;
 use super::storm::Start;
@@ -34,16 +36,12 @@ use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::{Head, Journal, Latch, Line, TraceRing, digest, site_hash};
+use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, site_hash};
 use crate::logic::controller::Controller;
-use crate::logic::decision::{Decision, Duty, Latched, Overview};
+use crate::logic::decision::{Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::site::Mode;
 
-/// The controller decides this often, of site time.
-const PERIOD: Duration = Duration::from_secs(1);
-/// Observations that may wait for the controller; it drains at most these between two decisions.
-const OBSERVATIONS: usize = 256;
 /// The field bus says this often that it moves.
 const BUS_BEATS: Duration = Duration::from_millis(100);
 /// Longest wait for the field bus to leave its devices at the fallback.
@@ -163,6 +161,7 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 fn make_safe(config: &mut Config) {
     tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
     config.site.mode = Mode::Observe;
+    config.site.work.workloads.clear();
     if let Some(mqtt) = &mut config.mqtt {
         mqtt.commands.clear();
     }
@@ -203,6 +202,7 @@ struct Gateway {
     stop: watch::Sender<bool>,
     controller_stops: Arc<AtomicBool>,
     controller: JoinHandle<()>,
+    crew: JoinHandle<()>,
     latch: JoinHandle<()>,
     bus: JoinHandle<()>,
     uplink: JoinHandle<()>,
@@ -242,7 +242,20 @@ impl Gateway {
         let latch = latch::keep(latch, from_controller, to, clock)?;
         let put_aside = PutAside::default();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
+        let (books, kept_books) = sync_channel(1);
+        let crew = Crew {
+            computing: config.computing.clone(),
+            work: config.site.work.clone(),
+            decisions: decisions.subscribe(),
+            books: kept_books,
+            observations: observations.clone(),
+            clock,
+            state: config.state.clone(),
+        };
+        let crew = jobs::start(crew, Arc::clone(&controller_stops))?;
         let mind = Mind {
+            books,
+            kept: None,
             controller,
             clock,
             inbox,
@@ -258,7 +271,10 @@ impl Gateway {
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
         let toys = (options.simulated.then_some(breakage), put_aside);
-        open_desk(&config, &observations, &newest_overview, (clock, toys));
+        let way = (observations.clone(), clock);
+        let orders = jobs::orders(config.site.work.clone(), newest_overview.clone(), way);
+        let desk = (&newest_overview, &orders);
+        open_desk(&config, &observations, desk, (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -268,10 +284,11 @@ impl Gateway {
             clock,
             simulated: options.simulated,
             stopped,
+            orders,
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        Ok(Gateway { stop, controller_stops, controller, latch, bus, uplink, eyes, journal })
+        Ok(Gateway { stop, controller_stops, controller, crew, latch, bus, uplink, eyes, journal })
     }
 
     /// Actuators first, then the eyes, then the messengers, then the memory.
@@ -280,6 +297,7 @@ impl Gateway {
         join("field bus", self.bus);
         self.controller_stops.store(true, Ordering::Relaxed);
         join("controller", self.controller);
+        join("jobs", self.crew);
         join("latch", self.latch);
         self.eyes.stop();
         join("uplink", self.uplink);
@@ -296,6 +314,10 @@ fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Cont
     let mut controller = Controller::new(config.site.clone(), now);
     controller.stretch_vision(clock.vision_pace());
     controller.remember(&latched, now);
+    match read_book(&config.state) {
+        Ok(book) => controller.remember_jobs(book),
+        Err(error) => tracing::error!(%error, "jobs have to be asked for again"),
+    }
     for zone in latched.zones.keys() {
         tracing::warn!(
             zone = zone.as_str(),
@@ -317,6 +339,7 @@ fn open_trace(config: &Config, controller: &Controller, clock: Clock) -> Option<
         site_hash: site_hash(&config.site),
         site: config.site.clone(),
         latched: controller.latched(),
+        jobs: controller.jobs().clone(),
         started: controller.started(),
         vision_pace: clock.vision_pace(),
         part: 0,
@@ -329,7 +352,7 @@ fn open_trace(config: &Config, controller: &Controller, clock: Clock) -> Option<
 fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
-    overview: &watch::Receiver<Option<Arc<Overview>>>,
+    (overview, orders): (&watch::Receiver<Option<Arc<Overview>>>, &Orders),
     (clock, (breakage, put_aside)): (Clock, (Option<Breakage>, PutAside)),
 ) {
     let desk = Desk {
@@ -339,6 +362,7 @@ fn open_desk(
         breakage,
         put_aside,
         site: config.site.clone(),
+        orders: Arc::clone(orders),
     };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
@@ -402,92 +426,4 @@ fn start_bus(
             }
         });
     })
-}
-
-/// The controller's thread.
-struct Mind {
-    controller: Controller,
-    clock: Clock,
-    inbox: Receiver<Observation>,
-    decisions: watch::Sender<Option<Arc<Decision>>>,
-    overviews: watch::Sender<Option<Arc<Overview>>>,
-    duties: watch::Sender<Duty>,
-    to_latch: SyncSender<Latched>,
-    /// What the latch's thread was given last.
-    handed: Option<Latched>,
-    /// What `replay` needs, where it can be written.
-    trace: Option<TraceRing>,
-    life: Life,
-    put_aside: PutAside,
-}
-
-impl Mind {
-    fn think(mut self, ends: &AtomicBool) {
-        let mut next = self.clock.now();
-        while !ends.load(Ordering::Relaxed) {
-            let now = self.clock.now();
-            let wait = self.clock.wall_time(next.uptime.saturating_sub(now.uptime));
-            let urgent = match self.inbox.recv_timeout(wait) {
-                Ok(first) => self.take_in(first),
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let now = self.clock.now();
-            if !urgent && now.uptime < next.uptime {
-                continue;
-            }
-            if now.uptime >= next.uptime {
-                // Missed ticks are skipped, not queued.
-                next =
-                    if next.age_at(now) > PERIOD { now.after(PERIOD) } else { next.after(PERIOD) };
-            }
-            self.decide();
-        }
-    }
-
-    /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
-    fn take_in(&mut self, first: Observation) -> bool {
-        let mut urgent = self.hear(first);
-        for _ in 1..OBSERVATIONS {
-            match self.inbox.try_recv() {
-                Ok(observation) => urgent |= self.hear(observation),
-                Err(_) => break,
-            }
-        }
-        urgent
-    }
-
-    fn hear(&mut self, observation: Observation) -> bool {
-        if self.put_aside.takes(&observation, &self.controller.site().meter, self.clock) {
-            return false;
-        }
-        if let Some(trace) = &mut self.trace {
-            trace.append(Line::Heard(observation.clone()));
-        }
-        self.controller.observe(observation)
-    }
-
-    fn decide(&mut self) {
-        let decision = Arc::new(self.controller.decide(self.clock.now()));
-        // First of all: a stop waits for nothing of what follows.
-        self.decisions.send_replace(Some(Arc::clone(&decision)));
-        if let Some(trace) = &mut self.trace {
-            trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
-        }
-        let overview = self.controller.overview(&decision);
-        let writing = decision.writing;
-        self.duties.send_if_modified(|duty| {
-            let changed = *duty != decision.duty;
-            duty.clone_from(&decision.duty);
-            changed
-        });
-        let latched = self.controller.latched();
-        // A thread that is busy writing gets it with the next decision.
-        if self.handed.as_ref() != Some(&latched) && self.to_latch.try_send(latched.clone()).is_ok()
-        {
-            self.handed = Some(latched);
-        }
-        self.overviews.send_replace(Some(Arc::new(overview)));
-        self.life.completed_cycle(writing);
-    }
 }

@@ -17,13 +17,14 @@ use tokio::sync::watch;
 
 use super::breakage::{Breakage, How, Part};
 use super::drill::{Drill, PutAside};
+use super::jobs::Orders;
 use super::messages;
 use crate::io::clock::Clock;
 use crate::logic::decision::{Overview, ZoneView};
 use crate::logic::observation::Observation;
 use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::{Id, Site};
+use crate::logic::site::{Id, JobWish, Site};
 use crate::logic::vision::{Scene, Tier, Verdict};
 
 /// Name of the socket in the state folder.
@@ -78,6 +79,8 @@ pub enum Request {
         /// How.
         how: How,
     },
+    /// Something about jobs.
+    Job(JobWish),
     /// This sensor or relay was tested.
     Prove {
         /// Its id.
@@ -102,6 +105,10 @@ pub enum Answer {
     Overview(Box<Overview>),
     /// It was done.
     Done,
+    /// It will be done: the job that it is about.
+    Ordered(Id),
+    /// It is not allowed, and why.
+    NotAllowed(String),
     /// It was not.
     Refused(Refusal),
 }
@@ -173,6 +180,8 @@ pub struct Desk {
     pub site: Site,
     /// Puts the meter's answers aside, for a drill.
     pub put_aside: PutAside,
+    /// The way of orders about jobs.
+    pub orders: Orders,
     /// What may be broken on purpose; nothing on a real site.
     pub breakage: Option<Breakage>,
 }
@@ -253,6 +262,10 @@ impl Desk {
                     Answer::Done
                 }
                 None => Answer::Refused(Refusal::NotSimulated),
+            },
+            Request::Job(wish) => match (self.orders)(wish) {
+                Ok(job) => Answer::Ordered(job),
+                Err(why) => Answer::NotAllowed(why),
             },
             Request::Prove { id, by } => self.prove(&overview, id, by).await,
         }

@@ -1,6 +1,6 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
-//! `look` the same eyes on files, `desk` where a person on the device is heard, `latch` what survives a
+//! `look` the same eyes on files, `mind` the controller's thread, `jobs` the crew that runs what it grants, `desk` where a person on the device is heard, `latch` what survives a
 //! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean,
 //! `breakage` the wish to see one, `drill` a fault made visible, `plan` a scenario into a schedule,
 //! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
@@ -16,10 +16,12 @@ pub mod demo;
 pub mod desk;
 pub mod drill;
 pub mod installer;
+mod jobs;
 mod latch;
 mod life;
 pub mod look;
 mod messages;
+mod mind;
 pub mod plan;
 pub mod replay;
 mod service;

@@ -114,5 +114,6 @@ fn fresh(head: &Head) -> Controller {
     let mut controller = Controller::new(head.site.clone(), head.started);
     controller.stretch_vision(head.vision_pace);
     controller.remember(&head.latched, head.started);
+    controller.remember_jobs(head.jobs.clone());
     controller
 }

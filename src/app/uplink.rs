@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::control::{RunError, named};
+use super::jobs::Orders;
 use crate::config::{Config, MqttConfig, WebConfig};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
@@ -49,6 +50,8 @@ pub struct Uplink {
     pub simulated: bool,
     /// Becomes true when the gateway stops.
     pub stopped: watch::Receiver<bool>,
+    /// The way of orders about jobs.
+    pub orders: Orders,
 }
 
 /// Starts the uplink's thread. The page's address is taken before this returns, so that a port in use
@@ -178,6 +181,7 @@ async fn serve_page(
         acknowledge: Arc::new(acknowledge),
         targets,
         dim: Arc::new(dim),
+        orders: uplink.orders,
         lock: Arc::new(Lock::new(uplink.code)),
     };
     web::serve(listener, state, uplink.stopped).await.map_err(|error| error.to_string())
@@ -205,6 +209,7 @@ async fn publish(
         link,
         clock: uplink.clock,
         targets: targets(uplink.observations, uplink.clock),
+        orders: uplink.orders,
     };
     mqtt::run(lanes, uplink.stopped).await;
     Ok(())

@@ -74,7 +74,7 @@ fn settle(place: &Place, request: &Request, lang: Lang) -> u8 {
     match ask(place, request, lang) {
         Ok(Answer::Done) => say(text(lang, "cli.alarm.done")),
         Ok(Answer::Refused(refusal)) => refused(refusal, lang),
-        Ok(Answer::Alarms { .. } | Answer::Overview(_)) => FAILED,
+        Ok(_) => FAILED,
         Err(code) => code,
     }
 }
@@ -86,7 +86,7 @@ fn list(place: &Place, json: bool, lang: Lang) -> u8 {
         }
         Ok(Answer::Alarms { alarms, zones }) => say(&table(&alarms, &zones, lang)),
         Ok(Answer::Refused(refusal)) => refused(refusal, lang),
-        Ok(Answer::Done | Answer::Overview(_)) => FAILED,
+        Ok(_) => FAILED,
         Err(code) => code,
     }
 }

@@ -7,6 +7,9 @@ use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod installer;
+mod jobs;
+
+pub use jobs::Jobs;
 
 pub use installer::{Configs, Devices, Profiles, Scans, Which};
 
@@ -136,6 +139,19 @@ pub enum Command {
     Alarm {
         #[command(subcommand)]
         action: Alarms,
+    },
+    /// Computing jobs of the gateway that runs on this machine.
+    Job {
+        #[command(subcommand)]
+        action: Jobs,
+    },
+    /// Guards one program of a job; started by `run`.
+    #[command(hide = true)]
+    Warden {
+        #[arg(long)]
+        cores: f64,
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
     },
     /// Makes a fault visible on the running gateway and reports what it did against the bounds.
     Drill {

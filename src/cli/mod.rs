@@ -12,6 +12,7 @@ mod camera;
 mod check;
 mod device;
 mod drill;
+mod job;
 mod model;
 mod plan;
 mod profile;
@@ -123,6 +124,8 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Alarm { action } => alarm::run(action, lang),
         Command::Camera { action } => camera::run(action, lang),
         Command::Model { action } => models(action, lang),
+        Command::Job { action } => job::run(action, lang),
+        Command::Warden { cores, program } => job::warden(cores, program),
         Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action } => profile::run(action, lang),
         Command::Config { action: arguments::Configs::Schema } => {

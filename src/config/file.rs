@@ -3,10 +3,12 @@
 
 mod circuit;
 mod fieldbus;
+mod work;
 
 pub use circuit::CircuitTable;
 pub use fieldbus::{ServerTable, TlsTable};
 use toml_edit::Item;
+pub use work::{ParameterTable, WorkTables, WorkloadTable};
 
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, document, error};
@@ -164,6 +166,7 @@ pub struct SiteFile {
     pub sensors: Vec<SensorTable>,
     pub relays: Vec<RelayTable>,
     pub roles: RolesTable,
+    pub work: WorkTables,
 }
 
 /// Reads the tables; nothing where the text is not TOML at all.
@@ -190,6 +193,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     site_file.cameras = each(walk.item("camera"), "camera", faults, camera);
     site_file.sensors = each(walk.item("sensor"), "sensor", faults, guarding::sensor);
     site_file.relays = each(walk.item("relay"), "relay", faults, guarding::relay);
+    site_file.work = work::read(&mut walk, faults);
     if let Some(item) = walk.item("roles") {
         site_file.roles = guarding::roles(item, faults).unwrap_or_default();
     }

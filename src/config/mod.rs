@@ -14,6 +14,7 @@ mod report;
 mod schema;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub fieldbus: FieldBus,
     /// Page and API.
     pub web: WebConfig,
+    /// How jobs are run and metered.
+    pub computing: Computing,
     /// Folder of the models (beside the site file, beside the executable, or `./models`).
     pub models: PathBuf,
     /// State folder: outbox, sockets, last good configuration.
@@ -207,19 +210,68 @@ pub struct MqttConfig {
 pub enum Command {
     /// `charger/<id>/cmd/target`: energy and departure of the car that is there.
     Target,
+    /// `job/<workload>/cmd/submit`: a new job.
+    Submit,
+    /// `job/<job>/cmd/pause`: it waits.
+    Pause,
+    /// `job/<job>/cmd/resume`: it goes on.
+    Resume,
+    /// `job/<job>/cmd/cancel`: it is not wanted any more.
+    Cancel,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Command; 1] = [Command::Target];
+    pub const ALL: [Command; 5] =
+        [Command::Target, Command::Submit, Command::Pause, Command::Resume, Command::Cancel];
 
     /// Its name in the site file and in the topic.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Command::Target => "target",
+            Command::Submit => "submit",
+            Command::Pause => "pause",
+            Command::Resume => "resume",
+            Command::Cancel => "cancel",
         }
     }
+
+    /// The kind of thing that it is about, as in the topic.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Command::Target => "charger",
+            Command::Submit | Command::Pause | Command::Resume | Command::Cancel => "job",
+        }
+    }
+}
+
+/// How jobs are run and metered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Computing {
+    /// What one busy core of the gateway draws beyond idle, W: for the calibrated model.
+    pub watts_per_core: f64,
+    /// What the energy counters show while nothing is to do, W.
+    pub idle_w: f64,
+    /// Where Linux shows energy counters.
+    pub powercap: PathBuf,
+    /// How each workload is run.
+    pub runners: BTreeMap<Id, Runner>,
+}
+
+/// How a workload is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A program on the gateway.
+    Command {
+        /// Its absolute path.
+        program: PathBuf,
+        /// Its arguments; `{name}` stands for the value of a parameter.
+        arguments: Vec<String>,
+    },
+    /// `http://host:port/path` of a service that runs jobs.
+    Endpoint(String),
 }
 
 /// Page and API.

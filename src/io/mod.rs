@@ -8,3 +8,4 @@ pub mod modbus;
 pub mod mqtt;
 pub mod store;
 pub mod web;
+pub mod workers;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::compute::{Account, Errand, JobState, Method};
 use super::safety::alarms::Alarm;
 use super::safety::fire::{LatchedZone, ResetObstacle};
 use super::safety::interlock::Permitted;
@@ -30,6 +31,8 @@ pub struct Decision {
     pub permitted: Permitted,
     /// What the vision process should do.
     pub duty: Duty,
+    /// What jobs are told; one that is not named must not run.
+    pub errands: Vec<Errand>,
 }
 
 /// What must survive a restart: written twice with a checksum (`io::store::latch`).
@@ -223,6 +226,9 @@ pub struct PlanSlot {
     pub battery_w: f64,
     /// All chargers, W.
     pub chargers_w: f64,
+    /// All jobs, W.
+    #[serde(default)]
+    pub jobs_w: f64,
     /// Grid, import positive, W.
     pub grid_w: f64,
     /// State of charge when the slot begins, %.
@@ -245,7 +251,7 @@ pub struct PlanLane {
     pub id: Id,
     /// What people call it.
     pub name: String,
-    /// `charger` or `battery`.
+    /// `charger`, `battery` or `job`.
     pub kind: String,
     /// What it is planned for.
     pub target: Option<PlanTarget>,
@@ -268,6 +274,62 @@ pub struct PlanView {
     pub slots: Vec<PlanSlot>,
     /// Its actuators.
     pub lanes: Vec<PlanLane>,
+}
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its id.
+    pub id: Id,
+    /// Its workload.
+    pub workload: Id,
+    /// What people call that.
+    pub name: String,
+    /// Where it runs; nothing: on the gateway.
+    pub node: Option<Id>,
+    /// How far it is.
+    pub state: JobState,
+    /// Code of why it does what it does.
+    pub why: String,
+    /// Values of its parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// When it was submitted.
+    pub submitted: DateTime<Utc>,
+    /// When it must be done.
+    pub deadline: DateTime<Utc>,
+    /// 0 to 9, higher first.
+    pub priority: u8,
+    /// What it may draw now, W.
+    pub power_w: f64,
+    /// What a run is thought to take, Wh.
+    pub need_wh: f64,
+    /// What it has taken, Wh.
+    pub energy_wh: f64,
+    /// The same, J.
+    pub joules: f64,
+    /// How that is known.
+    pub method: Option<Method>,
+    /// CPU time of this try, s.
+    pub cpu_s: f64,
+    /// When it was over.
+    pub ended: Option<DateTime<Utc>>,
+    /// What was wrong.
+    pub trouble: Option<String>,
+}
+
+/// What jobs have spent, and may.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobBudgetView {
+    /// In the running hour of UTC, Wh.
+    pub hour_wh: f64,
+    /// In the running day of UTC, Wh.
+    pub day_wh: f64,
+    /// Most in an hour, Wh.
+    pub per_hour_wh: Option<f64>,
+    /// Most in a day, Wh.
+    pub per_day_wh: Option<f64>,
+    /// Each workload since ever.
+    pub accounts: BTreeMap<Id, Account>,
 }
 
 /// What MQTT and the page show of the site, made every cycle.
@@ -329,6 +391,12 @@ pub struct Overview {
     /// The plan; nothing where no tariff is configured.
     #[serde(default)]
     pub plan: Option<PlanView>,
+    /// Jobs, in the order in which they were submitted.
+    #[serde(default)]
+    pub jobs: Vec<JobView>,
+    /// What jobs have spent; nothing where no workload is declared.
+    #[serde(default)]
+    pub job_budget: Option<JobBudgetView>,
 }
 
 /// The link to the broker and the outbox behind it, as the page shows them. Written by the uplink,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::compute::JobNews;
 use super::safety::alarms::Signature;
-use super::site::{Id, Reading, Target};
+use super::site::{Id, Order, Reading, Target};
 use super::vision::Scene;
 use crate::units::{Moment, Watts};
 
@@ -176,6 +177,22 @@ pub enum Observation {
         /// Whether it is the second step.
         #[serde(default)]
         inspected: bool,
+        /// When.
+        at: Moment,
+    },
+    /// Somebody asks for a job, or about one.
+    Ordered {
+        /// What.
+        order: Order,
+        /// When.
+        at: Moment,
+    },
+    /// Whoever runs jobs tells of one.
+    Job {
+        /// The job.
+        job: Id,
+        /// What.
+        news: JobNews,
         /// When.
         at: Moment,
     },

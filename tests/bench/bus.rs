@@ -264,6 +264,7 @@ fn bench_site() -> Site {
         tariff: None,
         circuits: Vec::new(),
         guard: Default::default(),
+        work: Default::default(),
     }
 }
 

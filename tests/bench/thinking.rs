@@ -79,6 +79,7 @@ fn site(count: usize) -> Site {
         cameras: Vec::new(),
         tariff: None,
         guard: Default::default(),
+        work: Default::default(),
         circuits,
     }
 }

@@ -108,6 +108,7 @@ pub fn site() -> Site {
         tariff: None,
         circuits: Vec::new(),
         guard: Default::default(),
+        work: Default::default(),
     }
 }
 
@@ -193,6 +194,16 @@ impl Bench {
 
     pub fn overview(&self) -> Overview {
         self.controller.overview(self.last.as_ref().unwrap())
+    }
+
+    /// Something comes in that the world does not say by itself.
+    pub fn tell(&mut self, what: impl FnOnce(Moment) -> Observation) {
+        let observation = what(self.now);
+        self.controller.observe(observation);
+    }
+
+    pub fn now(&self) -> Moment {
+        self.now
     }
 
     pub fn run(&mut self, seconds: u32) {

@@ -11,7 +11,7 @@ use crate::bench::{Bench, id, site};
 const FULL: f64 = 0.98;
 
 /// The demo's site, as its file has it.
-fn four_piles(scenario: &Scenario) -> Site {
+pub fn four_piles(scenario: &Scenario) -> Site {
     let mut four = site();
     four.limits.limit = PerPhase::all(Amps(50.0));
     four.limits.breaker = Amps(63.0);

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bench;
+mod broken;
 mod checkers;
 mod day;
 mod fairness;
@@ -17,6 +18,7 @@ mod hazard;
 mod night;
 mod plan;
 mod watch;
+mod week;
 mod worlds;
 
 use bench::{Bench, Silenced};

@@ -7,7 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-mod rig;
+pub mod rig;
 
 use std::process::Command;
 use std::sync::Arc;

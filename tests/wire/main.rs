@@ -11,6 +11,7 @@ mod browser;
 mod bus;
 mod demo;
 mod gateway;
+mod jobs;
 mod kills;
 mod look;
 mod page;

@@ -21,6 +21,8 @@ pub struct Node {
     pub power_w: f64,
     /// Energy taken since ever, Wh.
     pub energy_wh: f64,
+    /// What its jobs would draw beyond idle, W; nothing: work comes in waves of its own.
+    pub work_w: Option<f64>,
     /// Fault switch: takes caps but does not follow them.
     pub ignores_setpoint: bool,
     left_s: f64,
@@ -35,6 +37,7 @@ impl Node {
             setpoint_w: SAFE_W,
             power_w: IDLE_W,
             energy_wh: 89_000.0,
+            work_w: None,
             ignores_setpoint: false,
             left_s: 0.0,
         }
@@ -63,7 +66,8 @@ impl Node {
     pub fn step(&mut self, dt: f64, t: f64) {
         self.left_s = (self.left_s - dt).max(0.0);
         let busy = (0.7 + 0.6 * (t / 280.0).sin()).clamp(0.0, 1.0);
-        let wish = IDLE_W + (self.max_w - IDLE_W) * busy;
+        let waves = (self.max_w - IDLE_W) * busy;
+        let wish = IDLE_W + self.work_w.unwrap_or(waves);
         let target = wish.min(self.cap_w());
         let step = RATE_W_PER_S * dt;
         self.power_w += (target - self.power_w).clamp(-step, step);

@@ -289,6 +289,7 @@ impl Trace {
             site_hash: site_hash(site),
             site: site.clone(),
             latched: Latched::default(),
+            jobs: Default::default(),
             started: plant.now(),
             vision_pace: 1.0,
             part: 0,

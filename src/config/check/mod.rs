@@ -8,6 +8,7 @@ mod fieldbus;
 mod guard;
 mod places;
 mod tariff;
+mod work;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +46,7 @@ pub fn check(
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, faults);
     let circuits = circuits::check(&file.circuits, &devices, faults);
+    let (work, computing) = work::check(&file.work, &devices, faults);
     let guard = guard::check(&file, &mut devices, &places, faults);
     devices::forget_followers(&file.devices, &devices, faults);
     if let Some(limits) = &limits {
@@ -76,9 +78,11 @@ pub fn check(
         tariff,
         circuits,
         guard,
+        work,
     };
     let (devices, cameras) = (devices.configs, places.sources);
-    Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })
+    let web = web?;
+    Some(Config { site, devices, cameras, mqtt, fieldbus, web, computing, models, state })
 }
 
 fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {

@@ -15,13 +15,18 @@ use super::topics;
 use super::wire::{Message, Received};
 use crate::config::Command;
 use crate::logic::decision::Overview;
-use crate::logic::site::{Id, Target, TargetWords};
+use crate::logic::site::{Id, JobWish, Target, TargetWords};
 
 /// Hands a target to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
 
+/// Understands a wish about jobs and hands it to the controller: the job that it is about, or why not.
+pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
+
 /// Shortest time between two wishes for one charger.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two orders.
+const ORDERS_EVERY: Duration = Duration::from_millis(200);
 /// Longest payload.
 const MOST_BYTES: usize = 1024;
 
@@ -29,11 +34,22 @@ const MOST_BYTES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Commands {
     last: BTreeMap<Id, Duration>,
+    last_order: Option<Duration>,
 }
 
 /// Topics to subscribe to, below the site.
 pub(super) fn topics(enabled: &[Command]) -> Vec<String> {
-    enabled.iter().map(|command| format!("charger/+/cmd/{}", command.name())).collect()
+    let topic = |command: &Command| format!("{}/+/cmd/{}", command.kind(), command.name());
+    enabled.iter().map(topic).collect()
+}
+
+/// What a command may be about, and the ways to the controller.
+#[derive(Clone, Copy)]
+pub(super) struct World<'w> {
+    pub overview: Option<&'w Overview>,
+    pub enabled: &'w [Command],
+    pub targets: &'w Targets,
+    pub orders: &'w Orders,
 }
 
 impl Commands {
@@ -44,16 +60,21 @@ impl Commands {
         received: &Received,
         relative: &str,
         (uptime, now): (Duration, DateTime<Utc>),
-        (overview, tell): (Option<&Overview>, &Targets),
+        world: World<'_>,
     ) -> Option<Message> {
-        let (id, name) = relative.strip_prefix("charger/")?.split_once("/cmd/")?;
-        if name != Command::Target.name() {
-            return None;
-        }
-        let done = self.target(received, id, (uptime, now), (overview, tell));
-        let body = match done {
-            Ok(()) => json!({"ok": true}),
-            Err(why) => json!({"ok": false, "error": why}),
+        let (kind, rest) = relative.split_once('/')?;
+        let (id, name) = rest.split_once("/cmd/")?;
+        let mut enabled = world.enabled.iter().copied();
+        let command = enabled.find(|known| known.kind() == kind && known.name() == name)?;
+        let body = match command {
+            Command::Target => match self.target(received, id, (uptime, now), world) {
+                Ok(()) => json!({"ok": true}),
+                Err(why) => json!({"ok": false, "error": why}),
+            },
+            about_jobs => match self.order(received, (about_jobs, id), uptime, world) {
+                Ok(job) => json!({"ok": true, "job": job}),
+                Err(why) => json!({"ok": false, "error": why}),
+            },
         };
         // Nobody shall speak with our voice where others listen to it.
         let foreign = |topic: &String| {
@@ -71,16 +92,42 @@ impl Commands {
         })
     }
 
+    /// Something about jobs: `id` is a workload or a job. All together at most once in a fifth of a second.
+    fn order(
+        &mut self,
+        received: &Received,
+        (command, id): (Command, &str),
+        uptime: Duration,
+        world: World<'_>,
+    ) -> Result<Id, String> {
+        check(received)?;
+        if self.last_order.is_some_and(|last| uptime.saturating_sub(last) < ORDERS_EVERY) {
+            return Err("too often: at most five times a second".to_owned());
+        }
+        self.last_order = Some(uptime);
+        let id = id.to_owned();
+        let wish = match command {
+            Command::Pause => JobWish::Pause(id),
+            Command::Resume => JobWish::Resume(id),
+            Command::Cancel => JobWish::Cancel(id),
+            Command::Submit | Command::Target => {
+                let empty = received.payload.is_empty();
+                let payload: &[u8] = if empty { b"{}" } else { &received.payload };
+                let words = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+                JobWish::Submit { workload: id, words }
+            }
+        };
+        (world.orders)(wish)
+    }
+
     fn target(
         &mut self,
         received: &Received,
         id: &str,
         (uptime, now): (Duration, DateTime<Utc>),
-        (overview, tell): (Option<&Overview>, &Targets),
+        World { overview, targets: tell, .. }: World<'_>,
     ) -> Result<(), String> {
-        if received.retained {
-            return Err("a retained command is refused: publish it without retain".to_owned());
-        }
+        check(received)?;
         let is_it = |o: &Overview| {
             o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
         };
@@ -90,9 +137,6 @@ impl Commands {
         let too_soon = |last: &Duration| uptime.saturating_sub(*last) < AT_MOST_EVERY;
         if self.last.get(&id).is_some_and(too_soon) {
             return Err("too often: at most once a second".to_owned());
-        }
-        if received.payload.len() > MOST_BYTES {
-            return Err(format!("longer than {MOST_BYTES} bytes"));
         }
         let words: TargetWords =
             serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
@@ -104,6 +148,17 @@ impl Commands {
             Err("the controller is behind: try again".to_owned())
         }
     }
+}
+
+/// What is refused whatever it says.
+fn check(received: &Received) -> Result<(), String> {
+    if received.retained {
+        return Err("a retained command is refused: publish it without retain".to_owned());
+    }
+    if received.payload.len() > MOST_BYTES {
+        return Err(format!("longer than {MOST_BYTES} bytes"));
+    }
+    Ok(())
 }
 
 /// The topic below the site, if it is one.

@@ -24,7 +24,7 @@ mod topics;
 mod window;
 mod wire;
 
-pub use commands::Targets;
+pub use commands::{Orders, Targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct Uplink {
     pub clock: Clock,
     /// The way of a target to the controller.
     pub targets: Targets,
+    /// The way of orders about jobs.
+    pub orders: Orders,
 }
 
 /// Bounds that tests shorten. All in wall time.

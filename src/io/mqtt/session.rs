@@ -14,7 +14,7 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use super::bridge::{self, Bridge};
-use super::commands::{self, Commands};
+use super::commands::{self, Commands, World};
 use super::history::{self, History};
 use super::live::Live;
 use super::topics::{self, State};
@@ -71,8 +71,8 @@ struct Session<'a> {
     told: BTreeMap<String, Vec<u8>>,
     live: Live,
     commands: Commands,
-    /// Topics of the alarms told last; nothing before the first overview.
-    alarms: Option<BTreeSet<String>>,
+    /// Topics of the alarms and jobs told last; nothing before the first overview.
+    passing: Option<BTreeSet<String>>,
     history: History,
     connected: Option<DateTime<Utc>>,
     max_packet: usize,
@@ -115,7 +115,7 @@ pub(super) async fn run(
         told: BTreeMap::new(),
         live: Live::default(),
         commands: Commands::default(),
-        alarms: None,
+        passing: None,
         history: History::new(options.journal.clone(), limits.history_per_s, now),
         connected: None,
         max_packet: usize::MAX,
@@ -206,7 +206,7 @@ impl Session<'_> {
                         self.offer(&newest);
                     }
                 } else if !self.command(&received) {
-                    self.forget_alarm(&received.topic, &received.payload);
+                    self.forget_passed(&received.topic, &received.payload);
                 }
             }
             Event::Heard | Event::Other => {}
@@ -219,8 +219,10 @@ impl Session<'_> {
         self.max_packet = max_packet;
         self.window.open_to(receive_max);
         self.client.subscribe(discovery::BIRTH);
-        let alarms = format!("{}+/state", topics::ALARMS);
-        self.client.subscribe(&topics::absolute(&self.options.site, &alarms));
+        for kind in topics::PASSING {
+            let all = format!("{kind}+/state");
+            self.client.subscribe(&topics::absolute(&self.options.site, &all));
+        }
         for command in commands::topics(&self.options.config.commands) {
             self.client.subscribe_commands(&topics::absolute(&self.options.site, &command));
         }
@@ -240,7 +242,12 @@ impl Session<'_> {
         };
         let times = (self.wall.now().uptime, self.options.clock.now().utc);
         let overview = self.options.overview.borrow().clone();
-        let world = (overview.as_deref(), &self.options.targets);
+        let world = World {
+            overview: overview.as_deref(),
+            enabled: &self.options.config.commands,
+            targets: &self.options.targets,
+            orders: &self.options.orders,
+        };
         let Some(answer) = self.commands.answer(received, relative, times, world) else {
             return false;
         };
@@ -250,11 +257,11 @@ impl Session<'_> {
         true
     }
 
-    /// A retained alarm that is not ours any more (it was cleared while we were away) is taken back.
-    fn forget_alarm(&mut self, topic: &str, payload: &[u8]) {
+    /// A retained alarm or job that is not ours any more (it was cleared while we were away) is taken back.
+    fn forget_passed(&mut self, topic: &str, payload: &[u8]) {
         let root = topics::absolute(&self.options.site, "");
-        let relative = topic.strip_prefix(&root).filter(|rest| rest.starts_with(topics::ALARMS));
-        let known = |relative| self.alarms.as_ref().is_none_or(|alarms| alarms.contains(relative));
+        let relative = topic.strip_prefix(&root).filter(|rest| topics::is_passing(rest));
+        let known = |relative| self.passing.as_ref().is_none_or(|told| told.contains(relative));
         if let Some(relative) = relative
             && !payload.is_empty()
             && !known(relative)
@@ -295,16 +302,16 @@ impl Session<'_> {
                 self.opening.push_back(message);
             }
         }
-        let alarms: BTreeSet<String> = states
+        let passing: BTreeSet<String> = states
             .iter()
             .map(|s| &s.topic)
-            .filter(|t| t.starts_with(topics::ALARMS))
+            .filter(|topic| topics::is_passing(topic))
             .cloned()
             .collect();
-        for gone in self.alarms.iter().flatten().filter(|topic| !alarms.contains(*topic)) {
+        for gone in self.passing.iter().flatten().filter(|topic| !passing.contains(*topic)) {
             self.opening.push_back(cleared(topics::absolute(&self.options.site, gone)));
         }
-        self.alarms = Some(alarms);
+        self.passing = Some(passing);
         self.live.offer(states);
     }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::logic::decision::{
-    BayView, CameraView, DeviceView, Overview, PlanView, Quality, ZoneView,
+    BayView, CameraView, DeviceView, JobView, Overview, PlanView, Quality, ZoneView,
 };
 use crate::logic::safety::alarms::Alarm;
 use crate::logic::site::Id;
@@ -70,12 +70,22 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.zones.iter().map(|zone| zone_state(overview, zone)));
     states.extend(overview.cameras.iter().map(|camera| camera_state(overview, camera)));
     states.extend(overview.alarms.iter().map(|alarm| alarm_state(overview, alarm)));
+    states.extend(overview.jobs.iter().map(|job| job_state(overview, job)));
     states.extend(overview.plan.as_ref().map(plan));
     states
 }
 
 /// Where alarms are told: one topic each, cleared when it is normal and acknowledged.
-pub(super) const ALARMS: &str = "alarm/";
+const ALARMS: &str = "alarm/";
+/// Where jobs are told: one topic each, cleared when a job is over and has left the book.
+const JOBS: &str = "job/";
+/// What comes and goes.
+pub(super) const PASSING: [&str; 2] = [ALARMS, JOBS];
+
+/// Whether a topic below the site is of something that comes and goes.
+pub(super) fn is_passing(topic: &str) -> bool {
+    PASSING.iter().any(|kind| topic.starts_with(kind))
+}
 
 /// Where the plan is told.
 pub(super) const PLAN: &str = "plan";
@@ -85,6 +95,12 @@ fn plan(plan: &PlanView) -> State {
     let mut body = object(json!(plan));
     body.insert("q".to_owned(), json!(Quality::Good));
     State { topic: PLAN.to_owned(), ts: plan.made, body }
+}
+
+fn job_state(o: &Overview, job: &JobView) -> State {
+    let mut body = object(json!(job));
+    body.insert("q".to_owned(), json!(Quality::Good));
+    State { topic: format!("{JOBS}{}/state", job.id), ts: o.ts, body }
 }
 
 fn alarm_state(o: &Overview, alarm: &Alarm) -> State {
@@ -123,8 +139,8 @@ pub(super) fn metas(overview: &Overview, states: &[State]) -> Vec<(String, Value
             .collect();
         (format!("{place}/meta"), json!({ "name": name, "units": units }))
     };
-    // Alarms come and go, and have no values with units; the plan is no device.
-    let lasting = |state: &&State| !state.topic.starts_with(ALARMS) && state.topic != PLAN;
+    // Alarms and jobs come and go, and have no values with units; the plan is no device.
+    let lasting = |state: &&State| !is_passing(&state.topic) && state.topic != PLAN;
     states.iter().filter(lasting).map(meta).collect()
 }
 

@@ -9,6 +9,7 @@
 //! a record can be peeked only once it was synced (or when the disk has failed and memory is all
 //! there is).
 
+mod book;
 mod index;
 mod journal;
 mod keeper;
@@ -22,6 +23,7 @@ mod trace_ring;
 
 use std::path::PathBuf;
 
+pub use book::{read_book, write_book};
 pub use journal::Journal;
 pub use latch::{Latch, Remembered};
 pub use outbox::{Opened, Outbox};

@@ -18,6 +18,7 @@ use flate2::write::DeflateEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::logic::compute::JobBook;
 use crate::logic::decision::{Decision, Latched};
 use crate::logic::observation::Observation;
 use crate::logic::site::Site;
@@ -40,6 +41,9 @@ pub struct Head {
     pub site: Site,
     /// What was latched before.
     pub latched: Latched,
+    /// The jobs that were there before.
+    #[serde(default)]
+    pub jobs: JobBook,
     /// When the controller was made.
     pub started: Moment,
     /// How much slower the eyes are than the site's clock (simulated sites), else 1.

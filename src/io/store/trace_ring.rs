@@ -205,6 +205,7 @@ mod tests {
             cameras: Vec::new(),
             tariff: None,
             guard: crate::logic::site::Guard::default(),
+            work: Default::default(),
             circuits: Vec::new(),
         }
     }
@@ -219,6 +220,7 @@ mod tests {
             site_hash: site_hash(&site()),
             site: site(),
             latched: Latched::default(),
+            jobs: Default::default(),
             started: second(0),
             vision_pace: 1.0,
             part: 0,

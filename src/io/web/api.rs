@@ -57,7 +57,7 @@ pub struct Acknowledging {
 }
 
 /// Whether whoever asks knows the code; else the answer.
-fn unlock(state: &WebState, headers: &HeaderMap) -> Result<(), Box<Response>> {
+pub fn unlock(state: &WebState, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let code = headers.get(CODE).and_then(|code| code.to_str().ok()).unwrap_or_default();
     match state.lock.try_open(code, state.clock.now().uptime) {
         Entry::Open => Ok(()),

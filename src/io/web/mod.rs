@@ -10,6 +10,7 @@ mod guard;
 mod live;
 mod lock;
 mod metrics;
+mod orders;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use crate::io::clock::Clock;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
-use crate::logic::site::{Id, Target};
+use crate::logic::site::{Id, JobWish, Target};
 use crate::units::{Moment, Watts};
 
 pub use lock::Lock;
@@ -46,6 +47,9 @@ pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
 
 /// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
 pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
+
+/// Understands a wish about jobs and hands it to the controller: the job that it is about, or why not.
+pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
 
 /// What the page shows.
 #[derive(Clone)]
@@ -70,6 +74,8 @@ pub struct WebState {
     pub targets: Targets,
     /// The way of a grid operator's limit to the controller.
     pub dim: Dim,
+    /// The way of orders about jobs.
+    pub orders: Orders,
     /// Who may acknowledge.
     pub lock: Arc<Lock>,
 }
@@ -101,6 +107,9 @@ pub async fn serve(
         .route("/api/v1/alarms/{id}/acknowledge", post(api::acknowledge))
         .route("/api/v1/chargers/{id}/target", post(api::target))
         .route("/api/v1/dim", post(api::dim))
+        .route("/api/v1/jobs", get(orders::list))
+        .route("/api/v1/workloads/{id}/submit", post(orders::submit))
+        .route("/api/v1/jobs/{id}/{what}", post(orders::change))
         .route("/api/v1/health", get(api::health))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(api::ready))

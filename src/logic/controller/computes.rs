@@ -41,7 +41,11 @@ impl Controller {
                     let chain = self.feeders.chain(&node.id);
                     let before = tightest(left, chain, nominal);
                     let mut after = before;
-                    let (allowed, phase) = compute::allowed(&mut after, &node, nominal);
+                    // A node that jobs run on gets what they wish, not all that is left.
+                    let wished = self.jobs.wished_of(&self.site.work, &node.id);
+                    let most = wished.map_or(node.max, |jobs| (node.min + jobs).min(node.max));
+                    let asked = Compute { max: most, ..node.clone() };
+                    let (allowed, phase) = compute::allowed(&mut after, &asked, nominal);
                     let taken = PerPhase::from_fn(|p| before.on(p) - after.on(p));
                     for &at in chain {
                         left[at].take(taken, nominal, node.phases.len() < 3);
@@ -53,7 +57,10 @@ impl Controller {
                     } else if !meter_fresh {
                         Reason::MeterStale
                     } else {
-                        ramping.or(bound).unwrap_or(Reason::DeviceMaximum)
+                        ramping.or(bound).unwrap_or(match wished {
+                            Some(_) => Reason::Jobs,
+                            None => Reason::DeviceMaximum,
+                        })
                     };
                     (cap, why)
                 }

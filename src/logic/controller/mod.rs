@@ -8,6 +8,7 @@ mod arming;
 mod computes;
 mod conditions;
 mod curbs;
+mod errands;
 mod grid;
 mod guarding;
 mod overview;
@@ -16,6 +17,7 @@ mod planning;
 mod rules;
 mod sharing;
 mod stored;
+mod tasks;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +30,7 @@ use planning::Planning;
 pub use rules::Rule;
 use stored::BatteryWatch;
 
-use super::compute::CapRamp;
+use super::compute::{CapRamp, JobBook};
 use super::decision::{Decision, Duty, Latched, Overview};
 use super::energy::{self, BatteryState, Ramp};
 use super::observation::{Finding, Observation, Silence, Trouble};
@@ -70,6 +72,7 @@ pub struct Controller {
     alarms: AlarmBook,
     troubles: BTreeSet<Trouble>,
     planning: Planning,
+    jobs: JobBook,
     reset_by: BTreeMap<Id, String>,
     guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
@@ -104,6 +107,7 @@ impl Controller {
             alarms: AlarmBook::default(),
             troubles: BTreeSet::new(),
             planning: Planning::default(),
+            jobs: JobBook::default(),
             reset_by: BTreeMap::new(),
             guarding: guarding::Guarding::default(),
             eyes_gone: false,
@@ -129,6 +133,18 @@ impl Controller {
     #[must_use]
     pub fn latched(&self) -> Latched {
         guarding::latched(self)
+    }
+
+    /// Takes up the jobs that were there before the gateway started. To be called before the first
+    /// decision.
+    pub fn remember_jobs(&mut self, book: JobBook) {
+        self.jobs = book.after_restart(&self.site.work);
+    }
+
+    /// The book of jobs, to be kept.
+    #[must_use]
+    pub fn jobs(&self) -> &JobBook {
+        &self.jobs
     }
 
     /// When it was made.
@@ -184,6 +200,14 @@ impl Controller {
                 self.curbs.dim(limit, until);
                 true
             }
+            Observation::Ordered { order, at } => {
+                self.jobs.order(order, &self.site.work, at.utc);
+                true
+            }
+            Observation::Job { job, news, at } => {
+                self.jobs.hear(&job, news, &self.site.work, at.utc);
+                false
+            }
             // All urgent: a person waits for the answer.
             said @ (Observation::Acknowledged { .. }
             | Observation::ResetAsked { .. }
@@ -225,6 +249,7 @@ impl Controller {
         {
             watch.see(battery.power, at);
         }
+        self.meter_jobs(&device, at, &reading);
         self.snapshot.store(device, at, reading);
         urgent
     }
@@ -249,6 +274,7 @@ impl Controller {
         let mut wishes = Setpoints::default();
         let left = self.wish_chargers(now, &mut wishes);
         self.wish_batteries(now, &mut wishes);
+        self.wish_jobs(now);
         self.wish_computes(now, left, &mut wishes);
         wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
@@ -266,12 +292,14 @@ impl Controller {
                 }
             }
         }
+        let errands = self.errands(&permitted, now);
         Decision {
             sequence: self.sequence,
             at: now,
             writing: self.armed || guarding::must_act(self),
             permitted,
             duty: self.duty(),
+            errands,
         }
     }
 

@@ -46,7 +46,7 @@ impl Controller {
             });
             self.planning.sample(now, pv, load);
         }
-        self.planning.renew(&self.site, now, soc);
+        self.planning.renew(&self.site, now, soc, &self.jobs);
     }
 
     /// What the plan has for a charger now; nothing where it is not planned. A share below half the

@@ -11,7 +11,9 @@ use std::time::Duration;
 use chrono::{DateTime, Timelike, Utc};
 
 use super::MARGIN;
+use super::tasks::{Tasks, lanes};
 use super::visits::{Visits, Wanted};
+use crate::logic::compute::{JobBook, Task};
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
 use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Store};
 use crate::logic::energy::{
@@ -21,9 +23,9 @@ use crate::logic::site::{Charger, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// Slots of a plan: 24 h.
-const STEPS: usize = 24 * 60 / SLOT_MINUTES;
-const SLOT_HOURS: f64 = SLOT_MINUTES as f64 / 60.0;
-const STEP_S: i64 = SLOT_MINUTES as i64 * 60;
+pub(super) const STEPS: usize = 24 * 60 / SLOT_MINUTES;
+pub(super) const SLOT_HOURS: f64 = SLOT_MINUTES as f64 / 60.0;
+pub(super) const STEP_S: i64 = SLOT_MINUTES as i64 * 60;
 /// Shortest time between two plans.
 const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// A plan older than this is not looked at.
@@ -48,6 +50,7 @@ struct DayPlan {
     made: DateTime<Utc>,
     start: DateTime<Utc>,
     chargers: BTreeMap<Id, Vec<f64>>,
+    jobs: BTreeMap<Id, Vec<f64>>,
     /// Battery, discharge positive, kW; nothing where no battery is planned.
     battery: Option<(Id, Vec<f64>)>,
     grid: Vec<f64>,
@@ -70,6 +73,8 @@ pub(super) struct Planning {
     made: Option<Moment>,
     /// A car came or went, or something else that a plan depends on.
     changed: bool,
+    /// The book of jobs as of the plan.
+    jobs_at: u64,
 }
 
 impl Planning {
@@ -99,27 +104,28 @@ impl Planning {
     }
 
     /// Makes the plan anew when a slot has begun or something has changed.
-    pub fn renew(&mut self, site: &Site, now: Moment, soc: Option<Soc>) {
+    pub fn renew(&mut self, site: &Site, now: Moment, soc: Option<Soc>, book: &JobBook) {
         let Some(tariff) = &site.tariff else {
             return;
         };
-        self.changed |= self.visits.take_changed(now);
+        self.changed |= self.visits.take_changed(now) | (self.jobs_at != book.changes());
         let young = self.made.is_some_and(|made| made.age_at(now) < AT_MOST_EVERY);
         let start = slot_start(now.utc);
         let same_slot = self.plan.as_ref().is_some_and(|plan| plan.start == start);
         if young || (same_slot && !self.changed) {
             return;
         }
-        (self.made, self.changed) = (Some(now), false);
-        self.plan = Some(self.make(site, tariff, (now, start), soc));
+        (self.made, self.changed, self.jobs_at) = (Some(now), false, book.changes());
+        let tasks = book.tasks(&site.work, now.utc);
+        self.plan = Some(self.make((site, tariff), (now, start), soc, &tasks));
     }
 
     fn make(
         &self,
-        site: &Site,
-        tariff: &Tariff,
+        (site, tariff): (&Site, &Tariff),
         (moment, start): (Moment, DateTime<Utc>),
         soc: Option<Soc>,
+        tasks: &[Task],
     ) -> DayPlan {
         let now = moment.utc;
         let forecast = self.memory.forecast(now, STEPS, noon(now, tariff));
@@ -155,6 +161,7 @@ impl Planning {
                 members: (0..cars.len()).map(Member::Session).collect(),
             }],
         };
+        let tasks = Tasks::put(&mut problem, tasks, (site, start));
         let mut solved = solve_with_late_ones(&mut problem, |i| {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
@@ -162,6 +169,7 @@ impl Planning {
         let grid = in_good_order(&problem, &mut solved, all_kw);
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
+        let jobs = tasks.powers(&solved);
         let shorts = cars.iter().zip(short_of(&problem, &solved));
         let short =
             shorts.filter(|(_, kwh)| *kwh > SHORT_KWH).map(|(car, _)| car.charger.id.clone());
@@ -172,11 +180,10 @@ impl Planning {
             if exports { problem.export_price[t] } else { problem.import_price[t] }
         };
         let marginal = grid.iter().enumerate().map(costs).collect();
-        let view =
-            view(&Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc }, {
-                (&chargers, battery.as_ref(), &grid)
-            });
-        DayPlan { made: now, start, chargers, battery, grid, short, marginal, view }
+        let told = Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
+        let mut view = view(&told, (&chargers, battery.as_ref(), &grid));
+        lanes(&mut view, tasks.told(), &jobs);
+        DayPlan { made: now, start, chargers, jobs, battery, grid, short, marginal, view }
     }
 
     /// Cars that are expected to leave, and what they still need.
@@ -194,6 +201,17 @@ impl Planning {
         let (plan, slot) = self.running(now)?;
         let visit_planned = plan.chargers.get(charger)?.get(slot)?;
         Some(Watts(visit_planned * 1000.0))
+    }
+
+    /// What a job may draw in the running slot; nothing where it is not planned.
+    pub fn job_share(&self, job: &Id, now: Moment) -> Option<Watts> {
+        let (plan, slot) = self.running(now)?;
+        Some(Watts(plan.jobs.get(job)?.get(slot)? * 1000.0))
+    }
+
+    /// Whether there is a plan that can be looked at.
+    pub fn plans(&self, now: Moment) -> bool {
+        self.running(now).is_some()
     }
 
     /// What a charger may take in the running slot beyond its share: what the plan has for it in later
@@ -343,9 +361,10 @@ fn short_of(problem: &Problem, solved: &plan::Plan) -> Vec<f64> {
 fn grid(problem: &Problem, solved: &plan::Plan) -> Vec<f64> {
     let of = |series: &[f64], step: usize| series.get(step).copied().unwrap_or(0.0);
     let step = |step: usize| {
-        let cars: f64 = solved.session_kw.iter().map(|kw| of(kw, step)).sum();
+        let loads = solved.session_kw.iter().chain(&solved.job_kw);
+        let loads: f64 = loads.map(|kw| of(kw, step)).sum();
         let sun = of(&problem.pv_kw, step) - of(&solved.curtail_kw, step);
-        of(&problem.base_kw, step) + cars + of(&solved.store_kw, step) - sun
+        of(&problem.base_kw, step) + loads + of(&solved.store_kw, step) - sun
     };
     (0..problem.steps).map(step).collect()
 }
@@ -379,6 +398,7 @@ fn view(told: &Told<'_>, (chargers, battery, grid): Powers<'_>) -> PlanView {
             other_w: told.forecast.load[step].get().round(),
             battery_w: watts(power),
             chargers_w: watts(chargers.values().map(|powers| powers[step]).sum()),
+            jobs_w: 0.0,
             grid_w: watts(grid[step]),
             soc_pct: soc.map(|soc| (soc * 10.0).round() / 10.0),
         });

@@ -354,6 +354,7 @@ mod tests {
             tariff: None,
             circuits: Vec::new(),
             guard: Guard::default(),
+            work: Default::default(),
         };
         FireWatch::new(&site, second(0))
     }

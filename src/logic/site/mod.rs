@@ -1,6 +1,6 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
-//! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`) and what guards
-//! it (`guard`).
+//! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`), what guards it
+//! (`guard`) and what it may be asked to compute (`work`).
 
 mod circuits;
 mod guard;
@@ -9,6 +9,7 @@ mod setpoints;
 mod snapshot;
 mod tariff;
 mod topology;
+mod work;
 
 pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
 pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
@@ -22,4 +23,7 @@ pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
     Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, LEAST_EACH,
     Mode, OnBlind, Site, Zone,
+};
+pub use work::{
+    Allowed, JobWish, MOST_HOURS, NotAllowed, Order, Submission, SubmissionWords, Work, Workload,
 };

@@ -48,6 +48,8 @@ pub enum RelaySetpoint {
 pub enum Reason {
     /// The device's own maximum.
     DeviceMaximum,
+    /// What the jobs on a compute node may draw now.
+    Jobs,
     /// A little more than the car takes by itself.
     VehicleMaximum,
     /// Nobody is plugged in.
@@ -157,6 +159,7 @@ impl Reason {
     pub fn code(&self) -> &'static str {
         match self {
             Reason::DeviceMaximum => "device_maximum",
+            Reason::Jobs => "jobs",
             Reason::VehicleMaximum => "vehicle_maximum",
             Reason::NoVehicle => "no_vehicle",
             Reason::GridLimit { .. } => "grid_limit",

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Circuit, Guard, Right, Stay, Tariff};
+use super::{Circuit, Guard, Right, Stay, Tariff, Work};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -260,6 +260,9 @@ pub struct Site {
     /// What guards it.
     #[serde(default)]
     pub guard: Guard,
+    /// What it may be asked to compute.
+    #[serde(default)]
+    pub work: Work,
 }
 
 #[cfg(test)]

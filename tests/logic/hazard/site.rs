@@ -136,5 +136,6 @@ pub fn guarded() -> Site {
         tariff: None,
         circuits: Vec::new(),
         guard: guard(),
+        work: Default::default(),
     }
 }

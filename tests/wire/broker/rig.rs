@@ -33,15 +33,15 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A mosquitto of our own.
-pub(super) struct Broker(Child);
+pub(crate) struct Broker(Child);
 
 impl Broker {
-    pub(super) fn start(folder: &Path, port: u16, more: &str) -> Broker {
+    pub(crate) fn start(folder: &Path, port: u16, more: &str) -> Broker {
         let file = folder.join(format!("mosquitto-{port}.conf"));
         let text = format!(
             "listener {port} 127.0.0.1\nuser root\npersistence false\nmax_queued_messages 0\n\
@@ -212,6 +212,7 @@ impl Gateway {
             link: link_sender,
             clock: Clock::real(),
             targets: Arc::new(|_, _| true),
+            orders: Arc::new(|_| Err("no jobs here".to_owned())),
         };
         let task = tokio::spawn(mqtt::run_with(uplink, limits, stopped));
         Gateway { folder, journal, overview, link, stop, task }

@@ -1,0 +1,132 @@
+//! The controller's thread: takes in what has come, decides once a second, and leaves the newest decision
+//! where whoever needs it can look.
+//!
+//! What a stranger gets wrong: it waits for nobody. Latch, book of jobs and trace get what they need when
+//! they have room for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::drill::PutAside;
+use super::life::Life;
+use crate::io::clock::Clock;
+use crate::io::store::{Line, TraceRing, digest};
+use crate::logic::compute::JobBook;
+use crate::logic::controller::Controller;
+use crate::logic::decision::{Decision, Duty, Latched, Overview};
+use crate::logic::observation::Observation;
+use crate::units::Moment;
+
+/// The controller decides this often, of site time.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Observations that may wait for the controller; it drains at most these between two decisions.
+pub(super) const OBSERVATIONS: usize = 256;
+/// The book of jobs is kept at least this often, for the sake of what they have spent.
+const KEEPS_EVERY: Duration = Duration::from_secs(30);
+
+/// The controller's thread.
+pub(super) struct Mind {
+    pub controller: Controller,
+    pub clock: Clock,
+    pub inbox: Receiver<Observation>,
+    pub decisions: watch::Sender<Option<Arc<Decision>>>,
+    pub overviews: watch::Sender<Option<Arc<Overview>>>,
+    pub duties: watch::Sender<Duty>,
+    pub to_latch: SyncSender<Latched>,
+    /// What the latch's thread was given last.
+    pub handed: Option<Latched>,
+    /// What `replay` needs, where it can be written.
+    pub trace: Option<TraceRing>,
+    pub life: Life,
+    pub put_aside: PutAside,
+    /// The way to whoever keeps the book of jobs.
+    pub books: SyncSender<JobBook>,
+    /// What was given there last: its number of changes, and when.
+    pub kept: Option<(u64, Moment)>,
+}
+
+impl Mind {
+    pub fn think(mut self, ends: &AtomicBool) {
+        let mut next = self.clock.now();
+        while !ends.load(Ordering::Relaxed) {
+            let now = self.clock.now();
+            let wait = self.clock.wall_time(next.uptime.saturating_sub(now.uptime));
+            let urgent = match self.inbox.recv_timeout(wait) {
+                Ok(first) => self.take_in(first),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = self.clock.now();
+            if !urgent && now.uptime < next.uptime {
+                continue;
+            }
+            if now.uptime >= next.uptime {
+                // Missed ticks are skipped, not queued.
+                next =
+                    if next.age_at(now) > PERIOD { now.after(PERIOD) } else { next.after(PERIOD) };
+            }
+            self.decide();
+        }
+    }
+
+    /// Takes in what has come, one channel-full at most. Whether any of it is urgent.
+    fn take_in(&mut self, first: Observation) -> bool {
+        let mut urgent = self.hear(first);
+        for _ in 1..OBSERVATIONS {
+            match self.inbox.try_recv() {
+                Ok(observation) => urgent |= self.hear(observation),
+                Err(_) => break,
+            }
+        }
+        urgent
+    }
+
+    fn hear(&mut self, observation: Observation) -> bool {
+        if self.put_aside.takes(&observation, &self.controller.site().meter, self.clock) {
+            return false;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Heard(observation.clone()));
+        }
+        self.controller.observe(observation)
+    }
+
+    fn decide(&mut self) {
+        let decision = Arc::new(self.controller.decide(self.clock.now()));
+        // First of all: a stop waits for nothing of what follows.
+        self.decisions.send_replace(Some(Arc::clone(&decision)));
+        if let Some(trace) = &mut self.trace {
+            trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
+        }
+        let overview = self.controller.overview(&decision);
+        let writing = decision.writing;
+        self.duties.send_if_modified(|duty| {
+            let changed = *duty != decision.duty;
+            duty.clone_from(&decision.duty);
+            changed
+        });
+        let latched = self.controller.latched();
+        // A thread that is busy writing gets it with the next decision.
+        if self.handed.as_ref() != Some(&latched) && self.to_latch.try_send(latched.clone()).is_ok()
+        {
+            self.handed = Some(latched);
+        }
+        self.keep_jobs(decision.at);
+        self.overviews.send_replace(Some(Arc::new(overview)));
+        self.life.completed_cycle(writing);
+    }
+
+    fn keep_jobs(&mut self, now: Moment) {
+        let book = self.controller.jobs();
+        let due = self.kept.is_none_or(|(changes, at)| {
+            changes != book.changes() || (at.age_at(now) >= KEEPS_EVERY && !book.jobs().is_empty())
+        });
+        if due && self.books.try_send(book.clone()).is_ok() {
+            self.kept = Some((book.changes(), now));
+        }
+    }
+}

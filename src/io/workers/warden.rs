@@ -1,0 +1,279 @@
+//! The warden: the process between the gateway and a job's program (`wattgate warden`). It starts the
+//! program, holds it and all it starts to a share of the processor, tells what they use, and leaves
+//! nobody behind.
+//!
+//! What a stranger gets wrong: a share is kept by stopping and continuing, a tenth of a second at a
+//! time; so it holds for any number of threads and processes, and needs no rights.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use serde::{Deserialize, Serialize};
+
+use super::tree;
+use crate::io::clock::Clock;
+
+/// How often the share is kept.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the gateway is told.
+const TELLS_EVERY: Duration = Duration::from_millis(500);
+/// How long a program that is asked to end may take.
+const ENDS_IN: Duration = Duration::from_secs(2);
+/// So many seconds of its share a program may have saved up.
+const SAVED_S: f64 = 0.2;
+/// Of what the program prints, the end is kept.
+const MOST_OUTPUT: usize = 4096;
+/// Jobs come after everything else on the machine.
+const NICE: i32 = 10;
+
+/// What the warden tells, one line of JSON each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The program runs as this process.
+    Began(i32),
+    /// CPU time of the program and all it started, s.
+    CpuS(f64),
+    /// It has ended and so has all it started.
+    Ended {
+        /// Its exit code; nothing where a signal ended it.
+        code: Option<i32>,
+        /// CPU time of all, s.
+        cpu_s: f64,
+        /// The end of what it printed.
+        output: String,
+        /// Bytes that it printed.
+        printed: u64,
+    },
+    /// It could not be started.
+    NotStarted(String),
+}
+
+/// What the warden is told, one line each: `cores <number>` (0: wait) or `stop`.
+enum Told {
+    Cores(f64),
+    Stop,
+}
+
+#[derive(Default)]
+struct Output {
+    end: VecDeque<u8>,
+    printed: u64,
+}
+
+/// Guards one program until it has ended, the gateway says `stop`, or `input` ends.
+///
+/// # Errors
+/// When nobody listens to the last report.
+pub fn guard(
+    program: &Path,
+    arguments: &[String],
+    cores: f64,
+    (input, mut report): (impl Read + Send + 'static, impl Write),
+) -> io::Result<()> {
+    let mut tell = |what: &Report| -> io::Result<()> {
+        serde_json::to_writer(&mut report, what)?;
+        report.write_all(b"\n")?;
+        report.flush()
+    };
+    let own = rustix::process::getpid();
+    // What a program leaves behind becomes a child of the warden and not of the system.
+    let ready = rustix::process::set_child_subreaper(Some(own))
+        .and_then(|()| rustix::process::setpriority_process(None, NICE));
+    let started = ready.map_err(io::Error::from).and_then(|()| start(program, arguments));
+    let (pid, output) = match started {
+        Ok(started) => started,
+        Err(error) => return tell(&Report::NotStarted(error.to_string())),
+    };
+    tell(&Report::Began(pid.as_raw_nonzero().get()))?;
+    let (send, told) = channel();
+    std::thread::Builder::new().name("told".to_owned()).spawn(move || hear(input, &send))?;
+    let mut watch =
+        Watch { own: own.as_raw_nonzero().get(), cores, saved_s: SAVED_S, ..Watch::new() };
+    // Who cannot be told any more is as gone as who says nothing any more.
+    let heard = watch.keep(pid, &told, &mut tell).unwrap_or(false);
+    watch.end_all(heard);
+    if !heard {
+        return Ok(());
+    }
+    let kept = output.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes: Vec<u8> = kept.end.iter().copied().collect();
+    tell(&Report::Ended {
+        code: watch.code,
+        cpu_s: watch.cpu_s,
+        output: String::from_utf8_lossy(&bytes).into_owned(),
+        printed: kept.printed,
+    })
+}
+
+/// The program, in a group of its own, with nothing of the gateway's surroundings.
+fn start(program: &Path, arguments: &[String]) -> io::Result<(Pid, Arc<Mutex<Output>>)> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("LANG", "C.UTF-8")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let output = Arc::<Mutex<Output>>::default();
+    let pipes: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+        child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+    ];
+    for pipe in pipes.into_iter().flatten() {
+        let kept = Arc::clone(&output);
+        std::thread::Builder::new().name("output".to_owned()).spawn(move || keep(pipe, &kept))?;
+    }
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    Ok((pid.ok_or_else(|| io::Error::other("no process id"))?, output))
+}
+
+/// Reads all that is printed and keeps the end of it.
+fn keep(mut pipe: Box<dyn Read + Send>, kept: &Mutex<Output>) {
+    let mut buffer = [0; 4096];
+    while let Ok(bytes) = pipe.read(&mut buffer) {
+        if bytes == 0 {
+            return;
+        }
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.printed += bytes as u64;
+        kept.end.extend(&buffer[..bytes]);
+        let over = kept.end.len().saturating_sub(MOST_OUTPUT);
+        kept.end.drain(..over);
+    }
+}
+
+/// Passes on what the gateway says; the sender's end is the end of the gateway.
+fn hear(input: impl Read, send: &Sender<Told>) {
+    for line in io::BufReader::new(input).lines().map_while(Result::ok) {
+        let told = match line.split_once(' ') {
+            Some(("cores", number)) => number.parse().ok().map(Told::Cores),
+            None if line == "stop" => Some(Told::Stop),
+            _ => None,
+        };
+        if told.is_some_and(|told| send.send(told).is_err()) {
+            return;
+        }
+    }
+}
+
+/// How the guarded are.
+struct Watch {
+    own: i32,
+    cores: f64,
+    saved_s: f64,
+    stopped: bool,
+    cpu_s: f64,
+    code: Option<i32>,
+    clock: Clock,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        let clock = Clock::real();
+        Watch { own: 0, cores: 0.0, saved_s: 0.0, stopped: false, cpu_s: 0.0, code: None, clock }
+    }
+
+    /// Until the program has ended or must. Whether there is still a gateway.
+    fn keep(
+        &mut self,
+        program: Pid,
+        told: &Receiver<Told>,
+        tell: &mut impl FnMut(&Report) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let (mut before, mut told_at) = (self.clock.now(), self.clock.now());
+        loop {
+            match told.recv_timeout(TICK) {
+                Ok(Told::Cores(cores)) => self.cores = cores.max(0.0),
+                Ok(Told::Stop) => return Ok(true),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            }
+            if self.reap(program) {
+                self.measure();
+                return Ok(true);
+            }
+            let now = self.clock.now();
+            self.hold(before.age_at(now).as_secs_f64());
+            before = now;
+            if told_at.age_at(now) >= TELLS_EVERY {
+                told_at = now;
+                tell(&Report::CpuS(self.cpu_s))?;
+            }
+        }
+    }
+
+    /// Takes leave of all that has ended. Whether the program was among them.
+    fn reap(&mut self, program: Pid) -> bool {
+        let mut ended = false;
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid == program {
+                ended = true;
+                self.code = status.exit_status();
+            }
+        }
+        ended
+    }
+
+    fn measure(&mut self) -> (Vec<i32>, f64) {
+        let tree = tree::below(self.own);
+        let used = (tree.cpu_s - self.cpu_s).max(0.0);
+        self.cpu_s = tree.cpu_s.max(self.cpu_s);
+        (tree.living, used)
+    }
+
+    /// Stops everybody whose share is used up, and lets them go on when there is some again.
+    fn hold(&mut self, span_s: f64) {
+        let (living, used) = self.measure();
+        self.saved_s += self.cores * span_s - used;
+        self.saved_s = self.saved_s.min(SAVED_S * self.cores);
+        let stop = self.saved_s < 0.0 || self.cores <= 0.0;
+        // Also while nothing changes: somebody may have been born meanwhile.
+        if stop || self.stopped {
+            signal(&living, if stop { Signal::STOP } else { Signal::CONT });
+        }
+        self.stopped = stop;
+    }
+
+    /// Ends what is left: asks first where there is time, and then does not ask.
+    fn end_all(&mut self, may_ask: bool) {
+        let began = self.clock.now();
+        let (living, _) = self.measure();
+        if may_ask && !living.is_empty() {
+            signal(&living, Signal::TERM);
+            signal(&living, Signal::CONT);
+        }
+        // Nothing is ever sent: a wait that ends after its time.
+        let (_quiet, pause) = channel::<()>();
+        loop {
+            let asked = began.age_at(self.clock.now());
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+            let (living, _) = self.measure();
+            if living.is_empty() || asked > ENDS_IN * 3 {
+                return;
+            }
+            if !may_ask || asked > ENDS_IN {
+                signal(&living, Signal::KILL);
+            }
+            let _ = pause.recv_timeout(TICK / 5);
+        }
+    }
+}
+
+fn signal(pids: &[i32], signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        // One that has just ended needs no signal.
+        let _ = kill_process(pid, signal);
+    }
+}

@@ -1,0 +1,375 @@
+//! The book of jobs: takes orders and news, and says every second which job may draw how much.
+//!
+//! What a stranger gets wrong: the book does not decide when it is cheap; the plan does, and the book
+//! keeps to its share. It has the last word where the plan does not look: a deadline that is near, a
+//! budget that is spent, a node that the chargers leave too little.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::budget::Spent;
+use super::job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
+use crate::logic::site::{Id, Order, Submission, Work, Workload};
+use crate::units::{Moment, WattHours, Watts};
+
+/// Jobs that may wait or run at a time.
+pub const MOST_LIVE: usize = 64;
+/// Jobs that are over and still shown.
+const MOST_OVER: usize = 32;
+/// A job whose deadline leaves this much more than it needs at full power does not wait any longer:
+/// chargers come before nodes, and may leave them nothing for an hour.
+const SLACK_H: f64 = 1.0;
+/// A plan has a job done this much before its deadline, where its time allows.
+const READY_BEFORE_H: f64 = 2.0;
+/// A plan reckons with runs that take this much more than is thought.
+const MORE: f64 = 1.1;
+/// Weight of a new run in what a run is thought to take.
+const LEARNS: f64 = 0.3;
+/// Pause before a job that failed is tried again, s, times its failures.
+const RETRY_S: i64 = 60;
+/// A reading that is this old says nothing about what was drawn since.
+const METER_GAP: Duration = Duration::from_secs(15);
+
+/// All jobs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobBook {
+    jobs: Vec<Job>,
+    spent: Spent,
+    accounts: BTreeMap<Id, Account>,
+    /// Counts up when something has changed that a plan depends on, or that must be kept.
+    changes: u64,
+    /// When each node's meter was last read; not kept.
+    #[serde(skip)]
+    metered: BTreeMap<Id, Moment>,
+}
+
+/// What jobs can have now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share {
+    /// What the plan has for a job in the running slot; nothing where it does not know the job.
+    pub power: Option<Watts>,
+    /// Whether there is a plan on this site at all.
+    pub plans: bool,
+    /// Jobs are shed: the gateway saves its energy.
+    pub shed: bool,
+}
+
+impl JobBook {
+    /// All jobs, in the order in which they were submitted.
+    #[must_use]
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// What each workload has taken since ever.
+    #[must_use]
+    pub fn accounts(&self) -> &BTreeMap<Id, Account> {
+        &self.accounts
+    }
+
+    /// What was spent in the running hour and day.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    /// Changes whenever a plan should be made anew, or the book be kept.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// As it is after the gateway was started again: whatever ran was ended with it and begins anew.
+    #[must_use]
+    pub fn after_restart(mut self, work: &Work) -> JobBook {
+        for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
+            job.lost = job.used();
+            (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
+            job.state = JobState::Waiting;
+        }
+        // What the site file no longer knows or no longer allows is not done.
+        self.jobs.retain(|job| job.state.is_over() || work.allows(&job.ask));
+        self
+    }
+
+    /// Takes an order; one that is not allowed is ignored, as whoever gave it was told.
+    pub fn order(&mut self, order: Order, work: &Work, now: DateTime<Utc>) {
+        match order {
+            Order::Submit(ask) => self.submit(ask, work, now),
+            Order::Pause(id) => self.live(&id, |job| job.held = true),
+            Order::Resume(id) => self.live(&id, |job| job.held = false),
+            Order::Cancel(id) => self.end(&id, JobState::Cancelled, now),
+        }
+    }
+
+    fn submit(&mut self, ask: Submission, work: &Work, now: DateTime<Utc>) {
+        let live = self.jobs.iter().filter(|job| !job.state.is_over()).count();
+        let known = self.jobs.iter().any(|job| job.ask.job == ask.job);
+        let Some(workload) = work.workload(ask.workload.as_str()) else { return };
+        if known || live >= MOST_LIVE || !work.allows(&ask) {
+            return;
+        }
+        let learned = self.accounts.get(&ask.workload).and_then(|account| account.typical_wh);
+        let need = WattHours(learned.unwrap_or(workload.energy.get()).max(1e-6));
+        self.changes += 1;
+        self.jobs.push(Job {
+            ask,
+            submitted: now,
+            state: JobState::Waiting,
+            held: false,
+            need,
+            spent: WattHours(0.0),
+            lost: WattHours(0.0),
+            cpu_s: 0.0,
+            method: None,
+            failures: 0,
+            not_before: None,
+            ended: None,
+            trouble: None,
+            granted: Watts::ZERO,
+            why: JobReason::PlanWaits,
+        });
+    }
+
+    fn live(&mut self, id: &Id, change: impl FnOnce(&mut Job)) {
+        let mut found = self.jobs.iter_mut().filter(|job| !job.state.is_over());
+        if let Some(job) = found.find(|job| job.ask.job == *id) {
+            change(job);
+            self.changes += 1;
+        }
+    }
+
+    fn end(&mut self, id: &Id, state: JobState, now: DateTime<Utc>) {
+        let mut ended = None;
+        self.live(id, |job| {
+            job.state = state;
+            job.ended = Some(now);
+            (job.granted, job.why) = (Watts::ZERO, JobReason::Over);
+            ended = Some((job.ask.workload.clone(), job.used(), job.spent));
+        });
+        let Some((workload, used, run)) = ended else { return };
+        let account = self.accounts.entry(workload).or_default();
+        account.energy_wh += used.get();
+        if state == JobState::Done {
+            account.done += 1;
+            let known = account.typical_wh.unwrap_or(run.get());
+            account.typical_wh = Some(known + (run.get() - known) * LEARNS);
+        } else {
+            account.not_done += 1;
+        }
+        let over = self.jobs.iter().filter(|job| job.state.is_over()).count();
+        if over > MOST_OVER
+            && let Some(oldest) = self.jobs.iter().position(|job| job.state.is_over())
+        {
+            self.jobs.remove(oldest);
+        }
+    }
+
+    /// Takes in what whoever runs a job tells of it.
+    pub fn hear(&mut self, id: &Id, news: JobNews, work: &Work, now: DateTime<Utc>) {
+        match news {
+            JobNews::Started => self.live(id, |job| {
+                job.state = JobState::Running;
+                job.trouble = None;
+            }),
+            JobNews::Spent { energy, cpu_s, method } => {
+                let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
+                let Some(job) = job.filter(|job| !job.state.is_over()) else { return };
+                let more = WattHours((energy.get() - job.spent.get()).max(0.0));
+                job.spent = WattHours(job.spent.get() + more.get());
+                (job.cpu_s, job.method) = (cpu_s.max(job.cpu_s), Some(method));
+                self.spent.add(more, now);
+            }
+            JobNews::Done => self.end(id, JobState::Done, now),
+            JobNews::Failed(why) => {
+                let Some(job) = self.jobs.iter().find(|job| job.ask.job == *id) else { return };
+                let retries = work.workload(job.ask.workload.as_str()).map_or(0, |w| w.retries);
+                let last = job.failures >= retries;
+                self.live(id, |job| {
+                    job.failures = job.failures.saturating_add(1);
+                    job.trouble = Some(why.chars().take(200).collect());
+                    if !last {
+                        job.lost = job.used();
+                        (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
+                        job.state = JobState::Waiting;
+                        let pause = RETRY_S * i64::from(job.failures);
+                        job.not_before = Some(now + chrono::Duration::seconds(pause));
+                    }
+                });
+                if last {
+                    self.end(id, JobState::Failed, now);
+                }
+            }
+        }
+    }
+
+    /// A node was read: what it draws beyond its idle power its running jobs have taken.
+    pub fn meter(&mut self, node: &Id, beyond_idle: Watts, work: &Work, at: Moment) {
+        let before = self.metered.insert(node.clone(), at);
+        let Some(gap) = before.map(|b| b.age_at(at)).filter(|gap| *gap < METER_GAP) else { return };
+        let here = |job: &Job| {
+            let workload = work.workload(job.ask.workload.as_str());
+            job.state == JobState::Running
+                && workload.is_some_and(|w| w.node.as_ref() == Some(node))
+        };
+        let running = self.jobs.iter().filter(|job| here(job));
+        let all: f64 = running.map(|job| job.granted.get()).sum();
+        if all <= 0.0 {
+            return;
+        }
+        let energy = beyond_idle.get().max(0.0) * gap.as_secs_f64() / 3600.0;
+        for job in self.jobs.iter_mut().filter(|job| here(job)) {
+            let part = energy * job.granted.get() / all;
+            job.spent = WattHours(job.spent.get() + part);
+            job.method = Some(Method::NodeMeter);
+        }
+        self.spent.add(WattHours(energy), at.utc);
+    }
+
+    /// Jobs that are to be planned.
+    #[must_use]
+    pub fn tasks(&self, work: &Work, now: DateTime<Utc>) -> Vec<Task> {
+        let open = self.jobs.iter().filter(|job| !job.state.is_over() && !job.held);
+        let task = |job: &Job| {
+            let workload = work.workload(job.ask.workload.as_str())?;
+            let left = job.need.get() * MORE - job.spent.get();
+            let left = left.max(job.need.get() * 0.1);
+            let needs_h = left / workload.max.get().max(1e-9) + READY_BEFORE_H;
+            let early = chrono::Duration::minutes((READY_BEFORE_H * 60.0) as i64);
+            let has_time = (job.ask.deadline - now).num_seconds() as f64 / 3600.0 > needs_h;
+            Some(Task {
+                job: job.ask.job.clone(),
+                node: workload.node.clone(),
+                left: WattHours(left),
+                deadline: job.ask.deadline
+                    - if has_time { early } else { chrono::Duration::zero() },
+                min: workload.min,
+                max: workload.max,
+                in_one_go: !workload.preemptible,
+                begun: job.has_begun(),
+            })
+        };
+        open.filter_map(task).collect()
+    }
+
+    /// What each job wishes to draw now, and why: its share of the plan, all it can take where its
+    /// deadline is near. The budget bounds them in the order of priority, deadline, submission.
+    pub fn wish(&mut self, work: &Work, share: impl Fn(&Id) -> Share, now: Moment) {
+        self.spent.turn(now.utc);
+        let (mut room, window) = self.spent.room(work);
+        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
+        order.sort_by_key(|i| {
+            let ask = &self.jobs[*i].ask;
+            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
+        });
+        for i in order {
+            let job = &mut self.jobs[i];
+            let Some(workload) = work.workload(job.ask.workload.as_str()) else { continue };
+            if job.state.is_over() {
+                continue;
+            }
+            let (wished, why) = wish(job, workload, share(&job.ask.job), now.utc);
+            let within = wished.min(room);
+            (job.granted, job.why) = match window {
+                Some(window) if wished > Watts::ZERO && within < workload.min => {
+                    (Watts::ZERO, window.into())
+                }
+                _ => (within, why),
+            };
+            room = room - job.granted;
+        }
+    }
+
+    /// What the jobs of each node wish together, for nodes that some workload names.
+    #[must_use]
+    pub fn wished_of(&self, work: &Work, node: &Id) -> Option<Watts> {
+        let names = |w: &&Workload| w.node.as_ref() == Some(node);
+        work.workloads.iter().find(names)?;
+        let here = |job: &&Job| {
+            let workload = work.workload(job.ask.workload.as_str());
+            workload.is_some_and(|w| w.node.as_ref() == Some(node))
+        };
+        Some(self.jobs.iter().filter(here).map(|job| job.granted).sum())
+    }
+
+    /// Cuts the wishes to what each node may draw beyond its idle power: `left` says it, nothing where a
+    /// node is lost. What comes of it is what the jobs are told.
+    pub fn settle(&mut self, work: &Work, left: impl Fn(&Id) -> Option<Watts>) -> Vec<Errand> {
+        let mut rooms: BTreeMap<Id, Option<Watts>> = BTreeMap::new();
+        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
+        order.sort_by_key(|i| {
+            let ask = &self.jobs[*i].ask;
+            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
+        });
+        for i in order {
+            let job = &mut self.jobs[i];
+            let workload = work.workload(job.ask.workload.as_str());
+            let Some((workload, node)) = workload.and_then(|w| Some((w, w.node.as_ref()?))) else {
+                continue;
+            };
+            if job.granted <= Watts::ZERO {
+                continue;
+            }
+            let room = rooms.entry(node.clone()).or_insert_with(|| left(node));
+            match room {
+                None => (job.granted, job.why) = (Watts::ZERO, JobReason::NodeLost),
+                Some(room) if *room < workload.min => {
+                    (job.granted, job.why) = (Watts::ZERO, JobReason::NodeLimit);
+                }
+                Some(room) => {
+                    job.granted = job.granted.min(*room);
+                    *room = *room - job.granted;
+                }
+            }
+        }
+        for job in self.jobs.iter_mut().filter(|job| job.has_begun()) {
+            let runs = job.granted > Watts::ZERO;
+            job.state = if runs { JobState::Running } else { JobState::Paused };
+        }
+        self.jobs.iter().filter_map(errand).collect()
+    }
+}
+
+/// What a job that is not over wishes by itself.
+fn wish(job: &Job, workload: &Workload, share: Share, now: DateTime<Utc>) -> (Watts, JobReason) {
+    let hours = (job.ask.deadline - now).num_seconds() as f64 / 3600.0;
+    let needs_h = job.left().get() / workload.max.get().max(1e-9);
+    if job.held {
+        (Watts::ZERO, JobReason::Held)
+    } else if share.shed {
+        (Watts::ZERO, JobReason::Shed)
+    } else if job.not_before.is_some_and(|at| now < at) {
+        (Watts::ZERO, JobReason::RetryWaits)
+    } else if job.has_begun() && !workload.preemptible {
+        (workload.max, JobReason::MustNotStop)
+    } else if hours <= needs_h * 1.1 + SLACK_H {
+        (workload.max, JobReason::DeadlineNear)
+    } else {
+        match share.power {
+            Some(power) if power >= workload.min * 0.5 && power > Watts::ZERO => {
+                (power.bounded(workload.min, workload.max), JobReason::Planned)
+            }
+            Some(_) => (Watts::ZERO, JobReason::PlanWaits),
+            None if share.plans => (Watts::ZERO, JobReason::PlanWaits),
+            None => (workload.max, JobReason::NoPlan),
+        }
+    }
+}
+
+/// Nothing for a job that has not begun and does not begin now.
+fn errand(job: &Job) -> Option<Errand> {
+    let begins = job.state == JobState::Waiting && job.granted > Watts::ZERO;
+    (begins || job.has_begun()).then(|| Errand {
+        job: job.ask.job.clone(),
+        workload: job.ask.workload.clone(),
+        parameters: job.ask.parameters.clone(),
+        power: job.granted,
+        begin: begins,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! The book of jobs, a second at a time.
+
+use super::*;
+use crate::logic::site::{Allowed, NotAllowed, SubmissionWords};
+
+fn id(text: &str) -> Id {
+    Id::try_from(text).unwrap()
+}
+
+fn second(s: u64) -> Moment {
+    let utc = DateTime::from_timestamp(1_700_006_400, 0).unwrap();
+    Moment { uptime: Duration::from_secs(1000), utc }.after(Duration::from_secs(s))
+}
+
+fn workload(name: &str, node: Option<&str>) -> Workload {
+    Workload {
+        id: id(name),
+        name: name.into(),
+        node: node.map(id),
+        energy: WattHours(1000.0),
+        min: Watts(500.0),
+        max: Watts(2000.0),
+        within_h: 12.0,
+        priority: 1,
+        preemptible: true,
+        retries: 1,
+        parameters: [("n".to_owned(), Allowed::Number { min: 1.0, max: 9.0 })].into(),
+    }
+}
+
+fn work() -> Work {
+    let train = workload("train", Some("node"));
+    let solid = Workload { preemptible: false, ..workload("solid", Some("node")) };
+    Work { workloads: vec![train, solid, workload("local", None)], ..Work::default() }
+}
+
+fn asked(work: &Work, job: &str, workload: &str, hours: f64) -> Result<Submission, NotAllowed> {
+    let words = SubmissionWords {
+        parameters: [("n".to_owned(), 3.into())].into(),
+        within_h: Some(hours),
+        priority: None,
+    };
+    work.understand(id(job), workload, &words, second(0).utc)
+}
+
+fn with(work: &Work, jobs: &[(&str, &str, f64)]) -> JobBook {
+    let mut book = JobBook::default();
+    for (job, workload, hours) in jobs {
+        let ask = asked(work, job, workload, *hours).unwrap();
+        book.order(Order::Submit(ask), work, second(0).utc);
+    }
+    book
+}
+
+const FREE: Share = Share { power: Some(Watts(1500.0)), plans: true, shed: false };
+const NOT_YET: Share = Share { power: Some(Watts(0.0)), plans: true, shed: false };
+
+fn told(book: &mut JobBook, work: &Work, share: Share, left: f64, at: u64) -> Vec<(String, f64)> {
+    book.wish(work, |_| share, second(at));
+    let errands = book.settle(work, |_| Some(Watts(left)));
+    errands.into_iter().map(|e| (e.job.to_string(), e.power.get())).collect()
+}
+
+fn why(book: &JobBook, job: &str) -> JobReason {
+    book.jobs().iter().find(|j| j.ask.job.as_str() == job).unwrap().why
+}
+
+#[test]
+fn a_job_waits_for_its_share_runs_pauses_and_ends() {
+    let work = work();
+    let mut book = with(&work, &[("a", "train", 12.0)]);
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 1), []);
+    assert_eq!(why(&book, "a"), JobReason::PlanWaits);
+    assert_eq!(told(&mut book, &work, FREE, 9000.0, 2), [("a".into(), 1500.0)]);
+    book.hear(&id("a"), JobNews::Started, &work, second(3).utc);
+    assert_eq!(book.jobs()[0].state, JobState::Running);
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 4), [("a".into(), 0.0)]);
+    assert_eq!(book.jobs()[0].state, JobState::Paused);
+    book.order(Order::Pause(id("a")), &work, second(5).utc);
+    told(&mut book, &work, FREE, 9000.0, 5);
+    assert_eq!(why(&book, "a"), JobReason::Held);
+    book.order(Order::Resume(id("a")), &work, second(6).utc);
+    assert_eq!(told(&mut book, &work, FREE, 900.0, 6), [("a".into(), 900.0)], "the node's room");
+    assert_eq!(told(&mut book, &work, FREE, 400.0, 7), [("a".into(), 0.0)]);
+    assert_eq!(why(&book, "a"), JobReason::NodeLimit);
+    book.hear(&id("a"), JobNews::Done, &work, second(8).utc);
+    assert_eq!(told(&mut book, &work, FREE, 9000.0, 9), []);
+    assert_eq!(book.accounts()[&id("train")].done, 1);
+}
+
+#[test]
+fn a_near_deadline_waits_for_no_plan_and_a_lost_node_is_waited_for() {
+    let work = work();
+    let mut book = with(&work, &[("a", "train", 2.0)]);
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 0), []);
+    // 1 kWh at 2 kW takes half an hour; with a tenth and an hour of slack it begins 93 min before.
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 1500), []);
+    assert_eq!(told(&mut book, &work, NOT_YET, 9000.0, 1680), [("a".into(), 2000.0)]);
+    assert_eq!(why(&book, "a"), JobReason::DeadlineNear);
+    book.wish(&work, |_| NOT_YET, second(1700));
+    assert!(book.settle(&work, |_| None).is_empty());
+    assert_eq!(why(&book, "a"), JobReason::NodeLost);
+}
+
+#[test]
+fn what_may_not_be_interrupted_is_not_and_the_more_urgent_comes_first() {
+    let work = work();
+    let mut book = with(&work, &[("later", "train", 12.0), ("solid", "solid", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 1);
+    book.hear(&id("solid"), JobNews::Started, &work, second(2).utc);
+    let now = told(&mut book, &work, NOT_YET, 9000.0, 3);
+    assert_eq!(now, [("solid".into(), 2000.0)]);
+    assert_eq!(why(&book, "solid"), JobReason::MustNotStop);
+    let urgent = asked(&work, "urgent", "train", 11.0).unwrap();
+    book.order(Order::Submit(Submission { priority: 9, ..urgent }), &work, second(4).utc);
+    let now = told(&mut book, &work, FREE, 1700.0, 5);
+    assert_eq!(now, [("solid".into(), 0.0), ("urgent".into(), 1500.0)]);
+}
+
+#[test]
+fn the_budget_stops_jobs_in_order_and_a_new_hour_lets_them_go_on() {
+    let budgeted = Work { per_hour: Some(WattHours(300.0)), ..work() };
+    let mut book = with(&budgeted, &[("a", "local", 12.0)]);
+    let mut wh = 0.0;
+    let mut hours = [0.0; 4];
+    for s in 0..4 * 3600 {
+        let told = told(&mut book, &budgeted, FREE, 0.0, s);
+        if told.iter().any(|(_, power)| *power > 0.0) {
+            book.hear(&id("a"), JobNews::Started, &budgeted, second(s).utc);
+        }
+        let power: f64 = told.iter().map(|(_, power)| power).sum();
+        wh += power / 3600.0;
+        hours[(s / 3600) as usize] += power / 3600.0;
+        if s % 5 == 0 {
+            let news = JobNews::Spent { energy: WattHours(wh), cpu_s: wh, method: Method::CpuTime };
+            book.hear(&id("a"), news, &budgeted, second(s).utc);
+        }
+    }
+    assert!(hours.iter().all(|wh| *wh <= 300.0), "{hours:?}");
+    assert!(hours[..3].iter().all(|wh| *wh > 285.0), "{hours:?}");
+}
+
+#[test]
+fn a_failed_job_is_tried_again_and_costs_what_it_took() {
+    let work = work();
+    let mut book = with(&work, &[("a", "local", 12.0)]);
+    let spent =
+        |wh: f64| JobNews::Spent { energy: WattHours(wh), cpu_s: 1.0, method: Method::CpuTime };
+    for (try_, at) in [(0, 0), (1, 100)] {
+        assert_eq!(told(&mut book, &work, FREE, 0.0, at).len(), 1, "try {try_}");
+        book.hear(&id("a"), JobNews::Started, &work, second(at).utc);
+        book.hear(&id("a"), spent(40.0), &work, second(at).utc);
+        book.hear(&id("a"), JobNews::Failed("exit code 3".into()), &work, second(at).utc);
+        if try_ == 0 {
+            assert_eq!(told(&mut book, &work, FREE, 0.0, 30), [], "it waits a minute");
+            assert_eq!(why(&book, "a"), JobReason::RetryWaits);
+        }
+    }
+    let job = &book.jobs()[0];
+    assert_eq!((job.state, job.used(), job.failures), (JobState::Failed, WattHours(80.0), 2));
+    assert_eq!(job.trouble.as_deref(), Some("exit code 3"));
+    assert_eq!(book.accounts()[&id("local")].energy_wh, 80.0);
+}
+
+#[test]
+fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
+    let work = work();
+    let mut book = with(&work, &[("a", "local", 12.0), ("b", "train", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 1);
+    book.hear(&id("a"), JobNews::Started, &work, second(1).utc);
+    let spent = JobNews::Spent { energy: WattHours(7.0), cpu_s: 3.0, method: Method::Counter };
+    book.hear(&id("a"), spent, &work, second(2).utc);
+    let text = serde_json::to_string(&book).unwrap();
+    let known: JobBook = serde_json::from_str(&text).unwrap();
+    let again = known.clone().after_restart(&work);
+    assert_eq!(again.jobs().len(), 2);
+    let a = &again.jobs()[0];
+    assert_eq!((a.state, a.used(), a.left()), (JobState::Waiting, WattHours(7.0), a.need));
+    assert!((again.spent().day_wh - 7.0).abs() < 1e-9);
+    let smaller = Work { workloads: vec![workload("train", Some("node"))], ..Work::default() };
+    assert_eq!(known.after_restart(&smaller).jobs().len(), 1, "what is no longer declared is gone");
+}
+
+#[test]
+fn the_book_is_bounded_and_learns_what_a_run_takes() {
+    let work = work();
+    let mut book = JobBook::default();
+    for i in 0..200 {
+        let ask = asked(&work, &format!("j{i}"), "local", 12.0).unwrap();
+        book.order(Order::Submit(ask), &work, second(0).utc);
+    }
+    assert_eq!(book.jobs().len(), MOST_LIVE);
+    for i in 0..MOST_LIVE {
+        let job = id(&format!("j{i}"));
+        let energy = WattHours(100.0);
+        let news = JobNews::Spent { energy, cpu_s: 1.0, method: Method::CpuTime };
+        book.hear(&job, news, &work, second(1).utc);
+        book.hear(&job, JobNews::Done, &work, second(1).utc);
+    }
+    assert_eq!(book.jobs().len(), MOST_OVER);
+    let ask = asked(&work, "next", "local", 12.0).unwrap();
+    book.order(Order::Submit(ask), &work, second(2).utc);
+    assert_eq!(book.jobs().last().unwrap().need, WattHours(100.0), "learned from runs");
+}

@@ -1,0 +1,244 @@
+//! One job: what was asked, how far it is, and what it is told.
+//!
+//! ```text
+//!   waiting ──▶ running ⇄ paused ──▶ done
+//!      ▲           │          └────▶ cancelled
+//!      └─ retry ───┴───────────────▶ failed
+//! ```
+//! What a stranger gets wrong: joules are a measurement or a model, and a job says which (`Method`).
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Window;
+use crate::logic::site::{Id, Submission};
+use crate::units::{WattHours, Watts};
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Not begun, or to begin anew.
+    Waiting,
+    /// It runs.
+    Running,
+    /// Begun, and told to wait.
+    Paused,
+    /// It has done what it was asked.
+    Done,
+    /// It has failed as often as it may.
+    Failed,
+    /// Somebody did not want it any more.
+    Cancelled,
+}
+
+impl JobState {
+    /// Whether there is nothing more to come.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, JobState::Done | JobState::Failed | JobState::Cancelled)
+    }
+}
+
+/// Where the figure of a job's energy comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The processor's energy counter, shared by CPU time.
+    Counter,
+    /// The meter of the compute node, beyond its idle power.
+    NodeMeter,
+    /// CPU time times the watts of one busy core, as calibrated in the site file.
+    CpuTime,
+}
+
+/// Why a job does what it does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobReason {
+    /// The plan has it in this quarter of an hour.
+    Planned,
+    /// The plan has it later.
+    PlanWaits,
+    /// Nothing is planned on this site: it runs when there is room.
+    NoPlan,
+    /// Its deadline leaves no more time to wait.
+    DeadlineNear,
+    /// It may not be interrupted.
+    MustNotStop,
+    /// The energy of the hour is spent.
+    BudgetHour,
+    /// The energy of the day is spent.
+    BudgetDay,
+    /// A person has paused it.
+    Held,
+    /// Grid and chargers leave its node too little.
+    NodeLimit,
+    /// Its node does not answer.
+    NodeLost,
+    /// It has failed, and waits for its next try.
+    RetryWaits,
+    /// The gateway saves its energy for the fire watch.
+    Shed,
+    /// It is over.
+    Over,
+}
+
+impl JobReason {
+    /// Stable code: the key of its text (`job.<code>`).
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            JobReason::Planned => "planned",
+            JobReason::PlanWaits => "plan_waits",
+            JobReason::NoPlan => "no_plan",
+            JobReason::DeadlineNear => "deadline_near",
+            JobReason::MustNotStop => "must_not_stop",
+            JobReason::BudgetHour => "budget_hour",
+            JobReason::BudgetDay => "budget_day",
+            JobReason::Held => "held",
+            JobReason::NodeLimit => "node_limit",
+            JobReason::NodeLost => "node_lost",
+            JobReason::RetryWaits => "retry_waits",
+            JobReason::Shed => "shed",
+            JobReason::Over => "over",
+        }
+    }
+}
+
+impl From<Window> for JobReason {
+    fn from(window: Window) -> JobReason {
+        match window {
+            Window::Hour => JobReason::BudgetHour,
+            Window::Day => JobReason::BudgetDay,
+        }
+    }
+}
+
+/// One job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What was asked.
+    pub ask: Submission,
+    /// When.
+    pub submitted: DateTime<Utc>,
+    /// How far it is.
+    pub state: JobState,
+    /// A person has paused it.
+    pub held: bool,
+    /// What a run is thought to take.
+    pub need: WattHours,
+    /// What this try has taken.
+    pub spent: WattHours,
+    /// What earlier tries took.
+    pub lost: WattHours,
+    /// CPU time of this try, s; nothing where it runs on a node.
+    pub cpu_s: f64,
+    /// Where `spent` comes from; nothing before it ran.
+    pub method: Option<Method>,
+    /// Tries that failed.
+    pub failures: u8,
+    /// No new try before.
+    pub not_before: Option<DateTime<Utc>>,
+    /// When it was over.
+    pub ended: Option<DateTime<Utc>>,
+    /// What was wrong, in the words of whoever ran it.
+    pub trouble: Option<String>,
+    /// What it may draw now.
+    pub granted: Watts,
+    /// Why.
+    pub why: JobReason,
+}
+
+impl Job {
+    /// What is still missing. Where more was taken than was thought, a tenth.
+    #[must_use]
+    pub fn left(&self) -> WattHours {
+        let missing = self.need.get() - self.spent.get();
+        WattHours(missing.max(self.need.get() * 0.1))
+    }
+
+    /// All that it took.
+    #[must_use]
+    pub fn used(&self) -> WattHours {
+        WattHours(self.spent.get() + self.lost.get())
+    }
+
+    /// Whether it has begun and is not over.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        matches!(self.state, JobState::Running | JobState::Paused)
+    }
+}
+
+/// What whoever runs a job tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobNews {
+    /// It has begun.
+    Started,
+    /// What this try has taken so far.
+    Spent {
+        /// Energy since it was started.
+        energy: WattHours,
+        /// CPU time since it was started, s.
+        cpu_s: f64,
+        /// How that is known.
+        method: Method,
+    },
+    /// It is done.
+    Done,
+    /// It has failed; a short text says how.
+    Failed(String),
+}
+
+/// What the one who runs jobs is told of one; a job of which nothing is told must not run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Errand {
+    /// The job.
+    pub job: Id,
+    /// Its workload.
+    pub workload: Id,
+    /// Values of its parameters, all allowed.
+    pub parameters: BTreeMap<String, String>,
+    /// What it may draw; 0: it waits.
+    pub power: Watts,
+    /// It has not begun: start it.
+    pub begin: bool,
+}
+
+/// A job as the plan sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// The job.
+    pub job: Id,
+    /// Where it runs; nothing: the gateway itself.
+    pub node: Option<Id>,
+    /// Energy still missing.
+    pub left: WattHours,
+    /// When it must be done.
+    pub deadline: DateTime<Utc>,
+    /// Least power while it runs.
+    pub min: Watts,
+    /// Most power.
+    pub max: Watts,
+    /// Once begun it is not interrupted.
+    pub in_one_go: bool,
+    /// It has begun.
+    pub begun: bool,
+}
+
+/// What a workload has taken since ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    /// Jobs that were done.
+    pub done: u64,
+    /// Jobs that failed or were cancelled.
+    pub not_done: u64,
+    /// Energy of all of them, Wh.
+    pub energy_wh: f64,
+    /// What a run takes, learned, Wh; nothing before one was done.
+    pub typical_wh: Option<f64>,
+}
