@@ -323,5 +323,6 @@ fn by_hand(site: &wattgate::logic::site::Site, told: &BTreeMap<Id, f64>, clock: 
         writing: true,
         permitted: interlock::permit(site, wishes, &BTreeMap::new()),
         duty: Duty::default(),
+        errands: Vec::new(),
     }
 }
