@@ -20,10 +20,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::aside::{self, Begins, Looks};
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
-use super::drill::PutAside;
 use super::latch;
 use super::life::{Life, millis};
 use super::service::Service;
@@ -122,8 +122,8 @@ pub fn page_code() -> std::io::Result<String> {
 /// # Errors
 /// When it cannot start; see [`RunError`].
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
-    let known_state = Arc::new(OnceLock::new());
-    shutdown::end_process_on_vital_panic(Arc::clone(&known_state));
+    let known = Arc::new(OnceLock::new());
+    shutdown::end_process_on_vital_panic(Arc::clone(&known));
     let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
         .map_err(RunError::Config)?;
     if let Some(report) = &loaded.fell_back {
@@ -137,9 +137,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         config.state.clone_from(state);
     }
     let _lock = lock(&config.state)?;
-    let _ = known_state.set(config.state.clone());
-    let (boot, pid) = (Clock::real().now().uptime, std::process::id());
-    let (start, storm) = Start::begin(&config.state, boot, pid);
+    let began = Clock::real().now().uptime;
+    let _ = known.set((config.state.clone(), began));
+    let (start, storm) = Start::begin(&config.state, began);
     if storm {
         make_safe(&mut config);
     }
@@ -240,7 +240,7 @@ impl Gateway {
         let trace = open_trace(&config, &controller, clock);
         let to = (observations.clone(), breakage.clone());
         let latch = latch::keep(latch, from_controller, to, clock)?;
-        let put_aside = PutAside::default();
+        let (aside, looks) = aside::nothing();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let mind = Mind {
             controller,
@@ -253,11 +253,12 @@ impl Gateway {
             handed: None,
             trace,
             life,
-            put_aside: put_aside.clone(),
+            looks: looks.clone(),
+            told: None,
         };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        let toys = (options.simulated.then_some(breakage), put_aside);
+        let toys = (options.simulated.then_some(breakage), aside);
         open_desk(&config, &observations, &newest_overview, (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
@@ -267,6 +268,7 @@ impl Gateway {
             code: options.code.clone(),
             clock,
             simulated: options.simulated,
+            looks,
             stopped,
         };
         let uplink = uplink::start(&config, uplink)?;
@@ -330,14 +332,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     overview: &watch::Receiver<Option<Arc<Overview>>>,
-    (clock, (breakage, put_aside)): (Clock, (Option<Breakage>, PutAside)),
+    (clock, (breakage, aside)): (Clock, (Option<Breakage>, Begins)),
 ) {
     let desk = Desk {
         observations: observations.clone(),
         overview: overview.clone(),
         clock,
         breakage,
-        put_aside,
+        aside,
+        has_broker: config.mqtt.is_some(),
         site: config.site.clone(),
     };
     if let Err(error) = desk::open(&config.state, desk) {
@@ -418,7 +421,9 @@ struct Mind {
     /// What `replay` needs, where it can be written.
     trace: Option<TraceRing>,
     life: Life,
-    put_aside: PutAside,
+    looks: Looks,
+    /// The last decision.
+    told: Option<Arc<Decision>>,
 }
 
 impl Mind {
@@ -458,9 +463,10 @@ impl Mind {
     }
 
     fn hear(&mut self, observation: Observation) -> bool {
-        if self.put_aside.takes(&observation, &self.controller.site().meter, self.clock) {
+        let world = (&self.controller.site().meter, self.told.as_deref());
+        let Some(observation) = self.looks.pass(observation, world, self.clock) else {
             return false;
-        }
+        };
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Heard(observation.clone()));
         }
@@ -471,6 +477,7 @@ impl Mind {
         let decision = Arc::new(self.controller.decide(self.clock.now()));
         // First of all: a stop waits for nothing of what follows.
         self.decisions.send_replace(Some(Arc::clone(&decision)));
+        self.told = Some(Arc::clone(&decision));
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
         }

@@ -207,17 +207,20 @@ pub struct MqttConfig {
 pub enum Command {
     /// `charger/<id>/cmd/target`: energy and departure of the car that is there.
     Target,
+    /// `grid/main/cmd/dim`: the grid operator bounds all that is controlled for a while.
+    Dim,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Command; 1] = [Command::Target];
+    pub const ALL: [Command; 2] = [Command::Target, Command::Dim];
 
     /// Its name in the site file and in the topic.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Command::Target => "target",
+            Command::Dim => "dim",
         }
     }
 }

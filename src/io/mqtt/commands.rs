@@ -15,25 +15,44 @@ use super::topics;
 use super::wire::{Message, Received};
 use crate::config::Command;
 use crate::logic::decision::Overview;
-use crate::logic::site::{Id, Target, TargetWords};
+use crate::logic::site::{DimmingWords, Id, Target, TargetWords};
+use crate::units::Watts;
 
 /// Hands a target to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
 
-/// Shortest time between two wishes for one charger.
+/// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
+pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
+
+/// Shortest time between two commands on one topic.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Longest payload.
 const MOST_BYTES: usize = 1024;
 
+/// What a command is answered from, and the ways to the controller.
+pub(super) struct World<'w> {
+    pub overview: Option<&'w Overview>,
+    pub targets: &'w Targets,
+    pub dim: &'w Dim,
+}
+
+/// Where the grid operator's limit is told, below the site.
+const DIM: &str = "grid/main/cmd/dim";
+
 /// Answers commands.
 #[derive(Default)]
 pub(super) struct Commands {
-    last: BTreeMap<Id, Duration>,
+    /// When each topic was last obeyed.
+    last: BTreeMap<String, Duration>,
 }
 
 /// Topics to subscribe to, below the site.
 pub(super) fn topics(enabled: &[Command]) -> Vec<String> {
-    enabled.iter().map(|command| format!("charger/+/cmd/{}", command.name())).collect()
+    let topic = |command: &Command| match command {
+        Command::Target => format!("charger/+/cmd/{}", command.name()),
+        Command::Dim => DIM.to_owned(),
+    };
+    enabled.iter().map(topic).collect()
 }
 
 impl Commands {
@@ -44,15 +63,22 @@ impl Commands {
         received: &Received,
         relative: &str,
         (uptime, now): (Duration, DateTime<Utc>),
-        (overview, tell): (Option<&Overview>, &Targets),
+        world: &World<'_>,
     ) -> Option<Message> {
-        let (id, name) = relative.strip_prefix("charger/")?.split_once("/cmd/")?;
-        if name != Command::Target.name() {
-            return None;
-        }
-        let done = self.target(received, id, (uptime, now), (overview, tell));
+        let charger = match relative.strip_prefix("charger/").and_then(|r| r.split_once("/cmd/")) {
+            Some((id, name)) if name == Command::Target.name() => Some(id),
+            None if relative == DIM => None,
+            _ => return None,
+        };
+        let done = self.is_in_order(received, (relative, uptime)).and_then(|()| match charger {
+            Some(id) => target(received, id, now, world),
+            None => dim(received, world),
+        });
         let body = match done {
-            Ok(()) => json!({"ok": true}),
+            Ok(()) => {
+                self.last.insert(relative.to_owned(), uptime);
+                json!({"ok": true})
+            }
             Err(why) => json!({"ok": false, "error": why}),
         };
         // Nobody shall speak with our voice where others listen to it.
@@ -71,39 +97,52 @@ impl Commands {
         })
     }
 
-    fn target(
-        &mut self,
+    /// Whether a command may be looked at at all.
+    fn is_in_order(
+        &self,
         received: &Received,
-        id: &str,
-        (uptime, now): (Duration, DateTime<Utc>),
-        (overview, tell): (Option<&Overview>, &Targets),
+        (relative, uptime): (&str, Duration),
     ) -> Result<(), String> {
         if received.retained {
             return Err("a retained command is refused: publish it without retain".to_owned());
         }
-        let is_it = |o: &Overview| {
-            o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
-        };
-        let Some(id) = Id::try_from(id).ok().filter(|_| overview.is_some_and(is_it)) else {
-            return Err(format!("there is no charger `{id}`"));
-        };
         let too_soon = |last: &Duration| uptime.saturating_sub(*last) < AT_MOST_EVERY;
-        if self.last.get(&id).is_some_and(too_soon) {
+        if self.last.get(relative).is_some_and(too_soon) {
             return Err("too often: at most once a second".to_owned());
         }
         if received.payload.len() > MOST_BYTES {
             return Err(format!("longer than {MOST_BYTES} bytes"));
         }
-        let words: TargetWords =
-            serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
-        let target = words.target(now)?;
-        self.last.insert(id.clone(), uptime);
-        if tell(id, target) {
-            Ok(())
-        } else {
-            Err("the controller is behind: try again".to_owned())
-        }
+        Ok(())
     }
+}
+
+fn target(
+    received: &Received,
+    id: &str,
+    now: DateTime<Utc>,
+    world: &World<'_>,
+) -> Result<(), String> {
+    let is_it = |o: &Overview| {
+        o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
+    };
+    let Some(id) = Id::try_from(id).ok().filter(|_| world.overview.is_some_and(is_it)) else {
+        return Err(format!("there is no charger `{id}`"));
+    };
+    let words: TargetWords =
+        serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
+    handed((world.targets)(id, words.target(now)?))
+}
+
+fn dim(received: &Received, world: &World<'_>) -> Result<(), String> {
+    let words: DimmingWords =
+        serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
+    let (limit, lasts) = words.limit()?;
+    handed((world.dim)(limit, lasts))
+}
+
+fn handed(taken: bool) -> Result<(), String> {
+    if taken { Ok(()) } else { Err("the controller is behind: try again".to_owned()) }
 }
 
 /// The topic below the site, if it is one.

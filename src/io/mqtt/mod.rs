@@ -24,7 +24,7 @@ mod topics;
 mod window;
 mod wire;
 
-pub use commands::Targets;
+pub use commands::{Dim, Targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,8 @@ pub struct Uplink {
     pub clock: Clock,
     /// The way of a target to the controller.
     pub targets: Targets,
+    /// The way of a grid operator's limit to the controller.
+    pub dim: Dim,
 }
 
 /// Bounds that tests shorten. All in wall time.

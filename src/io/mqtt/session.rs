@@ -14,7 +14,7 @@ use serde_json::{Map, json};
 use tokio::sync::watch;
 
 use super::bridge::{self, Bridge};
-use super::commands::{self, Commands};
+use super::commands::{self, Commands, World};
 use super::history::{self, History};
 use super::live::Live;
 use super::topics::{self, State};
@@ -240,8 +240,9 @@ impl Session<'_> {
         };
         let times = (self.wall.now().uptime, self.options.clock.now().utc);
         let overview = self.options.overview.borrow().clone();
-        let world = (overview.as_deref(), &self.options.targets);
-        let Some(answer) = self.commands.answer(received, relative, times, world) else {
+        let (targets, dim) = (&self.options.targets, &self.options.dim);
+        let world = World { overview: overview.as_deref(), targets, dim };
+        let Some(answer) = self.commands.answer(received, relative, times, &world) else {
             return false;
         };
         if self.answers.len() < MOST_ANSWERS {

@@ -5,6 +5,8 @@
 //! reason in every decision, and no input makes it fail; what is unknown makes it careful.
 
 mod arming;
+mod batteries;
+mod calendar;
 mod computes;
 mod conditions;
 mod curbs;
@@ -29,7 +31,7 @@ use stored::BatteryWatch;
 
 use super::compute::CapRamp;
 use super::decision::{Decision, Duty, Latched, Overview};
-use super::energy::{self, BatteryState, Ramp};
+use super::energy::Ramp;
 use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
@@ -39,7 +41,7 @@ use super::site::{
     Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Scene, Verdict};
-use crate::units::{Amps, Moment, Watts};
+use crate::units::{Amps, Moment};
 
 /// Kept free below the limit: metering noise and steps of the devices. Our own figure.
 const MARGIN: Amps = Amps(0.5);
@@ -101,7 +103,7 @@ impl Controller {
             troubles: BTreeSet::new(),
             planning: Planning::default(),
             reset_by: BTreeMap::new(),
-            guarding: guarding::Guarding::default(),
+            guarding: guarding::Guarding::new(now),
             eyes_gone: false,
             started: now,
             armed: false,
@@ -216,6 +218,12 @@ impl Controller {
                 self.curbs.see(meter, at, demand);
             }
         }
+        if let (Reading::Inputs(inputs), Some(contact)) = (&reading, &self.site.guard.dimming)
+            && device == contact.device
+            && let Some(value) = inputs.values.get(&contact.point).filter(|v| v.is_finite())
+        {
+            self.curbs.see_contact(contact.dims(*value).then_some(contact.limit), at);
+        }
         if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
             && let Some(watch) = self.batteries.get_mut(&device)
         {
@@ -243,9 +251,10 @@ impl Controller {
         self.armed = self.armed || self.may_arm(now);
         self.plan(now);
         let mut wishes = Setpoints::default();
-        let left = self.wish_chargers(now, &mut wishes);
-        self.wish_batteries(now, &mut wishes);
-        self.wish_computes(now, left, &mut wishes);
+        // Cars, then compute, then the batteries' refill: each of what is left.
+        let mut left = self.wish_chargers(now, &mut wishes);
+        self.wish_computes(now, left.as_mut(), &mut wishes);
+        self.wish_batteries(now, left, &mut wishes);
         wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
@@ -343,39 +352,6 @@ impl Controller {
             }
         }
         None
-    }
-
-    fn wish_batteries(&self, now: Moment, wishes: &mut Setpoints) {
-        for battery in &self.site.batteries {
-            let reading = self.snapshot.at(&battery.id, now);
-            let state = match (reading.fresh(), self.meter(now).fresh()) {
-                (Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. }), Some(meter)) => {
-                    Ok(BatteryState { power: b.power, soc: b.soc, grid: meter.power })
-                }
-                (None, _) => Err(Reason::DeviceLost),
-                _ => Err(Reason::MeterStale),
-            };
-            let wish = match state {
-                Err(reason) => (Watts::ZERO, reason),
-                Ok(_) if !self.armed => (Watts::ZERO, Reason::Starting),
-                Ok(state) => {
-                    let (power, reason) = match self.planning.battery(&battery.id, now) {
-                        Some(target) => energy::planned(battery, state, target),
-                        None => energy::self_consumption(battery, state),
-                    };
-                    match self.derating(&battery.id) {
-                        Some(derating) => {
-                            let low = -battery.max_charge * 0.5;
-                            let high = battery.max_discharge * 0.5;
-                            let half = power.bounded(low, high);
-                            (half, if half == power { reason } else { derating })
-                        }
-                        None => (power, reason),
-                    }
-                }
-            };
-            wishes.batteries.insert(battery.id.clone(), wish);
-        }
     }
 
     /// Cameras of zones from Watch on, and those that see anything, are looked at every second.

@@ -212,6 +212,7 @@ impl Gateway {
             link: link_sender,
             clock: Clock::real(),
             targets: Arc::new(|_, _| true),
+            dim: Arc::new(|_, _| true),
         };
         let task = tokio::spawn(mqtt::run_with(uplink, limits, stopped));
         Gateway { folder, journal, overview, link, stop, task }
