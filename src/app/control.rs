@@ -20,10 +20,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::aside::{self, Begins};
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
-use super::drill::PutAside;
 use super::jobs::{self, Crew, Orders};
 use super::latch;
 use super::life::{Life, millis};
@@ -120,8 +120,8 @@ pub fn page_code() -> std::io::Result<String> {
 /// # Errors
 /// When it cannot start; see [`RunError`].
 pub fn run(options: &RunOptions) -> Result<(), RunError> {
-    let known_state = Arc::new(OnceLock::new());
-    shutdown::end_process_on_vital_panic(Arc::clone(&known_state));
+    let known = Arc::new(OnceLock::new());
+    shutdown::end_process_on_vital_panic(Arc::clone(&known));
     let loaded = config::load_or_last_good(&options.config, options.state.as_deref())
         .map_err(RunError::Config)?;
     if let Some(report) = &loaded.fell_back {
@@ -135,9 +135,9 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
         config.state.clone_from(state);
     }
     let _lock = lock(&config.state)?;
-    let _ = known_state.set(config.state.clone());
-    let (boot, pid) = (Clock::real().now().uptime, std::process::id());
-    let (start, storm) = Start::begin(&config.state, boot, pid);
+    let began = Clock::real().now().uptime;
+    let _ = known.set((config.state.clone(), began));
+    let (start, storm) = Start::begin(&config.state, began);
     if storm {
         make_safe(&mut config);
     }
@@ -240,7 +240,7 @@ impl Gateway {
         let trace = open_trace(&config, &controller, clock);
         let to = (observations.clone(), breakage.clone());
         let latch = latch::keep(latch, from_controller, to, clock)?;
-        let put_aside = PutAside::default();
+        let (aside, looks) = aside::nothing();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let (books, kept_books) = sync_channel(1);
         let crew = Crew {
@@ -266,11 +266,12 @@ impl Gateway {
             handed: None,
             trace,
             life,
-            put_aside: put_aside.clone(),
+            looks: looks.clone(),
+            told: None,
         };
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
-        let toys = (options.simulated.then_some(breakage), put_aside);
+        let toys = (options.simulated.then_some(breakage), aside);
         let way = (observations.clone(), clock);
         let orders = jobs::orders(config.site.work.clone(), newest_overview.clone(), way);
         let desk = (&newest_overview, &orders);
@@ -283,6 +284,7 @@ impl Gateway {
             code: options.code.clone(),
             clock,
             simulated: options.simulated,
+            looks,
             stopped,
             orders,
         };
@@ -353,14 +355,15 @@ fn open_desk(
     config: &Config,
     observations: &SyncSender<Observation>,
     (overview, orders): (&watch::Receiver<Option<Arc<Overview>>>, &Orders),
-    (clock, (breakage, put_aside)): (Clock, (Option<Breakage>, PutAside)),
+    (clock, (breakage, aside)): (Clock, (Option<Breakage>, Begins)),
 ) {
     let desk = Desk {
         observations: observations.clone(),
         overview: overview.clone(),
         clock,
         breakage,
-        put_aside,
+        aside,
+        has_broker: config.mqtt.is_some(),
         site: config.site.clone(),
         orders: Arc::clone(orders),
     };

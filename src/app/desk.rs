@@ -15,12 +15,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::aside::{self, Begins, Put};
 use super::breakage::{Breakage, How, Part};
-use super::drill::{Drill, PutAside};
+use super::drill::{self, Drill};
 use super::jobs::Orders;
 use super::messages;
 use crate::io::clock::Clock;
-use crate::logic::decision::{Overview, ZoneView};
+use crate::logic::decision::{DeviceView, Overview, ZoneView};
 use crate::logic::observation::Observation;
 use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
 use crate::logic::safety::fire::ResetObstacle;
@@ -33,6 +34,8 @@ const SOCKET: &str = "control.sock";
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest name or note.
 const MOST_TEXT: usize = 200;
+/// A charger below this is not the one for a drill, A.
+const DRAWS_A: f64 = 5.0;
 
 /// What a person asks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,6 +130,12 @@ pub enum Refusal {
     NotShelved,
     /// A fire drill needs a camera.
     NoCamera,
+    /// A fire drill shows nothing where a zone is stopped already.
+    ZoneLatched,
+    /// There is no broker to lose.
+    NoBroker,
+    /// No charger draws enough to seem to draw too much.
+    NobodyCharges,
     /// Only on a simulated site.
     NotSimulated,
     /// There is no such sensor or relay.
@@ -157,6 +166,9 @@ impl Refusal {
             Refusal::Reset(ResetObstacle::SensorFault) => "sensor_fault",
             Refusal::NotShelved => "not_shelved",
             Refusal::NoCamera => "no_camera",
+            Refusal::ZoneLatched => "zone_latched",
+            Refusal::NoBroker => "no_broker",
+            Refusal::NobodyCharges => "nobody_charges",
             Refusal::NotSimulated => "not_simulated",
             Refusal::NoSuchSensor => "no_such_sensor",
             Refusal::NotSeenToReact => "not_seen_to_react",
@@ -178,8 +190,10 @@ pub struct Desk {
     pub clock: Clock,
     /// The site.
     pub site: Site,
-    /// Puts the meter's answers aside, for a drill.
-    pub put_aside: PutAside,
+    /// Puts things aside, for a drill.
+    pub aside: Begins,
+    /// Whether the site has a broker.
+    pub has_broker: bool,
     /// The way of orders about jobs.
     pub orders: Orders,
     /// What may be broken on purpose; nothing on a real site.
@@ -255,7 +269,7 @@ impl Desk {
                 self.reset(&overview, zone, (by, inspected)).await
             }
             Request::Overview => Answer::Overview(Box::new(Overview::clone(&overview))),
-            Request::Drill { drill } => self.drill(drill).await,
+            Request::Drill { drill } => self.drill(drill, &overview).await,
             Request::Break { part, how } => match &self.breakage {
                 Some(breakage) => {
                     breakage.ask(part, how);
@@ -361,33 +375,45 @@ impl Desk {
         zone.reset_obstacle.map(Refusal::Reset)
     }
 
-    async fn drill(&self, drill: Drill) -> Answer {
+    async fn drill(&self, drill: Drill, before: &Overview) -> Answer {
+        let (put, lasts) = match drill {
+            Drill::MeterLoss => (Put::Meter, drill::PUT_ASIDE),
+            Drill::BrokerLoss if !self.has_broker => return Answer::Refused(Refusal::NoBroker),
+            Drill::BrokerLoss => (Put::Broker, drill::PUT_ASIDE),
+            Drill::ChargerDisobeys => match busiest(before) {
+                Some(charger) => (Put::Charger(charger), drill::DISOBEYS_FOR),
+                None => return Answer::Refused(Refusal::NobodyCharges),
+            },
+            Drill::Fire => return self.fire_drill(before).await,
+        };
         tracing::warn!(?drill, "a drill begins");
-        match drill {
-            Drill::MeterLoss => {
-                self.put_aside.begin(self.clock);
-                Answer::Done
-            }
-            Drill::Fire => {
-                let mut cameras = self.site.zones.iter().flat_map(|zone| &zone.cameras);
-                let Some(camera) = cameras.next().cloned() else {
-                    return Answer::Refused(Refusal::NoCamera);
-                };
-                let flame = Observation::Scene(Scene {
-                    camera,
-                    frame: u64::MAX,
-                    at: self.clock.now(),
-                    fire: 1.0,
-                    smoke: 0.0,
-                    verdict: Verdict::Alarm,
-                    tier: Tier::Small,
-                    bays: Vec::new(),
-                    cpu_ms: 0.0,
-                    fault: None,
-                });
-                self.tell(flame, |o| o.zones.iter().any(|zone| zone.level >= 2)).await
-            }
+        aside::begin(&self.aside, put, (lasts, self.clock));
+        Answer::Done
+    }
+
+    /// One confirmed flame of the first camera that a zone has.
+    async fn fire_drill(&self, before: &Overview) -> Answer {
+        if before.zones.iter().any(|zone| zone.level >= 2) {
+            return Answer::Refused(Refusal::ZoneLatched);
         }
+        let mut cameras = self.site.zones.iter().flat_map(|zone| &zone.cameras);
+        let Some(camera) = cameras.next().cloned() else {
+            return Answer::Refused(Refusal::NoCamera);
+        };
+        tracing::warn!("a fire drill begins");
+        let flame = Observation::Scene(Scene {
+            camera,
+            frame: u64::MAX,
+            at: self.clock.now(),
+            fire: 1.0,
+            smoke: 0.0,
+            verdict: Verdict::Alarm,
+            tier: Tier::Small,
+            bays: Vec::new(),
+            cpu_ms: 0.0,
+            fault: None,
+        });
+        self.tell(flame, |o| o.zones.iter().any(|zone| zone.level >= 2)).await
     }
 
     async fn prove(&self, before: &Overview, id: String, by: String) -> Answer {
@@ -425,6 +451,17 @@ impl Desk {
             _ => Answer::Refused(Refusal::NoAnswer),
         }
     }
+}
+
+/// The charger that draws most, where it draws enough to be told less.
+fn busiest(overview: &Overview) -> Option<Id> {
+    let draws = |device: &DeviceView| {
+        let amps = device.values.get("current_l1_a").and_then(serde_json::Value::as_f64);
+        amps.filter(|amps| device.kind == "charger" && *amps >= DRAWS_A)
+            .map(|amps| (amps, device.id.clone()))
+    };
+    let most = overview.devices.iter().filter_map(draws).max_by(|a, b| a.0.total_cmp(&b.0));
+    most.map(|(_, id)| id)
 }
 
 /// Whether a text can stand as a person's name.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::drill::PutAside;
+use super::aside::Looks;
 use super::life::Life;
 use crate::io::clock::Clock;
 use crate::io::store::{Line, TraceRing, digest};
@@ -42,7 +42,9 @@ pub(super) struct Mind {
     /// What `replay` needs, where it can be written.
     pub trace: Option<TraceRing>,
     pub life: Life,
-    pub put_aside: PutAside,
+    pub looks: Looks,
+    /// The last decision.
+    pub told: Option<Arc<Decision>>,
     /// The way to whoever keeps the book of jobs.
     pub books: SyncSender<JobBook>,
     /// What was given there last: its number of changes, and when.
@@ -86,9 +88,10 @@ impl Mind {
     }
 
     fn hear(&mut self, observation: Observation) -> bool {
-        if self.put_aside.takes(&observation, &self.controller.site().meter, self.clock) {
+        let world = (&self.controller.site().meter, self.told.as_deref());
+        let Some(observation) = self.looks.pass(observation, world, self.clock) else {
             return false;
-        }
+        };
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Heard(observation.clone()));
         }
@@ -99,6 +102,7 @@ impl Mind {
         let decision = Arc::new(self.controller.decide(self.clock.now()));
         // First of all: a stop waits for nothing of what follows.
         self.decisions.send_replace(Some(Arc::clone(&decision)));
+        self.told = Some(Arc::clone(&decision));
         if let Some(trace) = &mut self.trace {
             trace.append(Line::Ticked { at: decision.at, digest: digest(&decision) });
         }

@@ -2,11 +2,13 @@
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
 //! `look` the same eyes on files, `mind` the controller's thread, `jobs` the crew that runs what it grants, `desk` where a person on the device is heard, `latch` what survives a
 //! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean,
-//! `breakage` the wish to see one, `drill` a fault made visible, `plan` a scenario into a schedule,
+//! `breakage` the wish to see one, `drill` a fault made visible and `aside`
+//! what is put aside for it, `plan` a scenario into a schedule,
 //! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
 //! simulated site, `simulate` days of a site in virtual time, `replay` a trace through a fresh controller.
 
 mod annotate;
+mod aside;
 mod breakage;
 pub mod camera;
 pub mod child;

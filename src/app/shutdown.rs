@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,9 +19,9 @@ pub const VITAL_THREADS: [&str; 3] = ["control", "fieldbus", "latch"];
 /// Exit status after a panic in a vital thread (sysexits: internal software error).
 const PANICKED: i32 = 70;
 
-/// Makes a panic in a vital thread end the process, after its message; it is noted in the state folder, once
-/// that is known.
-pub fn end_process_on_vital_panic(state: Arc<OnceLock<PathBuf>>) {
+/// Makes a panic in a vital thread end the process, after its message; it is noted in the state folder with
+/// when this process began (time since boot), once both are known.
+pub fn end_process_on_vital_panic(known: Arc<OnceLock<(PathBuf, Duration)>>) {
     let message = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         message(info);
@@ -28,8 +29,8 @@ pub fn end_process_on_vital_panic(state: Arc<OnceLock<PathBuf>>) {
         let name = thread.name().unwrap_or("unnamed").to_owned();
         tracing::error!(thread = %name, "panic: {info}");
         if VITAL_THREADS.contains(&name.as_str()) {
-            if let Some(state) = state.get() {
-                storm::note_panic(state, Clock::real().now().uptime, std::process::id());
+            if let Some((state, began)) = known.get() {
+                storm::note_panic(state, Clock::real().now().uptime, *began);
             }
             std::process::exit(PANICKED);
         }

@@ -17,7 +17,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 pub const LASTED: Duration = Duration::from_secs(20);
 const FILE: &str = "starts";
 
-/// This start, in the state folder's list of starts that have not proven themselves.
+/// This start, in the state folder's list of starts that have not proven themselves. A line is when, and which
+/// start it belongs to: by the time of that start, since numbers of processes come again, in containers always.
 #[derive(Clone, Debug)]
 pub struct Start {
     file: PathBuf,
@@ -43,14 +44,14 @@ fn write(file: &Path, lines: &[String]) -> io::Result<()> {
 }
 
 impl Start {
-    /// Notes a start of the process `pid`. Whether it is one of a storm, and must be in safe mode.
-    pub fn begin(state: &Path, uptime: Duration, pid: u32) -> (Start, bool) {
+    /// Notes a start. Whether it is one of a storm, and must be in safe mode.
+    pub fn begin(state: &Path, uptime: Duration) -> (Start, bool) {
         let file = state.join(FILE);
         let mut lines = recent(&file, uptime);
         // A start that also panicked has two lines and is one crash.
-        let processes: BTreeSet<&str> = lines.iter().filter_map(|l| l.split(' ').nth(1)).collect();
-        let storm = processes.len() >= CRASHES;
-        let mine = format!("{} {pid}", uptime.as_millis());
+        let starts: BTreeSet<&str> = lines.iter().filter_map(|l| l.split(' ').nth(1)).collect();
+        let storm = starts.len() >= CRASHES;
+        let mine = line(uptime, uptime);
         lines.push(mine.clone());
         if let Err(error) = write(&file, &lines) {
             tracing::warn!(%error, "starts cannot be counted");
@@ -68,10 +69,15 @@ impl Start {
     }
 }
 
-/// Notes a panic of a thread that must not be missing; called from the panic itself.
-pub fn note_panic(state: &Path, uptime: Duration, pid: u32) {
+fn line(at: Duration, began: Duration) -> String {
+    format!("{} {}", at.as_millis(), began.as_millis())
+}
+
+/// Notes a panic of a thread that must not be missing, in a process that `began` then; called from the panic
+/// itself.
+pub fn note_panic(state: &Path, uptime: Duration, began: Duration) {
     let file = fs::OpenOptions::new().append(true).create(true).open(state.join(FILE));
-    let noted = file.and_then(|mut file| writeln!(file, "{} {pid}", uptime.as_millis()));
+    let noted = file.and_then(|mut file| writeln!(file, "{}", line(uptime, began)));
     if let Err(error) = noted {
         tracing::warn!(%error, "a panic cannot be counted");
     }
@@ -89,31 +95,31 @@ mod tests {
     fn five_crashes_in_a_minute_are_a_storm_and_a_minute_later_it_is_over() {
         let folder = tempfile::tempdir().unwrap();
         for second in 0..5 {
-            let pid = 100 + second as u32;
-            let (_, storm) = Start::begin(folder.path(), at(second * 10), pid);
-            // The same process also panics: still one crash.
-            note_panic(folder.path(), at(second * 10), pid);
+            let began = at(second * 10);
+            let (_, storm) = Start::begin(folder.path(), began);
+            // The same start also panics: still one crash.
+            note_panic(folder.path(), began + Duration::from_millis(300), began);
             assert!(!storm, "{second}");
         }
-        assert!(Start::begin(folder.path(), at(50), 200).1);
-        assert!(!Start::begin(folder.path(), at(200), 201).1);
+        assert!(Start::begin(folder.path(), at(50)).1);
+        assert!(!Start::begin(folder.path(), at(200)).1);
     }
 
     #[test]
     fn starts_that_prove_themselves_are_forgotten_and_panics_are_not() {
         let folder = tempfile::tempdir().unwrap();
         for second in 0..20 {
-            let (start, storm) = Start::begin(folder.path(), at(second), second as u32);
+            let (start, storm) = Start::begin(folder.path(), at(second));
             assert!(!storm, "{second}");
             start.forget(at(second));
         }
         for second in 20..25 {
-            let (start, storm) = Start::begin(folder.path(), at(second), second as u32);
+            let (start, storm) = Start::begin(folder.path(), at(second));
             assert!(!storm, "{second}");
             start.forget(at(second));
-            note_panic(folder.path(), at(second), second as u32);
+            note_panic(folder.path(), at(second), at(second));
         }
-        assert!(Start::begin(folder.path(), at(26), 26).1);
+        assert!(Start::begin(folder.path(), at(26)).1);
     }
 
     #[test]
@@ -121,6 +127,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let future: String = (0..9).map(|n| format!("{} {n}\n", 90_000_000 + n)).collect();
         fs::write(folder.path().join(FILE), future + "x y\n\n7\n").unwrap();
-        assert!(!Start::begin(folder.path(), at(0), 1).1);
+        assert!(!Start::begin(folder.path(), at(0)).1);
     }
 }

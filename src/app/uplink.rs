@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::aside::Looks;
 use super::control::{RunError, named};
 use super::jobs::Orders;
 use crate::config::{Config, MqttConfig, WebConfig};
@@ -28,6 +29,8 @@ const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_MOST: Duration = Duration::from_secs(60);
 /// How often link and outbox are looked at for alarms.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// How often a drill that puts the broker aside is looked for.
+const LOOKS_ASIDE_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for MQTT to say goodbye and the page to close.
 const STOPS_IN: Duration = Duration::from_secs(3);
 
@@ -48,6 +51,8 @@ pub struct Uplink {
     pub clock: Clock,
     /// The page says so.
     pub simulated: bool,
+    /// Whether a drill puts the broker aside.
+    pub looks: Looks,
     /// Becomes true when the gateway stops.
     pub stopped: watch::Receiver<bool>,
     /// The way of orders about jobs.
@@ -165,11 +170,6 @@ async fn serve_page(
         observations.try_send(Observation::Acknowledged { alarm, signature, at }).is_ok()
     };
     let targets = targets(uplink.observations.clone(), clock);
-    let operator = uplink.observations.clone();
-    let dim = move |limit: Watts, lasts: Duration| {
-        let at = clock.now();
-        operator.try_send(Observation::Dimmed { limit, until: at.after(lasts), at }).is_ok()
-    };
     let state = WebState {
         overview: uplink.overview,
         link,
@@ -180,7 +180,7 @@ async fn serve_page(
         simulated: uplink.simulated,
         acknowledge: Arc::new(acknowledge),
         targets,
-        dim: Arc::new(dim),
+        dim: dim(uplink.observations, clock),
         orders: uplink.orders,
         lock: Arc::new(Lock::new(uplink.code)),
     };
@@ -195,22 +195,51 @@ fn targets(observations: SyncSender<Observation>, clock: Clock) -> mqtt::Targets
     })
 }
 
+/// The way of a grid operator's limit to the controller.
+fn dim(observations: SyncSender<Observation>, clock: Clock) -> mqtt::Dim {
+    Arc::new(move |limit: Watts, lasts: Duration| {
+        let at = clock.now();
+        observations.try_send(Observation::Dimmed { limit, until: at.after(lasts), at }).is_ok()
+    })
+}
+
 async fn publish(
     config: MqttConfig,
     site: Id,
     uplink: Uplink,
     link: watch::Sender<LinkView>,
 ) -> Result<(), String> {
+    let (clock, looks, mut stopped) = (uplink.clock, uplink.looks, uplink.stopped);
     let lanes = mqtt::Uplink {
         config,
         site,
         journal: uplink.journal,
         overview: uplink.overview,
-        link,
-        clock: uplink.clock,
-        targets: targets(uplink.observations, uplink.clock),
+        link: link.clone(),
+        clock,
+        targets: targets(uplink.observations.clone(), clock),
+        dim: dim(uplink.observations, clock),
         orders: uplink.orders,
     };
-    mqtt::run(lanes, uplink.stopped).await;
+    let (stop, lanes_stop) = watch::channel(false);
+    let run = mqtt::run(lanes, lanes_stop);
+    tokio::pin!(run);
+    while !looks.takes_broker(clock) && !*stopped.borrow() {
+        tokio::select! {
+            () = &mut run => return Ok(()),
+            () = tokio::time::sleep(LOOKS_ASIDE_EVERY) => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
+    // Once more until it has said goodbye; what it could not deliver waits in the outbox.
+    stop.send_replace(true);
+    run.await;
+    while looks.takes_broker(clock) && !*stopped.borrow() {
+        link.send_modify(|link| link.connected = false);
+        tokio::select! {
+            () = tokio::time::sleep(LOOKS_ASIDE_EVERY) => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
     Ok(())
 }

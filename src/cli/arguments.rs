@@ -205,6 +205,10 @@ pub enum Command {
 pub enum DrillName {
     /// The grid meter falls silent for 25 s.
     MeterLoss,
+    /// The broker is away for 25 s.
+    BrokerLoss,
+    /// A charger seems to draw more than it was told for 30 s.
+    ChargerDisobeys,
     /// A camera confirms a flame: the zone is latched until a person resets it.
     Fire,
 }

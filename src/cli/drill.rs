@@ -13,6 +13,8 @@ use crate::texts::{Lang, text};
 pub fn run(name: DrillName, place: &Place, out: Option<PathBuf>, lang: Lang) -> u8 {
     let (drill, key) = match name {
         DrillName::MeterLoss => (Drill::MeterLoss, "meter_loss"),
+        DrillName::BrokerLoss => (Drill::BrokerLoss, "broker_loss"),
+        DrillName::ChargerDisobeys => (Drill::ChargerDisobeys, "charger_disobeys"),
         DrillName::Fire => (Drill::Fire, "fire"),
     };
     let state = match alarm::state(place, lang) {

@@ -44,6 +44,11 @@ pub struct GridTable {
     pub demand_w: Option<f64>,
     pub demand_min: Option<At<f64>>,
     pub dimmed_least_w: Option<f64>,
+    pub export_limit_w: Option<f64>,
+    pub dim_device: Option<At<String>>,
+    pub dim_point: Option<At<String>>,
+    pub dim_active: Option<At<String>>,
+    pub dim_limit_w: Option<f64>,
 }
 
 /// `[[device]]`.
@@ -300,6 +305,11 @@ fn grid(item: &Item, faults: &mut Faults) -> Option<GridTable> {
         demand_w: walk.number("demand_w", 0.0..=1e8, faults),
         demand_min: number_at(&mut walk, "demand_min", 1.0..=1440.0, faults),
         dimmed_least_w: walk.number("dimmed_least_w", 0.0..=1e6, faults),
+        export_limit_w: walk.number("export_limit_w", 0.0..=1e8, faults),
+        dim_device: text_at(&mut walk, "dim_device", faults),
+        dim_point: text_at(&mut walk, "dim_point", faults),
+        dim_active: text_at(&mut walk, "dim_active", faults),
+        dim_limit_w: walk.number("dim_limit_w", 0.0..=1e8, faults),
     };
     walk.finish(faults);
     Some(table)

@@ -218,12 +218,20 @@ pub enum Command {
     Resume,
     /// `job/<job>/cmd/cancel`: it is not wanted any more.
     Cancel,
+    /// `grid/main/cmd/dim`: the grid operator bounds all that is controlled for a while.
+    Dim,
 }
 
 impl Command {
     /// All of them.
-    pub const ALL: [Command; 5] =
-        [Command::Target, Command::Submit, Command::Pause, Command::Resume, Command::Cancel];
+    pub const ALL: [Command; 6] = [
+        Command::Target,
+        Command::Dim,
+        Command::Submit,
+        Command::Pause,
+        Command::Resume,
+        Command::Cancel,
+    ];
 
     /// Its name in the site file and in the topic.
     #[must_use]
@@ -234,6 +242,7 @@ impl Command {
             Command::Pause => "pause",
             Command::Resume => "resume",
             Command::Cancel => "cancel",
+            Command::Dim => "dim",
         }
     }
 
@@ -242,6 +251,7 @@ impl Command {
     pub fn kind(self) -> &'static str {
         match self {
             Command::Target => "charger",
+            Command::Dim => "grid",
             Command::Submit | Command::Pause | Command::Resume | Command::Cancel => "job",
         }
     }

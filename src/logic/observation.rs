@@ -161,7 +161,8 @@ pub enum Observation {
     },
     /// The grid operator, or somebody in its name, bounds what can be controlled for a while.
     Dimmed {
-        /// What all chargers and compute nodes together may take; never less than the rule leaves them.
+        /// What chargers, compute nodes and the charge of batteries together may take; never less than the rule
+        /// leaves them.
         limit: Watts,
         /// Until when, on the clock that never jumps.
         until: Moment,

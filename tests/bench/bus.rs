@@ -252,6 +252,7 @@ fn bench_site() -> Site {
             unbalance: None,
             demand: None,
             dimmed_least: wattgate::units::Watts::ZERO,
+            export: None,
         },
         meter: id("grid"),
         chargers: vec![charger],

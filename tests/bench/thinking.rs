@@ -68,6 +68,7 @@ fn site(count: usize) -> Site {
             unbalance: Some(Amps(60.0)),
             demand: None,
             dimmed_least: LEAST_EACH,
+            export: None,
         },
         meter: id("grid"),
         chargers: (0..count).map(charger).collect(),

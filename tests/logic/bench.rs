@@ -65,6 +65,7 @@ pub fn site() -> Site {
             unbalance: None,
             demand: None,
             dimmed_least: LEAST_EACH,
+            export: None,
         },
         meter: id("grid"),
         chargers: vec![Charger {

@@ -3,7 +3,10 @@
 use wattgate::app::simulate::{What, Who};
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
-use wattgate::logic::site::{Band, Battery, ChargerSetpoint, DemandLimit, Reason, Site, Tariff};
+use wattgate::logic::site::{
+    Band, Battery, ChargerSetpoint, DemandLimit, DimContact, InputsReading, Reading, Reason, Site,
+    Tariff,
+};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{id, site};
@@ -291,4 +294,111 @@ fn the_mean_import_of_every_window_stays_below_what_was_agreed() {
         }
         assert!(served, "seed {seed}: nobody charged");
     }
+}
+
+#[test]
+fn a_battery_takes_in_what_all_others_leave_of_each_phase() {
+    let mut site = with_battery(35.0);
+    site.tariff = Some(berlin());
+    let mut life = life(site, &[], 11);
+    let evening: chrono::DateTime<chrono::Utc> = "2026-07-01T19:30:00Z".parse().unwrap();
+    life.plant.shift_clock(evening - life.plant.now().utc);
+    life.plant.world.set_pv(Some(0.0));
+    // 32.5 A on L1, far less on the others: what is left to 34.5 A there is three times 460 W.
+    life.plant.world.set_building(Some(32.5 * 230.0 / 0.45));
+    life.plant.world.hybrid.energy_wh = 4_000.0;
+    // From 22 o'clock on the plan fills it for the day; of phases it knows nothing.
+    let battery = |life: &Life| life.plant.world.hybrid.battery_w;
+    let mut bound = false;
+    for _ in 0..3_600 {
+        let told = life.second().permitted.battery(&id("hybrid")).unwrap().clone();
+        let by_phase = told.1 == Reason::GridLimit { phase: Phase::L1 };
+        bound |= by_phase && battery(&life) < -1_000.0;
+    }
+    assert!(bound, "the phase never bound it");
+    let on_l1 = |life: &Life| life.plant.world.grid_phases_w()[0] / life.plant.world.volts[0];
+    let told = life.second().permitted.battery(&id("hybrid")).unwrap().clone();
+    assert!((-1_600.0..=-900.0).contains(&told.0.get()), "{told:?}");
+    assert!(on_l1(&life) < 35.0 && life.watch.longest_over_s() <= 2.0, "{} A", on_l1(&life));
+    // A car comes: it is served first.
+    life.plant.world.set_plugged("bay1", Some(true));
+    life.plant.world.piles[0].car = Some(car(3, 32.0, 2.0));
+    life.plant.world.set_building(Some(20.0 * 230.0 / 0.45));
+    run(&mut life, 120);
+    assert!(told_amps(&mut life) >= 13.0, "{}", told_amps(&mut life));
+    assert!(battery(&life) > -1_000.0, "{}", battery(&life));
+}
+
+fn told_amps(life: &mut Life) -> f64 {
+    told(life, 0).0
+}
+
+#[test]
+fn nothing_is_exported_where_a_battery_can_take_it_and_people_are_told_where_it_cannot() {
+    let mut site = with_battery(35.0);
+    site.limits.export = Some(Watts(0.0));
+    let mut life = life(site, &[], 12);
+    life.plant.world.set_building(Some(1_000.0));
+    life.plant.world.hybrid.energy_wh = 10_000.0;
+    life.plant.world.set_pv(Some(0.0));
+    run(&mut life, 60);
+    let exported = |life: &Life| -life.plant.world.grid_phases_w().iter().sum::<f64>();
+    let tells = |life: &mut Life| {
+        let decision = life.second();
+        let alarms = life.controller.overview(&decision).alarms;
+        alarms.iter().any(|alarm| alarm.active && alarm.code == "export_too_much")
+    };
+    life.plant.world.set_pv(Some(8_000.0));
+    run(&mut life, 8);
+    for _ in 0..90 {
+        assert!(!tells(&mut life));
+        assert!(exported(&life) < 200.0, "{} W", exported(&life));
+    }
+    // The load goes while the battery gives: it must not push that into the grid.
+    life.plant.world.set_pv(Some(0.0));
+    life.plant.world.set_building(Some(7_000.0));
+    run(&mut life, 60);
+    assert!(life.plant.world.hybrid.battery_w > 5_000.0, "the story needs a battery that gives");
+    life.plant.world.set_building(Some(500.0));
+    run(&mut life, 8);
+    assert!(exported(&life) < 200.0, "{} W", exported(&life));
+    // More sun than it can take.
+    life.plant.world.set_pv(Some(18_000.0));
+    run(&mut life, 50);
+    assert!(!tells(&mut life), "not before a minute");
+    run(&mut life, 30);
+    assert!(tells(&mut life) && exported(&life) > 5_000.0);
+}
+
+#[test]
+fn the_grid_operators_contact_dims_while_it_says_so_and_outlasts_its_device_for_a_while() {
+    let mut site = row(&[&Phase::ALL], 60.0);
+    let (device, point) = (id("io"), "di4".to_owned());
+    let limit = Watts(0.0);
+    site.guard.dimming = Some(DimContact { device, point, active_low: false, limit });
+    let mut life = life(site, &[car(3, 32.0, 2.0)], 13);
+    let say = |life: &mut Life, closed: Option<f64>| {
+        let values = closed.map(|value| ("di4".to_owned(), value)).into_iter().collect();
+        let reading = Reading::Inputs(InputsReading { values });
+        let at = life.plant.now();
+        life.controller.observe(Observation::Answered { device: id("io"), at, reading });
+    };
+    say(&mut life, Some(0.0));
+    run(&mut life, 120);
+    assert!(told(&mut life, 0).0 > 30.0);
+    say(&mut life, Some(1.0));
+    let (amps, reason) = told(&mut life, 0);
+    // One load keeps 4.2 kW.
+    assert!(amps <= 6.1 && reason == Reason::Dimmed, "{amps} {reason:?}");
+    // The module falls silent, or leaves the value out: the operator has not said that it is over.
+    say(&mut life, None);
+    run(&mut life, 800);
+    assert!(told(&mut life, 0).0 <= 6.1);
+    run(&mut life, 200);
+    assert!(told(&mut life, 0).0 > 10.0, "a quarter of an hour later");
+    say(&mut life, Some(1.0));
+    assert!(told(&mut life, 0).0 <= 6.1);
+    say(&mut life, Some(0.0));
+    run(&mut life, 30);
+    assert!(told(&mut life, 0).0 > 10.0, "it is over when the contact says so");
 }

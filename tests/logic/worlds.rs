@@ -182,10 +182,18 @@ pub fn random_scenario(rng: &mut fastrand::Rng, random: &Site, hours: f64) -> Sc
             at += stays + between(rng, 60.0, 3600.0);
         }
     }
+    // A KEBA that restarts has forgotten its failsafe and allows its rated current until it is written again:
+    // within seconds, but nobody is faster than its own start. It is not put where that alone is half beyond
+    // the breaker.
+    let base = random.limits.max_base_load.get();
+    let forgets = |charger: &Charger| base + charger.max.get() <= 1.5 * random.limits.breaker.get();
     let pile = |charger: &Charger| {
         let mut rotation: Vec<usize> = charger.phases.iter().map(|p| *p as usize + 1).collect();
         rotation.extend((1..=3).filter(|p| !charger.phases.iter().any(|q| *q as usize + 1 == *p)));
-        let make = [Make::Alfen, Make::Keba, Make::Abb][rng.usize(0..3)];
+        let make = match [Make::Alfen, Make::Keba, Make::Abb][rng.usize(0..3)] {
+            Make::Keba if !forgets(charger) => Make::Alfen,
+            make => make,
+        };
         PileSpec { make, rotation: [rotation[0], rotation[1], rotation[2]] }
     };
     let piles: Vec<PileSpec> = random.chargers.iter().map(pile).collect();
@@ -377,21 +385,33 @@ fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> f64 {
     }
     let next = AtomicU64::new(seeds.start);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    // One that fails does not hide the others.
     let work = || {
-        let mut most: f64 = 0.0;
+        let (mut most, mut failed) = (0.0f64, Vec::new());
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
-                return most;
+                return (most, failed);
             }
-            most = most.max(live(seed, hours));
+            match std::panic::catch_unwind(|| live(seed, hours)) {
+                Ok(stress) => most = most.max(stress),
+                Err(_) => failed.push(seed),
+            }
         }
     };
-    std::thread::scope(|scope| {
+    let ends: Vec<(f64, Vec<u64>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let ends = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
-        ends.map(|end| end.unwrap()).fold(0.0, f64::max)
-    })
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let failed: Vec<u64> = ends.iter().flat_map(|(_, failed)| failed.clone()).collect();
+    assert!(failed.is_empty(), "seeds that broke a rule: {failed:?}");
+    ends.into_iter().map(|(most, _)| most).fold(0.0, f64::max)
+}
+
+/// Seeds from `first` on, as many as `WATTGATE_DAYS` says; for runs in parts.
+fn days_from(first: u64, most: u64) -> std::ops::Range<u64> {
+    let days = std::env::var("WATTGATE_DAYS").ok().and_then(|text| text.parse().ok());
+    first..first + days.unwrap_or(most)
 }
 
 #[test]
@@ -403,6 +423,8 @@ fn two_thousand_worlds_keep_every_rule() {
 #[test]
 #[ignore = "long: two thousand site-days"]
 fn two_thousand_days_keep_every_rule() {
-    let most = live_all(10_000..12_000, 24.0);
-    println!("2000 days: largest breaker stress {most:.3}");
+    let seeds = days_from(10_000, 2_000);
+    let days = seeds.end - seeds.start;
+    let most = live_all(seeds, 24.0);
+    println!("{days} days (seeds from 10000): 0 rules broken, largest breaker stress {most:.3}");
 }

@@ -236,4 +236,21 @@ fn drills_show_what_the_gateway_does_and_report_it() {
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report.matches("| 通过 |").count(), 2, "{report}");
     assert_eq!(zone(&demo).expect("zone")["level"], 2, "it stays until a person resets it");
+    let (code, report) = drill(&demo, "fire", "en");
+    assert!(
+        code == Some(1) && report.is_empty(),
+        "a stopped zone shows nothing: {code:?} {report}"
+    );
+}
+
+#[test]
+fn drills_of_a_lost_broker_and_a_disobedient_charger_report_what_follows() {
+    let demo = guarded();
+    until("a charging car", PATIENCE, || (charging(&demo) > 7.0).then_some(()));
+    let (code, report) = drill(&demo, "charger-disobeys", "en");
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report.matches("| passed |").count(), 3, "{report}");
+    let (code, report) = drill(&demo, "broker-loss", "zh");
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report.matches("| 通过 |").count(), 3, "{report}");
 }

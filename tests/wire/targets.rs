@@ -7,10 +7,14 @@ use serde_json::Value;
 
 use crate::gateway::{Demo, PATIENCE, until};
 
-/// Asks over MQTT 5 with a response topic; the answer.
 fn ask(demo: &Demo, charger: &str, payload: &str) -> Value {
+    ask_at(demo, &format!("charger/{charger}/cmd/target"), payload)
+}
+
+/// Asks over MQTT 5 with a response topic; the answer.
+fn ask_at(demo: &Demo, topic: &str, payload: &str) -> Value {
     let (host, port) = demo.broker.rsplit_once(':').expect("host:port");
-    let topic = format!("wattgate/v1/demo/charger/{charger}/cmd/target");
+    let topic = format!("wattgate/v1/demo/{topic}");
     let out = Command::new("mosquitto_rr")
         .args(["-V", "5", "-h", host, "-p", port, "-W", "10", "-q", "1", "-t", &topic])
         .args(["-e", "test/answers", "-m", payload])
@@ -68,7 +72,7 @@ fn a_target_is_planned_and_nonsense_is_answered() {
     assert_eq!(post(&demo, "pile1", &code, body), 204);
     until("eight in the plan", PATIENCE, || planned(&demo).filter(about(8.0)));
 
-    // The grid operator dims: four piles and a node keep what the rule leaves them.
+    // The grid operator dims: what is controlled keeps what the rule leaves it.
     let dim = |code: &str, body: &str| {
         let url = format!("{}/api/v1/dim", demo.page);
         let request = ureq::post(&url).config().http_status_as_error(false).build();
@@ -78,8 +82,35 @@ fn a_target_is_planned_and_nonsense_is_answered() {
     assert_eq!(dim("wrong", r#"{"limit_w": 0, "minutes": 30}"#), 403);
     assert_eq!(dim(&code, r#"{"limit_w": -1, "minutes": 30}"#), 400);
     assert_eq!(dim(&code, r#"{"limit_w": 0, "minutes": 30}"#), 204);
+    // Piles, nodes and batteries of the demo.
+    let loads = demo.overview().map_or(0, |d| {
+        let devices = d["overview"]["devices"].as_array().cloned().unwrap_or_default();
+        devices.iter().filter(|device| !device["setpoint"].is_null()).count()
+    });
+    let shares = [0.0, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5];
+    let least = 4200.0 * (1.0 + (loads as f64 - 1.0) * shares[loads - 1]);
     until("the chargers dimmed", PATIENCE, || {
         let watts = demo.overview()?["overview"]["chargers_w"].as_f64()?;
-        (watts <= 4200.0 * (1.0 + 4.0 * 0.65) + 500.0).then_some(())
+        (watts <= least + 500.0).then_some(())
     });
+    // It is over at once when the operator says so, and MQTT says it as well.
+    assert_eq!(dim(&code, r#"{"limit_w": 0, "minutes": 0}"#), 204);
+    let told = |payload: &str| ask_at(&demo, "grid/main/cmd/dim", payload);
+    let is_dimmed = |wanted: bool| {
+        until("what the operator says", Duration::from_secs(60), || {
+            let document = demo.overview()?;
+            let devices = document["overview"]["devices"].as_array()?.clone();
+            let dimmed = devices.iter().any(|d| d["setpoint"]["reason"] == "dimmed");
+            (dimmed == wanted).then_some(())
+        });
+    };
+    is_dimmed(false);
+    for (payload, word) in [("7", "invalid type"), (r#"{"limit_w": -5, "minutes": 3}"#, "limit_w")]
+    {
+        let told = told(payload);
+        let why = told["error"].as_str().unwrap_or_default();
+        assert!(told["ok"] == false && why.contains(word), "{payload}: {told}");
+    }
+    assert_eq!(told(r#"{"limit_w": 0, "minutes": 30}"#)["ok"], true);
+    is_dimmed(true);
 }

@@ -236,6 +236,8 @@ impl Book {
                 Reason::GridLimit { .. }
                     | Reason::CircuitLimit { .. }
                     | Reason::PowerLimit
+                    | Reason::DemandLimit
+                    | Reason::Dimmed
                     | Reason::UnbalanceLimit { .. }
                     | Reason::BelowMinimum { .. }
             );

@@ -164,7 +164,7 @@ impl Plant {
         into: &mut dyn FnMut(Observation),
     ) {
         let (at, device) = (self.now, device.clone());
-        match self.troubles.hear(who, at, reading, &mut self.rng) {
+        match self.troubles.hear(who, reading, &mut self.rng) {
             Heard::Answer(reading) => into(Observation::Answered { device, at, reading }),
             Heard::Silence => {
                 into(Observation::Silent { device, at, why: Silence::Timeout });

@@ -100,13 +100,7 @@ impl Troubles {
     }
 
     /// What is heard instead of `reading`.
-    pub fn hear(
-        &mut self,
-        who: Who,
-        _now: Moment,
-        reading: Reading,
-        rng: &mut fastrand::Rng,
-    ) -> Heard {
+    pub fn hear(&mut self, who: Who, reading: Reading, rng: &mut fastrand::Rng) -> Heard {
         if self.until.is_empty() {
             return Heard::Answer(reading);
         }

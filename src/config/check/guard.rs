@@ -4,16 +4,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::file::{At, SiteFile};
+use super::super::file::{At, GridTable, SiteFile};
 use super::super::guarding::{LimitsTable, RelayTable, SensorTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{Address, Profile, RelayOutput};
 use super::devices::{Devices, reference, unique_id};
 use super::places::Places;
 use super::{one_of, warning};
-use crate::logic::site::{Guard, Id, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
+use crate::logic::site::{
+    DimContact, Guard, Id, Limits, Relay, RelayKind, Roles, Sensor, SensorKind,
+};
+use crate::units::Watts;
 
 const DAY_S: f64 = 86_400.0;
+/// Which state of a contact means something: whether it is the low one.
+const ACTIVE: [(bool, &str); 2] = [(false, "high"), (true, "low")];
 
 /// What guards the site; outputs of relays go to their devices.
 pub fn check(
@@ -29,6 +34,7 @@ pub fn check(
     let mut guard = Guard {
         roles: Roles { operators: file.roles.operators.clone(), safety: file.roles.safety.clone() },
         lines: lines(devices),
+        dimming: known.dimming(&file.grid, faults),
         ..Guard::default()
     };
     for table in &file.zones {
@@ -134,6 +140,23 @@ struct Known<'k> {
 }
 
 impl Known<'_> {
+    /// The grid operator's contact, where `[grid]` names a device and a value of it.
+    fn dimming(&self, grid: &GridTable, faults: &mut Faults) -> Option<DimContact> {
+        if grid.dim_device.is_some() != grid.dim_point.is_some() {
+            let missing = if grid.dim_device.is_some() { "dim_point" } else { "dim_device" };
+            let values = vec![("key", missing.to_owned()), ("table", "grid".to_owned())];
+            faults.push(error("WG0003", grid.at, values));
+        }
+        let device = self.device(grid.dim_device.as_ref(), faults)?;
+        let point = self.point(device, grid.dim_point.as_ref()?, faults)?;
+        let active_low = match &grid.dim_active {
+            Some(text) => named(Some(text), &ACTIVE, faults)?,
+            None => false,
+        };
+        let limit = Watts(grid.dim_limit_w.unwrap_or(0.0));
+        Some(DimContact { device: device.clone(), point, active_low, limit })
+    }
+
     fn sensor(&self, table: &SensorTable, id: Option<Id>, faults: &mut Faults) -> Option<Sensor> {
         let kinds = SensorKind::ALL.map(|kind| (kind, kind.name()));
         let kind = named(table.kind.as_ref(), &kinds, faults);
@@ -150,9 +173,8 @@ impl Known<'_> {
             let id = id.as_ref().map(Id::to_string).unwrap_or_default();
             faults.push(error("WG0116", table.at, vec![("id", id)]));
         }
-        let active = [(false, "high"), (true, "low")];
         let active_low = match &table.active {
-            Some(text) => named(Some(text), &active, faults)?,
+            Some(text) => named(Some(text), &ACTIVE, faults)?,
             None => false,
         };
         let (id, kind, device) = (id?, kind?, device?.clone());

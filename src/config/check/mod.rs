@@ -132,6 +132,7 @@ fn limits(file: &SiteFile, faults: &mut Faults) -> Option<GridLimits> {
         unbalance: file.grid.unbalance_a.map(Amps),
         demand: demand(&file.grid, faults),
         dimmed_least: file.grid.dimmed_least_w.map_or(LEAST_EACH, Watts),
+        export: file.grid.export_limit_w.map(Watts),
     })
 }
 

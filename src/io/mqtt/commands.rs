@@ -15,67 +15,83 @@ use super::topics;
 use super::wire::{Message, Received};
 use crate::config::Command;
 use crate::logic::decision::Overview;
-use crate::logic::site::{Id, JobWish, Target, TargetWords};
+use crate::logic::site::{DimmingWords, Id, JobWish, Target, TargetWords};
+use crate::units::Watts;
 
 /// Hands a target to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
 
+/// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
+pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
+
 /// Understands a wish about jobs and hands it to the controller: the job that it is about, or why not.
 pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
 
-/// Shortest time between two wishes for one charger.
+/// Shortest time between two commands on one topic.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
-/// Shortest time between two orders.
+/// Shortest time between two orders about jobs.
 const ORDERS_EVERY: Duration = Duration::from_millis(200);
 /// Longest payload.
 const MOST_BYTES: usize = 1024;
 
+/// What a command is answered from, and the ways to the controller.
+pub(super) struct World<'w> {
+    pub overview: Option<&'w Overview>,
+    pub enabled: &'w [Command],
+    pub targets: &'w Targets,
+    pub dim: &'w Dim,
+    pub orders: &'w Orders,
+}
+
+/// What the grid operator's limit is about: there is one grid.
+const GRID: &str = "main";
+
 /// Answers commands.
 #[derive(Default)]
 pub(super) struct Commands {
-    last: BTreeMap<Id, Duration>,
+    /// When each topic was last obeyed.
+    last: BTreeMap<String, Duration>,
     last_order: Option<Duration>,
 }
 
 /// Topics to subscribe to, below the site.
 pub(super) fn topics(enabled: &[Command]) -> Vec<String> {
-    let topic = |command: &Command| format!("{}/+/cmd/{}", command.kind(), command.name());
+    let topic = |command: &Command| {
+        let about = if *command == Command::Dim { GRID } else { "+" };
+        format!("{}/{about}/cmd/{}", command.kind(), command.name())
+    };
     enabled.iter().map(topic).collect()
 }
 
-/// What a command may be about, and the ways to the controller.
-#[derive(Clone, Copy)]
-pub(super) struct World<'w> {
-    pub overview: Option<&'w Overview>,
-    pub enabled: &'w [Command],
-    pub targets: &'w Targets,
-    pub orders: &'w Orders,
-}
-
 impl Commands {
-    /// The answer to a message, if it is a command: `relative` is its topic below the site. `uptime` is wall
-    /// time, `now` site time.
+    /// The answer to a command, if it is one; `uptime` and `now` are the gateway's.
     pub fn answer(
         &mut self,
         received: &Received,
         relative: &str,
         (uptime, now): (Duration, DateTime<Utc>),
-        world: World<'_>,
+        world: &World<'_>,
     ) -> Option<Message> {
         let (kind, rest) = relative.split_once('/')?;
         let (id, name) = rest.split_once("/cmd/")?;
         let mut enabled = world.enabled.iter().copied();
         let command = enabled.find(|known| known.kind() == kind && known.name() == name)?;
-        let body = match command {
-            Command::Target => match self.target(received, id, (uptime, now), world) {
-                Ok(()) => json!({"ok": true}),
-                Err(why) => json!({"ok": false, "error": why}),
-            },
-            about_jobs => match self.order(received, (about_jobs, id), uptime, world) {
-                Ok(job) => json!({"ok": true, "job": job}),
-                Err(why) => json!({"ok": false, "error": why}),
-            },
+        let done = match command {
+            Command::Target | Command::Dim => {
+                self.is_in_time(received, (relative, uptime)).and_then(|()| {
+                    match command {
+                        Command::Dim => dim(received, id, world),
+                        _ => target(received, id, now, world),
+                    }?;
+                    self.last.insert(relative.to_owned(), uptime);
+                    Ok(json!({"ok": true}))
+                })
+            }
+            about_jobs => self
+                .order(received, (about_jobs, id), uptime, world)
+                .map(|job| json!({"ok": true, "job": job})),
         };
+        let body = done.unwrap_or_else(|why| json!({"ok": false, "error": why}));
         // Nobody shall speak with our voice where others listen to it.
         let foreign = |topic: &String| {
             let reserved = ["wattgate/", "homeassistant/", "$"];
@@ -92,13 +108,27 @@ impl Commands {
         })
     }
 
+    /// Whether a command may be looked at at all, so soon after the last one on its topic.
+    fn is_in_time(
+        &self,
+        received: &Received,
+        (relative, uptime): (&str, Duration),
+    ) -> Result<(), String> {
+        check(received)?;
+        let too_soon = |last: &Duration| uptime.saturating_sub(*last) < AT_MOST_EVERY;
+        if self.last.get(relative).is_some_and(too_soon) {
+            return Err("too often: at most once a second".to_owned());
+        }
+        Ok(())
+    }
+
     /// Something about jobs: `id` is a workload or a job. All together at most once in a fifth of a second.
     fn order(
         &mut self,
         received: &Received,
         (command, id): (Command, &str),
         uptime: Duration,
-        world: World<'_>,
+        world: &World<'_>,
     ) -> Result<Id, String> {
         check(received)?;
         if self.last_order.is_some_and(|last| uptime.saturating_sub(last) < ORDERS_EVERY) {
@@ -110,7 +140,7 @@ impl Commands {
             Command::Pause => JobWish::Pause(id),
             Command::Resume => JobWish::Resume(id),
             Command::Cancel => JobWish::Cancel(id),
-            Command::Submit | Command::Target => {
+            Command::Submit | Command::Target | Command::Dim => {
                 let empty = received.payload.is_empty();
                 let payload: &[u8] = if empty { b"{}" } else { &received.payload };
                 let words = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
@@ -118,35 +148,6 @@ impl Commands {
             }
         };
         (world.orders)(wish)
-    }
-
-    fn target(
-        &mut self,
-        received: &Received,
-        id: &str,
-        (uptime, now): (Duration, DateTime<Utc>),
-        World { overview, targets: tell, .. }: World<'_>,
-    ) -> Result<(), String> {
-        check(received)?;
-        let is_it = |o: &Overview| {
-            o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
-        };
-        let Some(id) = Id::try_from(id).ok().filter(|_| overview.is_some_and(is_it)) else {
-            return Err(format!("there is no charger `{id}`"));
-        };
-        let too_soon = |last: &Duration| uptime.saturating_sub(*last) < AT_MOST_EVERY;
-        if self.last.get(&id).is_some_and(too_soon) {
-            return Err("too often: at most once a second".to_owned());
-        }
-        let words: TargetWords =
-            serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
-        let target = words.target(now)?;
-        self.last.insert(id.clone(), uptime);
-        if tell(id, target) {
-            Ok(())
-        } else {
-            Err("the controller is behind: try again".to_owned())
-        }
     }
 }
 
@@ -159,6 +160,37 @@ fn check(received: &Received) -> Result<(), String> {
         return Err(format!("longer than {MOST_BYTES} bytes"));
     }
     Ok(())
+}
+
+fn target(
+    received: &Received,
+    id: &str,
+    now: DateTime<Utc>,
+    world: &World<'_>,
+) -> Result<(), String> {
+    let is_it = |o: &Overview| {
+        o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
+    };
+    let Some(id) = Id::try_from(id).ok().filter(|_| world.overview.is_some_and(is_it)) else {
+        return Err(format!("there is no charger `{id}`"));
+    };
+    let words: TargetWords =
+        serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
+    handed((world.targets)(id, words.target(now)?))
+}
+
+fn dim(received: &Received, id: &str, world: &World<'_>) -> Result<(), String> {
+    if id != GRID {
+        return Err(format!("there is no grid `{id}`"));
+    }
+    let words: DimmingWords =
+        serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
+    let (limit, lasts) = words.limit()?;
+    handed((world.dim)(limit, lasts))
+}
+
+fn handed(taken: bool) -> Result<(), String> {
+    if taken { Ok(()) } else { Err("the controller is behind: try again".to_owned()) }
 }
 
 /// The topic below the site, if it is one.

@@ -24,7 +24,7 @@ mod topics;
 mod window;
 mod wire;
 
-pub use commands::{Orders, Targets};
+pub use commands::{Dim, Orders, Targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub struct Uplink {
     pub targets: Targets,
     /// The way of orders about jobs.
     pub orders: Orders,
+    /// The way of a grid operator's limit to the controller.
+    pub dim: Dim,
 }
 
 /// Bounds that tests shorten. All in wall time.

@@ -246,9 +246,10 @@ impl Session<'_> {
             overview: overview.as_deref(),
             enabled: &self.options.config.commands,
             targets: &self.options.targets,
+            dim: &self.options.dim,
             orders: &self.options.orders,
         };
-        let Some(answer) = self.commands.answer(received, relative, times, world) else {
+        let Some(answer) = self.commands.answer(received, relative, times, &world) else {
             return false;
         };
         if self.answers.len() < MOST_ANSWERS {

@@ -194,6 +194,7 @@ mod tests {
                 unbalance: None,
                 demand: None,
                 dimmed_least: LEAST_EACH,
+                export: None,
             },
             meter: Id::try_from("grid").unwrap(),
             chargers: Vec::new(),

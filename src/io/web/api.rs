@@ -15,9 +15,8 @@ use super::WebState;
 use super::lock::Entry;
 use crate::logic::decision::Quality;
 use crate::logic::safety::alarms::Signature;
-use crate::logic::site::{Id, TargetWords};
+use crate::logic::site::{DimmingWords, Id, TargetWords};
 use crate::texts::{Lang, table};
-use crate::units::Watts;
 
 /// Ready means that a decision is younger than this.
 const READY: Duration = Duration::from_secs(3);
@@ -103,31 +102,24 @@ pub async fn target(
     }
 }
 
-/// The grid operator's limit.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Dimming {
-    limit_w: f64,
-    minutes: f64,
-}
-
 /// All that is controlled takes no more for a while: 204, or what is wrong.
 pub async fn dim(
     State(state): State<WebState>,
     headers: HeaderMap,
-    body: Result<Json<Dimming>, JsonRejection>,
+    body: Result<Json<DimmingWords>, JsonRejection>,
 ) -> Response {
     if let Err(refused) = unlock(&state, &headers) {
         return *refused;
     }
-    let Json(Dimming { limit_w, minutes }) = match body {
-        Ok(body) => body,
+    let words = match body {
+        Ok(Json(words)) => words,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    if !(0.0..=1e9).contains(&limit_w) || !(0.0..=1440.0).contains(&minutes) {
-        return problem(StatusCode::BAD_REQUEST, "`limit_w` is 0 to 1e9, `minutes` is 0 to 1440");
-    }
-    if (state.dim)(Watts(limit_w), Duration::from_secs_f64(minutes * 60.0)) {
+    let (limit, lasts) = match words.limit() {
+        Ok(limit) => limit,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, why),
+    };
+    if (state.dim)(limit, lasts) {
         StatusCode::NO_CONTENT.into_response()
     } else {
         problem(StatusCode::SERVICE_UNAVAILABLE, "the controller is behind: try again")

@@ -1,11 +1,12 @@
 //! Compute nodes in the same limits as everything else: what chargers leave of each phase, throttled
 //! before any charger has to stop.
 
+use super::sharing::Left;
 use super::{Controller, FRESH_SAMPLES};
 use crate::logic::compute::{self, CapRamp};
 use crate::logic::energy::Room;
 use crate::logic::site::{Compute, ComputeReading, Id, Known, Reading, Reason, Setpoints};
-use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
+use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
 impl Controller {
     /// Caps for all nodes; `left` is what the chargers leave of each room, nothing where no meter can be
@@ -13,14 +14,14 @@ impl Controller {
     pub(super) fn wish_computes(
         &mut self,
         now: Moment,
-        left: Option<Vec<Room>>,
+        left: Option<&mut Left>,
         wishes: &mut Setpoints,
     ) {
         let meter = self.meter(now);
         let meter_fresh =
             meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
         let starting = matches!(meter, Known::Never);
-        let mut left = left;
+        let mut left = left.map(|left| &mut left.rooms);
         for node in self.site.computes.clone() {
             let known = self.compute(&node.id, now);
             let lost = known.usable().is_none();
@@ -39,7 +40,7 @@ impl Controller {
                     let may_raise = meter_fresh && fresh && self.armed;
                     let nominal = self.site.limits.nominal_voltage;
                     let chain = self.feeders.chain(&node.id);
-                    let before = tightest(left, chain, nominal);
+                    let before = tightest(left, chain, (&node, nominal));
                     let mut after = before;
                     // A node that jobs run on gets what they wish, not all that is left.
                     let wished = self.jobs.wished_of(&self.site.work, &node.id);
@@ -132,13 +133,15 @@ impl Controller {
     }
 }
 
-/// What is left of each phase in the tightest of the rooms that feed a device.
-fn tightest(rooms: &[Room], chain: &[usize], nominal: Volts) -> PerPhase<Amps> {
+/// What is left of each phase in the tightest of the rooms that feed a node; it loads its phases alike.
+fn tightest(rooms: &[Room], chain: &[usize], (node, nominal): (&Compute, Volts)) -> PerPhase<Amps> {
     let mut least = Room::UNBOUND.amps;
     for room in chain.iter().filter_map(|at| rooms.get(*at)) {
-        // Nodes load their phases alike; a third of the power on each is the careful reading.
-        let by_power = room.power / nominal * (1.0 / 3.0);
-        least = PerPhase::from_fn(|p| least.on(p).min(room.amps.on(p)).min(by_power));
+        let by_power = room.power / nominal * (1.0 / node.phases.len().max(1) as f64);
+        let alike = node.phases.len() >= Phase::ALL.len();
+        let of =
+            |p| if alike { room.amps.on(p) } else { room.amps.on(p).min(room.unbalanced.on(p)) };
+        least = PerPhase::from_fn(|p| least.on(p).min(of(p)).min(by_power));
     }
     least
 }
@@ -153,4 +156,31 @@ fn spread(nodes: &[Compute], power: impl Fn(&Compute) -> Watts) -> PerPhase<Watt
         }
     }
     sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::Id;
+
+    #[test]
+    fn a_node_on_one_phase_keeps_the_unbalanced_limit_and_one_on_three_does_not_feel_it() {
+        let node = |phases: &[Phase]| Compute {
+            id: Id::try_from("node").unwrap(),
+            name: "node".into(),
+            phases: phases.to_vec(),
+            min: Watts(100.0),
+            max: Watts(9000.0),
+            failsafe: Watts(500.0),
+            step: Watts(1.0),
+        };
+        let room = Room {
+            amps: PerPhase::all(Amps(30.0)),
+            power: Watts(6900.0),
+            unbalanced: PerPhase([Amps(5.0), Amps(12.0), Amps(50.0)]),
+        };
+        let of = |node: &Compute| tightest(&[room], &[0], (node, Volts(230.0)));
+        assert_eq!(of(&node(&[Phase::L1])), PerPhase([Amps(5.0), Amps(12.0), Amps(30.0)]));
+        assert_eq!(of(&node(&Phase::ALL)), PerPhase::all(Amps(10.0)));
+    }
 }

@@ -18,6 +18,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 const BLIND_HOLDS: Duration = Duration::from_secs(5);
 /// A broker that is restarted is no alarm. Our own figure.
 const BROKER_HOLDS: Duration = Duration::from_secs(10);
+/// A battery that takes in what is exported has done so within this. Our own figure.
+const EXPORT_HOLDS: Duration = Duration::from_secs(60);
 /// Writes in a row that were not obeyed. At one renewal in 5 s this is fault FB10's 15 s.
 const DISOBEYED: u32 = 3;
 
@@ -72,6 +74,10 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
         if watch.disobeys(now) && c.snapshot.at(id, now).usable().is_some() {
             all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
         }
+    }
+    if c.exports_too_much(now) {
+        let exported = condition("export_too_much", "", Severity::Warning);
+        all.push(Condition { holds_for: EXPORT_HOLDS, ..exported });
     }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all

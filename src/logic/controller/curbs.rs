@@ -1,11 +1,13 @@
 //! Limits of power that come from outside the wiring: the grid operator dims the controllable loads for a
 //! while, and the mean import of each window must stay below what was agreed.
 //!
-//! What a stranger gets wrong: dimming bounds what is controlled (chargers and compute nodes), the window
-//! bounds everything that is imported. Neither replaces a limit in amperes; the lowest of all holds.
+//! What a stranger gets wrong: dimming bounds what is controlled (chargers, compute nodes, what batteries take
+//! in), the window bounds everything that is imported. Neither replaces a limit in amperes; the lowest of all holds.
 
 use std::time::Duration;
 
+use super::Controller;
+use crate::logic::energy::Room;
 use crate::logic::site::{DemandLimit, MeterReading};
 use crate::units::{Moment, WattHours, Watts};
 
@@ -18,6 +20,9 @@ const LEAST_LEFT: Duration = Duration::from_secs(30);
 /// A gap in the meter's values longer than this is not bridged with the last one. Our own figure.
 const LONGEST_GAP: Duration = Duration::from_secs(15);
 
+/// A contact that dimmed when its device fell silent goes on dimming for so long. Our own figure.
+const CONTACT_HOLDS: Duration = Duration::from_secs(900);
+
 /// What a grid operator may not go below with so many controllable loads.
 pub(super) fn least_when_dimmed(loads: usize, each: Watts) -> Watts {
     let Some(beyond) = loads.checked_sub(1) else { return Watts::ZERO };
@@ -28,10 +33,35 @@ pub(super) fn least_when_dimmed(loads: usize, each: Watts) -> Watts {
     each * (1.0 + beyond as f64 * factor)
 }
 
+impl Controller {
+    /// What all that is controlled may take together: without bound unless the grid operator dims.
+    pub(super) fn controlled_room(&self, now: Moment) -> Room {
+        let site = &self.site;
+        let loads = site.chargers.len() + site.computes.len() + site.batteries.len();
+        let least = (loads, self.site.limits.dimmed_least);
+        let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
+        Room { power, ..Room::UNBOUND }
+    }
+
+    /// Largest import of all phases together, and whether it comes from the window's mean.
+    pub(super) fn import_limit(&self, now: Moment) -> (Option<Watts>, bool) {
+        let limits = &self.site.limits;
+        let Some(demand) = limits.demand else { return (limits.power, false) };
+        let left = self.curbs.import_left(now, demand);
+        match limits.power {
+            Some(power) if power <= left => (Some(power), false),
+            _ => (Some(left), true),
+        }
+    }
+}
+
 /// What was said and what was imported.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Curbs {
+    /// By words: the limit and until when.
     dimmed: Option<(Watts, Duration)>,
+    /// By a contact: the limit and until when, unless it is seen again.
+    contact: Option<(Watts, Duration)>,
     window: Option<Window>,
 }
 
@@ -49,10 +79,18 @@ impl Curbs {
         self.dimmed = Some((limit, until.uptime));
     }
 
-    /// What all controllable loads together may take, where that is limited now.
+    /// The operator's contact was seen; `limit` where it dims. What is not seen any more holds for a while.
+    pub fn see_contact(&mut self, limit: Option<Watts>, at: Moment) {
+        self.contact = limit.map(|limit| (limit, at.after(CONTACT_HOLDS).uptime));
+    }
+
+    /// What all controllable loads together may take, where that is limited now: the lower one of what was
+    /// said and what the contact asks for.
     pub fn dimmed_to(&self, now: Moment, (loads, each): (usize, Watts)) -> Option<Watts> {
-        let (limit, until) = self.dimmed?;
-        (now.uptime < until).then(|| limit.max(least_when_dimmed(loads, each)))
+        let holds = |(_, until): &(Watts, Duration)| now.uptime < *until;
+        let both = [self.dimmed, self.contact];
+        let limits = both.into_iter().flatten().filter(holds).map(|(limit, _)| limit);
+        limits.reduce(Watts::min).map(|limit| limit.max(least_when_dimmed(loads, each)))
     }
 
     /// Takes in what the meter says.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::Controller;
+use super::calendar::Calendar;
 use crate::logic::decision::Latched;
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::safety::alarms::Severity;
@@ -18,11 +19,20 @@ use crate::units::{Amps, Moment};
 const STOPPED: Amps = Amps(1.0);
 
 /// Its memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Guarding {
     pub(super) linkage: Linkage,
     /// When each sensor and relay was last seen to react.
     proofs: BTreeMap<Id, DateTime<Utc>>,
+    calendar: Calendar,
+}
+
+impl Guarding {
+    /// Nothing is known of any proof.
+    pub fn new(now: Moment) -> Guarding {
+        let (linkage, proofs) = (Linkage::default(), BTreeMap::new());
+        Guarding { linkage, proofs, calendar: Calendar::new(now) }
+    }
 }
 
 /// Takes up what was latched before the gateway started.
@@ -83,7 +93,8 @@ fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool), at: Momen
 /// A person says that a sensor or relay was tested; it counts only if it was seen to react.
 fn prove(c: &mut Controller, id: &Id, at: Moment) {
     if has_reacted(c, id, at) {
-        c.guarding.proofs.insert(id.clone(), at.utc);
+        let date = c.guarding.calendar.date(at);
+        c.guarding.proofs.insert(id.clone(), date);
     }
 }
 
@@ -97,16 +108,18 @@ pub(super) fn proven(c: &Controller, id: &Id) -> Option<DateTime<Utc>> {
     c.guarding.proofs.get(id).copied()
 }
 
-/// Zone and id of every sensor and relay whose proof is overdue.
-pub(super) fn overdue(c: &Controller, now: Moment) -> Vec<(Id, Id)> {
+/// Zone and id of every sensor and relay whose proof is overdue, by a date that no set clock changes.
+pub(super) fn overdue(c: &mut Controller, now: Moment) -> Vec<(Id, Id)> {
+    c.guarding.calendar.look(now);
+    let date = c.guarding.calendar.date(now);
     let guard = &c.site.guard;
     let sensors = guard.sensors.iter().map(|s| (&s.id, &s.zones, s.proof_every));
     let relays = guard.relays.iter().map(|r| (&r.id, &r.zones, r.proof_every));
     let mut late = Vec::new();
     for (id, zones, every) in sensors.chain(relays) {
         let Some(every) = every else { continue };
-        let since = c.guarding.proofs.get(id).map(|at| now.utc.signed_duration_since(*at));
-        // A clock that was set back makes no proof overdue.
+        let since = c.guarding.proofs.get(id).map(|at| date.signed_duration_since(*at));
+        // One of a time to come (its clock was ahead) is not overdue.
         if since.is_none_or(|since| since.to_std().is_ok_and(|since| since > every)) {
             late.extend(zones.iter().map(|zone| (zone.clone(), id.clone())));
         }

@@ -5,6 +5,8 @@
 //! reason in every decision, and no input makes it fail; what is unknown makes it careful.
 
 mod arming;
+mod batteries;
+mod calendar;
 mod computes;
 mod conditions;
 mod curbs;
@@ -21,7 +23,6 @@ mod tasks;
 mod visits;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use arming::Obstacle;
 use curbs::Curbs;
@@ -32,25 +33,22 @@ use stored::BatteryWatch;
 
 use super::compute::{CapRamp, JobBook};
 use super::decision::{Decision, Duty, Latched, Overview};
-use super::energy::{self, BatteryState, Ramp};
+use super::energy::Ramp;
 use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    Battery, ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading,
-    Reason, Setpoints, Site, Snapshot, Vehicle,
+    ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading, Reason,
+    Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Scene, Verdict};
-use crate::units::{Amps, Moment, Watts};
+use crate::units::{Amps, Moment};
 
 /// Kept free below the limit: metering noise and steps of the devices. Our own figure.
 const MARGIN: Amps = Amps(0.5);
 /// Answers in a row that a device must give before anything is raised on it (fault FB9).
 const FRESH_SAMPLES: u32 = 2;
-/// So long after the meter's last answer a battery that gives goes on giving: 10 s until chargers fall to
-/// their failsafe, then 11 s for charger and car (design/safety.md, the chain of reaction times).
-const HELD_WITHOUT_METER: Duration = Duration::from_secs(21);
 
 /// The gateway's mind.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ impl Controller {
             planning: Planning::default(),
             jobs: JobBook::default(),
             reset_by: BTreeMap::new(),
-            guarding: guarding::Guarding::default(),
+            guarding: guarding::Guarding::new(now),
             eyes_gone: false,
             started: now,
             armed: false,
@@ -244,6 +242,12 @@ impl Controller {
                 self.curbs.see(meter, at, demand);
             }
         }
+        if let (Reading::Inputs(inputs), Some(contact)) = (&reading, &self.site.guard.dimming)
+            && device == contact.device
+            && let Some(value) = inputs.values.get(&contact.point).filter(|v| v.is_finite())
+        {
+            self.curbs.see_contact(contact.dims(*value).then_some(contact.limit), at);
+        }
         if let Reading::Battery(battery) | Reading::Hybrid { battery, .. } = &reading
             && let Some(watch) = self.batteries.get_mut(&device)
         {
@@ -272,10 +276,11 @@ impl Controller {
         self.armed = self.armed || self.may_arm(now);
         self.plan(now);
         let mut wishes = Setpoints::default();
-        let left = self.wish_chargers(now, &mut wishes);
-        self.wish_batteries(now, &mut wishes);
+        // Cars, then compute, then the batteries' refill: each of what is left.
+        let mut left = self.wish_chargers(now, &mut wishes);
         self.wish_jobs(now);
-        self.wish_computes(now, left, &mut wishes);
+        self.wish_computes(now, left.as_mut(), &mut wishes);
+        self.wish_batteries(now, left, &mut wishes);
         wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {
@@ -375,60 +380,6 @@ impl Controller {
             }
         }
         None
-    }
-
-    fn wish_batteries(&self, now: Moment, wishes: &mut Setpoints) {
-        for battery in &self.site.batteries {
-            let reading = self.snapshot.at(&battery.id, now);
-            let state = match (reading.fresh(), self.meter(now).fresh()) {
-                (Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. }), Some(meter)) => {
-                    Ok(BatteryState { power: b.power, soc: b.soc, grid: meter.power })
-                }
-                (None, _) => Err(Reason::DeviceLost),
-                _ => Err(Reason::MeterStale),
-            };
-            let wish = match state {
-                Err(Reason::MeterStale) if self.armed => {
-                    (self.held_discharge(battery, now), Reason::MeterStale)
-                }
-                Err(reason) => (Watts::ZERO, reason),
-                Ok(_) if !self.armed => (Watts::ZERO, Reason::Starting),
-                Ok(state) => {
-                    let (power, reason) = match self.planning.battery(&battery.id, now) {
-                        Some(target) => energy::planned(battery, state, target),
-                        None => energy::self_consumption(battery, state),
-                    };
-                    match self.derating(&battery.id) {
-                        Some(derating) => {
-                            let low = -battery.max_charge * 0.5;
-                            let high = battery.max_discharge * 0.5;
-                            let half = power.bounded(low, high);
-                            (half, if half == power { reason } else { derating })
-                        }
-                        None => (power, reason),
-                    }
-                }
-            };
-            wishes.batteries.insert(battery.id.clone(), wish);
-        }
-    }
-
-    /// What a battery goes on giving without a meter. If it stopped before the cars have followed, its share
-    /// would come from the grid on top of theirs.
-    fn held_discharge(&self, battery: &Battery, now: Moment) -> Watts {
-        let fresh = self.snapshot.last(&self.site.meter);
-        if fresh.is_none_or(|(at, _)| at.age_at(now) >= HELD_WITHOUT_METER) {
-            return Watts::ZERO;
-        }
-        match self.snapshot.at(&battery.id, now).fresh() {
-            Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. })
-                if b.soc > battery.min_soc =>
-            {
-                let told = self.batteries.get(&battery.id).map_or(Watts::ZERO, BatteryWatch::told);
-                b.power.min(told).max(Watts::ZERO)
-            }
-            _ => Watts::ZERO,
-        }
     }
 
     /// Cameras of zones from Watch on, and those that see anything, are looked at every second.

@@ -21,6 +21,15 @@ pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
 /// Draws beyond shares that are not worth waiting for.
 const WORTH_WAITING: Amps = Amps(0.5);
 
+/// What the chargers leave.
+pub(super) struct Left {
+    /// Of each room.
+    pub rooms: Vec<Room>,
+    /// What is exported of each phase with every charger and battery at rest: nobody but a battery may have it,
+    /// a cloud takes it back.
+    pub surplus: PerPhase<Watts>,
+}
+
 /// One charger with what is known of it this second.
 struct Plug<'a> {
     charger: &'a Charger,
@@ -76,13 +85,9 @@ impl Controller {
         meter.current.iter().any(|(phase, amps)| amps > full(phase))
     }
 
-    /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left of
-    /// each room, where that is known.
-    pub(super) fn wish_chargers(
-        &mut self,
-        now: Moment,
-        wishes: &mut Setpoints,
-    ) -> Option<Vec<Room>> {
+    /// Shares the headroom, or falls to the safe share when there is no meter to trust. What is left, where
+    /// that is known.
+    pub(super) fn wish_chargers(&mut self, now: Moment, wishes: &mut Setpoints) -> Option<Left> {
         let meter = self.meter(now);
         let trusted =
             |usable: &&MeterReading| meter.fresh().is_some() || !self.at_its_limit(usable);
@@ -96,9 +101,12 @@ impl Controller {
         let known = self.in_order_of_right(now);
         let mut claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
         let rooms = self.rooms(usable, (&known, &claims), now);
+        let others = self.others(usable, &known, now);
+        let surplus = PerPhase::from_fn(|p| (others.on(p) * -1.0).max(Amps::ZERO) * nominal);
         let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
         let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
-        let (left, waits) = left_over(&rooms, nominal, shared);
+        let (rooms_left, waits) = left_over(&rooms, nominal, shared);
+        let left = Left { rooms: rooms_left, surplus };
         let waits = waits && self.holds(Rule::InFlight);
         let told_now = waits.then(|| kept_and_raised(&rooms, nominal, shared));
         let may_raise = meter_fresh && self.nodes_known(now) && self.armed;
@@ -228,23 +236,21 @@ impl Controller {
         rooms
     }
 
-    /// What all that is controlled may take together: without bound unless the grid operator dims.
-    fn controlled_room(&self, now: Moment) -> Room {
-        let loads = self.site.chargers.len() + self.site.computes.len();
-        let least = (loads, self.site.limits.dimmed_least);
-        let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
-        Room { power, ..Room::UNBOUND }
+    /// What everything but the chargers draws of each phase, without what nodes and batteries would give up.
+    fn others(&self, meter: &MeterReading, known: &[Plug<'_>], now: Moment) -> PerPhase<Amps> {
+        let mut others = meter.current;
+        for drawn in known.iter().map(Plug::drawn) {
+            others = PerPhase::from_fn(|phase| others.on(phase) - drawn.on(phase));
+        }
+        let nominal = self.site.limits.nominal_voltage;
+        let (given_up, reserved) = (self.given_up(now), self.reserved_for_nodes(now));
+        PerPhase::from_fn(|p| others.on(p) + (reserved.on(p) - given_up.on(p)) / nominal)
     }
 
-    /// Largest import of all phases together, and whether it comes from the window's mean.
-    fn import_limit(&self, now: Moment) -> (Option<Watts>, bool) {
-        let limits = &self.site.limits;
-        let Some(demand) = limits.demand else { return (limits.power, false) };
-        let left = self.curbs.import_left(now, demand);
-        match limits.power {
-            Some(power) if power <= left => (Some(power), false),
-            _ => (Some(left), true),
-        }
+    /// What nodes and batteries draw and would give up at once.
+    fn given_up(&self, now: Moment) -> PerPhase<Watts> {
+        let (shed, lent) = (self.sheddable(now), self.lent_by_batteries(now));
+        PerPhase::from_fn(|p| shed.on(p) + lent.on(p))
     }
 
     /// The limit of the grid connection less everything else that is measured.
@@ -256,21 +262,19 @@ impl Controller {
     ) -> Room {
         let limits = &self.site.limits;
         let nominal = limits.nominal_voltage;
-        let (mut others, mut partial) = (meter.current, PerPhase::all(Amps::ZERO));
+        let others = self.others(meter, known, now);
+        let mut partial = PerPhase::all(Amps::ZERO);
         let mut power = meter.power;
         for (known, claim) in known.iter().zip(claims) {
             let drawn = known.drawn();
-            others = PerPhase::from_fn(|phase| others.on(phase) - drawn.on(phase));
             // By the phases that the car uses, as its share is counted.
             if claim.is_unbalanced() {
                 partial = PerPhase::from_fn(|phase| partial.on(phase) + drawn.on(phase));
             }
             power = power - known.reading.usable().map_or(Watts::ZERO, |reading| reading.power);
         }
-        let (sheddable, reserved) = (self.sheddable(now), self.reserved_for_nodes(now));
-        let others =
-            PerPhase::from_fn(|p| others.on(p) + (reserved.on(p) - sheddable.on(p)) / nominal);
-        let power = (power + reserved.total() - sheddable.total()).max(Watts::ZERO);
+        let (given_up, reserved) = (self.given_up(now), self.reserved_for_nodes(now));
+        let power = (power + reserved.total() - given_up.total()).max(Watts::ZERO);
         // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
         let amps = |p: Phase| limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO);
         let least = meter.current.0.into_iter().fold(Amps(f64::INFINITY), Amps::min);
@@ -348,7 +352,7 @@ impl Controller {
             .unwrap_or(Reason::DeviceMaximum)
     }
 
-    fn bound_why(
+    pub(super) fn bound_why(
         &self,
         share: ChargerSetpoint,
         (room, line): (usize, Line),

@@ -25,11 +25,6 @@ impl BatteryWatch {
         self.told = power;
     }
 
-    /// What it was told last, discharge positive.
-    pub fn told(&self) -> Watts {
-        self.told
-    }
-
     /// What it does. Less than it was told is its own affair (empty, full, warm); more, or the other way,
     /// is not.
     pub fn see(&mut self, power: Watts, at: Moment) {
@@ -39,8 +34,18 @@ impl BatteryWatch {
         self.differs_since = differs.then(|| self.differs_since.unwrap_or(at.uptime));
     }
 
+    /// What it was told last.
+    pub fn told(&self) -> Watts {
+        self.told
+    }
+
+    /// For how long it has done otherwise.
+    pub fn differs_for(&self, now: Moment) -> Duration {
+        self.differs_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
+    }
+
     /// Whether people must be told.
     pub fn disobeys(&self, now: Moment) -> bool {
-        self.differs_since.is_some_and(|since| now.uptime.saturating_sub(since) >= DISOBEYS_FOR)
+        self.differs_for(now) >= DISOBEYS_FOR
     }
 }

@@ -65,6 +65,23 @@ pub fn planned(battery: &Battery, state: BatteryState, target: BatteryTarget) ->
     if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::Plan) }
 }
 
+/// No more is exported than `most`: the battery gives less, and takes in what is beyond it as far as it can.
+#[must_use]
+pub fn without_export(
+    battery: &Battery,
+    state: BatteryState,
+    (wish, reason): (Watts, Reason),
+    most: Watts,
+) -> (Watts, Reason) {
+    let highest = state.power + state.grid + most;
+    if wish <= highest {
+        return (wish, reason);
+    }
+    // Towards the limit in full: what is exported meanwhile is gone. A full battery takes nothing.
+    let least = if state.soc.ratio() >= FULL { Watts::ZERO } else { -battery.max_charge };
+    (highest.bounded(least.min(wish), wish), Reason::ExportLimit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +109,34 @@ mod tests {
         assert_eq!(next(-4900.0, 0.5, -9000.0), -5000.0);
         assert_eq!(next(500.0, 0.1, 2000.0), 0.0);
         assert_eq!(next(-500.0, 0.995, -2000.0), 0.0);
+    }
+
+    #[test]
+    fn no_more_is_exported_than_may_be() {
+        let battery = Battery {
+            id: Id::try_from("b").unwrap(),
+            name: "b".into(),
+            max_charge: Watts(5000.0),
+            max_discharge: Watts(8000.0),
+            min_soc: Soc::from_ratio(0.1).unwrap(),
+            capacity: None,
+        };
+        // Battery, state of charge, grid, wish, most; what it is told and whether the limit bound it.
+        let table = [
+            (2000.0, 0.5, -500.0, 1750.0, 0.0, 1500.0, true),
+            (2000.0, 0.5, -500.0, 1750.0, 500.0, 1750.0, false),
+            (0.0, 0.5, -3000.0, -1500.0, 0.0, -3000.0, true),
+            (0.0, 0.5, -9000.0, -4500.0, 1000.0, -5000.0, true),
+            (0.0, 0.995, -3000.0, 0.0, 0.0, 0.0, true),
+            (0.0, 0.5, 3000.0, 1500.0, 0.0, 1500.0, false),
+        ];
+        for (power, soc, grid, wish, most, told, bound) in table {
+            let (power, grid) = (Watts(power), Watts(grid));
+            let state = BatteryState { power, soc: Soc::from_ratio(soc).unwrap(), grid };
+            let wish = (Watts(wish), Reason::SelfConsumption);
+            let (next, reason) = without_export(&battery, state, wish, Watts(most));
+            assert_eq!((next.get(), reason == Reason::ExportLimit), (told, bound), "{state:?}");
+        }
     }
 
     #[test]

@@ -35,7 +35,8 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 /// Longest time on the shelf: a warning, an alarm. Our own figures.
 const SHELF_WARNING: Duration = Duration::from_secs(7 * 86_400);
 const SHELF_ALARM: Duration = Duration::from_secs(8 * 3600);
-/// Most alarms kept; a site that has more is told by those it has.
+/// Most alarms kept; a site that has more is told by those it has. In a full book something worse takes the
+/// place of the mildest.
 const MOST: usize = 256;
 
 /// How bad it is.
@@ -180,6 +181,10 @@ impl AlarmBook {
         if !is_active && is_warning && self.warned.len() >= WARNINGS_AT_ONCE {
             return;
         }
+        // Before anything is counted: what finds no place was not raised.
+        if !self.alarms.contains_key(id) && !self.makes_room(condition.severity) {
+            return;
+        }
         if !is_active {
             if is_warning {
                 self.warned.push_back(now);
@@ -201,9 +206,26 @@ impl AlarmBook {
                 // It is back: whoever acknowledged it before did not mean this time.
                 *alarm = Alarm { since: now.utc, ..fresh(id, condition, now) };
             }
-        } else if self.alarms.len() < MOST {
+        } else {
             self.alarms.insert(id.to_owned(), fresh(id, condition, now));
         }
+    }
+
+    /// Whether there is a place for another alarm: in a full book the mildest makes room for a worse one,
+    /// first of those of a kind what is over, then the oldest.
+    fn makes_room(&mut self, severity: Severity) -> bool {
+        if self.alarms.len() < MOST {
+            return true;
+        }
+        let rank = |alarm: &Alarm| (alarm.severity, alarm.active);
+        let mildest = self.alarms.values().min_by_key(|alarm| (rank(alarm), alarm.since));
+        let Some(id) = mildest.filter(|a| rank(a) < (severity, true)).map(|a| a.id.clone()) else {
+            return false;
+        };
+        self.alarms.remove(&id);
+        self.gone.remove(&id);
+        self.shelved.remove(&id);
+        true
     }
 
     /// A person knows. Whether there is such an alarm.
@@ -361,6 +383,35 @@ mod tests {
             assert_eq!(book.list().len(), 1);
             assert_eq!(book.list()[0].since, second(0).utc);
         }
+    }
+
+    #[test]
+    fn a_full_book_takes_what_is_worse_and_counts_nothing_that_it_does_not_take() {
+        let mut book = AlarmBook::default();
+        let many = |severity, from: usize| -> Vec<Condition> {
+            (from..from + MOST).map(|n| named(&format!("d{n:04}"), severity)).collect()
+        };
+        // Warnings are told a few at a time: the book is full after some of these rounds.
+        let warnings = many(Severity::Warning, 0);
+        (0..200).for_each(|s| book.step(&warnings, second(s)));
+        assert_eq!(book.list().len(), MOST);
+        let mut all = warnings.clone();
+        all.push(named("late", Severity::Warning));
+        (200..230).for_each(|s| book.step(&all, second(s)));
+        assert!(book.list().iter().all(|alarm| alarm.about != "late"), "no milder one was there");
+        assert!(book.warned.is_empty() && !book.raised.contains_key("device_lost-late"));
+        all.push(named("burns", Severity::Trip));
+        book.step(&all, second(230));
+        assert_eq!((book.list().len(), book.list()[0].about.as_str()), (MOST, "burns"));
+        // What is over goes first.
+        let over = named("d0007", Severity::Warning);
+        all.retain(|condition| *condition != over);
+        (231..240).for_each(|s| book.step(&all, second(s)));
+        all.push(named("again", Severity::Alarm));
+        book.step(&all, second(240));
+        let list = book.list();
+        assert!(list.iter().any(|alarm| alarm.about == "again"));
+        assert!(list.iter().all(|alarm| alarm.about != "d0007"), "d0007 had gone");
     }
 
     fn named(about: &str, severity: Severity) -> Condition {

@@ -232,7 +232,8 @@ impl FireWatch {
         let mine = overdue.iter().filter(|(zone, _)| zone == id);
         causes.extend(mine.map(|(_, by)| Cause { sign: Sign::ProofOverdue, by: by.clone() }));
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.sign.level()));
-        let bms_silent = zone.has_battery && self.sensing.bms_is_silent(id, now);
+        let silent = causes.iter().any(|cause| cause.sign == Sign::BmsSilent);
+        let bms_silent = zone.has_battery && silent;
         let sensor_fault = self.sensing.faults(id, now).next().is_some();
         Evidence { causes, blind, sensor_fault, bms_silent, vote }
     }
@@ -337,6 +338,7 @@ mod tests {
             unbalance: None,
             demand: None,
             dimmed_least: crate::units::Watts::ZERO,
+            export: None,
         };
         let site = Site {
             id: id("site"),

@@ -209,6 +209,7 @@ mod tests {
             unbalance: None,
             demand: None,
             dimmed_least: Watts(4200.0),
+            export: None,
         };
         let all = Phase::ALL;
         let chargers = [charger("a", &all), charger("b", &all), charger("c", &[Phase::L2])];

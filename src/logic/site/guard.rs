@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{DimContact, Id};
 
 /// What a sensor measures or watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -282,6 +282,9 @@ pub struct Guard {
     /// Devices that share a line: where none of them answers, that is one trouble.
     #[serde(default)]
     pub lines: Vec<Vec<Id>>,
+    /// The grid operator's contact, where there is one.
+    #[serde(default)]
+    pub dimming: Option<DimContact>,
 }
 
 impl Guard {
@@ -291,13 +294,15 @@ impl Guard {
         self.limits.get(zone).cloned().unwrap_or_default()
     }
 
-    /// Every device that sensors and relays speak through, each once.
+    /// Every device that sensors, relays and the grid operator's contact speak through, each once.
     #[must_use]
     pub fn devices(&self) -> Vec<Id> {
         let sensors = self.sensors.iter().map(|sensor| &sensor.device);
         let relays = self.relays.iter().map(|relay| &relay.device);
         let feedbacks = self.relays.iter().filter_map(|relay| Some(&relay.feedback.as_ref()?.0));
-        let all: std::collections::BTreeSet<&Id> = sensors.chain(relays).chain(feedbacks).collect();
+        let contact = self.dimming.iter().map(|contact| &contact.device);
+        let all: std::collections::BTreeSet<&Id> =
+            sensors.chain(relays).chain(feedbacks).chain(contact).collect();
         all.into_iter().cloned().collect()
     }
 }

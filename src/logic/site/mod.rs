@@ -1,8 +1,9 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
 //! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`), what guards it
-//! (`guard`) and what it may be asked to compute (`work`).
+//! (`guard`), how a grid operator bounds it (`dimming`) and what it may be asked to compute (`work`).
 
 mod circuits;
+mod dimming;
 mod guard;
 mod readings;
 mod setpoints;
@@ -12,6 +13,7 @@ mod topology;
 mod work;
 
 pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
+pub use dimming::{DimContact, DimmingWords};
 pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
 pub use readings::{
     BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,

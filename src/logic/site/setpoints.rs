@@ -90,6 +90,8 @@ pub enum Reason {
     Dimmed,
     /// The mean import of this window would pass what was agreed.
     DemandLimit,
+    /// No more is exported than may be.
+    ExportLimit,
     /// Raised step by step.
     RampUp,
     /// Waits after a pause before it starts again.
@@ -172,6 +174,7 @@ impl Reason {
             Reason::GridLost => "grid_lost",
             Reason::Dimmed => "dimmed",
             Reason::DemandLimit => "demand_limit",
+            Reason::ExportLimit => "export_limit",
             Reason::RampUp => "ramp_up",
             Reason::RestartDelay => "restart_delay",
             Reason::Starting => "starting",

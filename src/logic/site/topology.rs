@@ -92,6 +92,9 @@ pub struct GridLimits {
     /// What each controllable load keeps when the grid operator dims.
     #[serde(default = "least_each")]
     pub dimmed_least: Watts,
+    /// Largest exported power of all phases together, if that is limited; zero: nothing may be exported.
+    #[serde(default)]
+    pub export: Option<Watts>,
 }
 
 /// What a controllable load keeps when the grid operator dims, where the site file says nothing (EnWG

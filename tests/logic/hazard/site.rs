@@ -74,6 +74,7 @@ pub fn guard() -> Guard {
     let limits =
         Limits { confirmed_by: Some("data sheet of the maker".into()), ..Limits::default() };
     Guard {
+        dimming: None,
         sensors: vec![
             gas("gas1"),
             gas("gas2"),
@@ -117,6 +118,7 @@ pub fn guarded() -> Site {
             unbalance: None,
             demand: None,
             dimmed_least: Watts::ZERO,
+            export: None,
         },
         meter: id("grid"),
         chargers: vec![pile("pile1"), pile("pile2")],

@@ -301,6 +301,17 @@ fn a_proof_that_is_overdue_is_on_watch_until_it_was_seen() {
     assert!(!rig.alarms().contains(&"proof_overdue-smoke".to_owned()), "{:?}", rig.alarms());
     let remembered = rig.controller.latched();
     assert!(remembered.proofs.contains_key(&id("smoke")), "it is kept for the life of the site");
+    // Somebody sets the clock (fault TM1): a proof does not grow old by that, ahead or back.
+    let late = |rig: &Rig| rig.alarms().contains(&"proof_overdue-smoke".to_owned());
+    for hours in [87_600, -175_200, 87_600] {
+        rig.now.utc += chrono::Duration::hours(hours);
+        rig.run(30);
+        assert!(!late(&rig), "the clock was set by {hours} h");
+    }
+    // But by its own age it does.
+    rig.now = rig.now.after(day * 2);
+    rig.run(1);
+    assert!(late(&rig), "two days later");
 }
 
 /// Every sensor kind that can be lost: the device behind it falls silent.

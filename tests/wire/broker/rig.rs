@@ -213,6 +213,7 @@ impl Gateway {
             clock: Clock::real(),
             targets: Arc::new(|_, _| true),
             orders: Arc::new(|_| Err("no jobs here".to_owned())),
+            dim: Arc::new(|_, _| true),
         };
         let task = tokio::spawn(mqtt::run_with(uplink, limits, stopped));
         Gateway { folder, journal, overview, link, stop, task }

@@ -1,0 +1,153 @@
+//! Batteries in the same limits as chargers and nodes: what they take in comes last, of what all others
+//! leave; what they give is taken back only when the others have had time to follow.
+//!
+//! What a stranger gets wrong: without a meter a battery does not simply go to rest. Who charges stops at
+//! once, but who gives goes on until the chargers have come down to their safe shares: it was lent to them.
+
+use std::time::Duration;
+
+use super::sharing::Left;
+use super::{Controller, FRESH_SAMPLES};
+use crate::logic::energy::{self, BatteryState};
+use crate::logic::site::{
+    Battery, ChargerSetpoint, Id, Known, LOST_AFTER, Line, MeterReading, Reading, Reason, Setpoints,
+};
+use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
+
+/// After the meter is lost, chargers and cars have come down to their safe shares within this (design/safety:
+/// chain of delays).
+const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
+/// A battery that takes in more than it was told for longer than this lends nothing of it to others. Our own
+/// figure: inverters follow within it.
+const FOLLOWS_IN: Duration = Duration::from_secs(5);
+/// Export beyond its limit that is metering and the battery's own regulation. Our own figure.
+const EXPORT_NOISE: Watts = Watts(200.0);
+
+impl Controller {
+    /// Powers for all batteries; `left` is what chargers and nodes leave, nothing where no meter can be
+    /// trusted.
+    pub(super) fn wish_batteries(
+        &self,
+        now: Moment,
+        mut left: Option<Left>,
+        wishes: &mut Setpoints,
+    ) {
+        let meter = self.meter(now);
+        for battery in &self.site.batteries {
+            let wish = match self.battery_reading(&battery.id, now) {
+                None => (Watts::ZERO, Reason::DeviceLost),
+                Some(_) if !self.armed => (Watts::ZERO, Reason::Starting),
+                Some((power, soc)) => match (meter.fresh(), &mut left) {
+                    (Some(meter), Some(left)) if self.meter_is_sure() => {
+                        let state = BatteryState { power, soc, grid: meter.power };
+                        self.with_meter(battery, state, left, now)
+                    }
+                    _ => self.without_meter(battery, soc, &meter),
+                },
+            };
+            wishes.batteries.insert(battery.id.clone(), wish);
+        }
+    }
+
+    fn meter_is_sure(&self) -> bool {
+        self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES
+    }
+
+    /// Power and state of charge, where they are fresh.
+    fn battery_reading(&self, battery: &Id, now: Moment) -> Option<(Watts, Soc)> {
+        match self.snapshot.at(battery, now).fresh()? {
+            Reading::Battery(b) | Reading::Hybrid { battery: b, .. } => Some((b.power, b.soc)),
+            _ => None,
+        }
+    }
+
+    fn with_meter(
+        &self,
+        battery: &Battery,
+        state: BatteryState,
+        left: &mut Left,
+        now: Moment,
+    ) -> (Watts, Reason) {
+        let (power, reason) = match self.planning.battery(&battery.id, now) {
+            Some(target) => energy::planned(battery, state, target),
+            None => energy::self_consumption(battery, state),
+        };
+        let (power, reason) = match self.site.limits.export {
+            Some(most) => energy::without_export(battery, state, (power, reason), most),
+            None => (power, reason),
+        };
+        let (power, reason) = match self.derating(&battery.id) {
+            Some(derating) => {
+                let half = power.bounded(-battery.max_charge * 0.5, battery.max_discharge * 0.5);
+                (half, if half == power { reason } else { derating })
+            }
+            None => (power, reason),
+        };
+        let (most, bound) = self.room_for(&battery.id, left);
+        let bounded = power.max(-most);
+        let taken = (-bounded).max(Watts::ZERO);
+        let nominal = self.site.limits.nominal_voltage;
+        let alike = PerPhase::all(taken / nominal * (1.0 / 3.0));
+        for &at in self.feeders.chain(&battery.id) {
+            left.rooms[at].take(alike, nominal, false);
+        }
+        let why = |bound| self.bound_why(ChargerSetpoint::Current(Amps::ZERO), bound, now);
+        (bounded, if bounded == power { reason } else { why(bound) })
+    }
+
+    /// Nothing is raised on an old value; on none, charging ends at once and giving when the others have
+    /// followed.
+    fn without_meter(
+        &self,
+        battery: &Battery,
+        soc: Soc,
+        meter: &Known<&MeterReading>,
+    ) -> (Watts, Reason) {
+        let told = self.batteries.get(&battery.id).map_or(Watts::ZERO, |watch| watch.told());
+        let told = if soc <= battery.min_soc { told.min(Watts::ZERO) } else { told };
+        match meter {
+            Known::Never => (Watts::ZERO, Reason::Starting),
+            Known::Lost { age } if *age < LOST_AFTER + OTHERS_FOLLOW_IN => {
+                (told.max(Watts::ZERO), Reason::MeterLost)
+            }
+            Known::Lost { .. } => (Watts::ZERO, Reason::MeterLost),
+            Known::Fresh(_) | Known::Stale { .. } => (told, Reason::MeterStale),
+        }
+    }
+
+    /// The most that a battery may take in, and which line of which room bounds it.
+    fn room_for(&self, battery: &Id, left: &Left) -> (Watts, (usize, Line)) {
+        let nominal = self.site.limits.nominal_voltage;
+        let mut least = (Watts(f64::INFINITY), (0, Line::Power));
+        for &at in self.feeders.chain(battery) {
+            let room = &left.rooms[at];
+            let by_power = room.power + left.surplus.total();
+            let of_phase = |p: Phase| (room.amps.on(p) * nominal + left.surplus.on(p)) * 3.0;
+            let lines = Phase::ALL.map(|p| (of_phase(p), Line::Phase(p)));
+            for (most, line) in lines.into_iter().chain([(by_power, Line::Power)]) {
+                if most < least.0 {
+                    least = (most, (at, line));
+                }
+            }
+        }
+        (least.0.max(Watts::ZERO), least.1)
+    }
+
+    /// What batteries take in and would give up at once, by phase.
+    pub(super) fn lent_by_batteries(&self, now: Moment) -> PerPhase<Watts> {
+        let obeys = |battery: &&Battery| {
+            let watch = self.batteries.get(&battery.id);
+            self.armed && watch.is_some_and(|watch| watch.differs_for(now) < FOLLOWS_IN)
+        };
+        let batteries = self.site.batteries.iter().filter(obeys);
+        let reading = batteries.filter_map(|battery| self.battery_reading(&battery.id, now));
+        let taken: Watts = reading.map(|(power, _)| (-power).max(Watts::ZERO)).sum();
+        PerPhase::all(taken * (1.0 / 3.0))
+    }
+
+    /// Whether more is exported than may be, beyond noise.
+    pub(super) fn exports_too_much(&self, now: Moment) -> bool {
+        let exported = self.meter(now).fresh().map_or(Watts::ZERO, |meter| -meter.power);
+        self.site.limits.export.is_some_and(|most| exported > most + EXPORT_NOISE.max(most * 0.02))
+    }
+}
