@@ -397,7 +397,8 @@ fn setpoint_behind_reads() {
         let permitted = interlock::permit(&site, wishes, &BTreeMap::new());
         let at = Clock::real().now();
         let duty = Duty::default();
-        let decision = Decision { sequence: 1, at, writing: true, permitted, duty };
+        let decision =
+            Decision { sequence: 1, at, writing: true, permitted, duty, errands: Vec::new() };
         let told = Instant::now();
         field.decisions.send_replace(Some(Arc::new(decision)));
         let came = writes.recv_timeout(Duration::from_secs(2)).expect("a write");

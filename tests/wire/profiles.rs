@@ -110,8 +110,14 @@ impl Link {
     fn decide(&self, config: &Config, setpoints: Setpoints) {
         let permitted = interlock::permit(&config.site, setpoints, &BTreeMap::new());
         let at = self.clock.now();
-        let decision =
-            Decision { sequence: 1, at, writing: true, permitted, duty: Duty::default() };
+        let decision = Decision {
+            sequence: 1,
+            at,
+            writing: true,
+            permitted,
+            duty: Duty::default(),
+            errands: Vec::new(),
+        };
         self.decisions.send_replace(Some(Arc::new(decision)));
     }
 }
