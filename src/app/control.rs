@@ -12,7 +12,7 @@ use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -37,8 +37,9 @@ use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
 use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, site_hash};
+use crate::logic::compute::JobBook;
 use crate::logic::controller::Controller;
-use crate::logic::decision::{Duty, Overview};
+use crate::logic::decision::{Decision, Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::site::Mode;
 
@@ -243,16 +244,8 @@ impl Gateway {
         let (aside, looks) = aside::nothing();
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let (books, kept_books) = sync_channel(1);
-        let crew = Crew {
-            computing: config.computing.clone(),
-            work: config.site.work.clone(),
-            decisions: decisions.subscribe(),
-            books: kept_books,
-            observations: observations.clone(),
-            clock,
-            state: config.state.clone(),
-        };
-        let crew = jobs::start(crew, Arc::clone(&controller_stops))?;
+        let needs = (decisions.subscribe(), kept_books, observations.clone());
+        let crew = jobs::start(crew(&config, clock, needs), controller_stops.clone())?;
         let mind = Mind {
             books,
             kept: None,
@@ -274,8 +267,7 @@ impl Gateway {
         let toys = (options.simulated.then_some(breakage), aside);
         let way = (observations.clone(), clock);
         let orders = jobs::orders(config.site.work.clone(), newest_overview.clone(), way);
-        let desk = (&newest_overview, &orders);
-        open_desk(&config, &observations, desk, (clock, toys));
+        open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
@@ -369,6 +361,21 @@ fn open_desk(
     };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
+    }
+}
+
+type CrewNeeds =
+    (watch::Receiver<Option<Arc<Decision>>>, Receiver<JobBook>, SyncSender<Observation>);
+
+fn crew(config: &Config, clock: Clock, (decisions, books, observations): CrewNeeds) -> Crew {
+    Crew {
+        computing: config.computing.clone(),
+        work: config.site.work.clone(),
+        decisions,
+        books,
+        observations,
+        clock,
+        state: config.state.clone(),
     }
 }
 

@@ -258,8 +258,7 @@ impl Hands {
     fn hear(&mut self) {
         let ids: Vec<Id> = self.running.keys().cloned().collect();
         for id in ids {
-            loop {
-                let Some(running) = self.running.get_mut(&id) else { break };
+            while let Some(running) = self.running.get_mut(&id) {
                 match running.hand.report() {
                     Ok(None) => break,
                     Ok(Some(Report::Began(_))) => self.tell(&id, JobNews::Started),

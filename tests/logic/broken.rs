@@ -160,7 +160,7 @@ fn ten_thousand_cars_half_of_them_broken_take_less_than_a_second() {
     let car = |i: usize| {
         let from = rng.i64(0..80);
         let to = from + rng.i64(2..16);
-        let (from, to) = if i % 4 == 0 { (to, from) } else { (from, to) };
+        let (from, to) = if i.is_multiple_of(4) { (to, from) } else { (from, to) };
         let kwh = if i % 4 == 1 { json!("NaN") } else { json!(1.5 + 4.0 * rng.f64()) };
         json!({"id": format!("c{i}"), "arrival": from, "departure": to, "kwh": kwh, "max_kw": 11})
     };

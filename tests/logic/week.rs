@@ -181,6 +181,7 @@ fn ten_weeks_of_forty_jobs() {
     (1..11).for_each(a_week);
 }
 
+#[allow(clippy::print_stdout)] // the figures of a week
 fn a_week(seed: u64) {
     let week = week(seed);
     let mut prices: Vec<f64> = week.slots.iter().map(|slot| slot.price).collect();

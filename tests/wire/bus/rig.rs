@@ -322,6 +322,7 @@ fn by_hand(site: &wattgate::logic::site::Site, told: &BTreeMap<Id, f64>, clock: 
         at: clock.now(),
         writing: true,
         permitted: interlock::permit(site, wishes, &BTreeMap::new()),
+        errands: Vec::new(),
         duty: Duty::default(),
         errands: Vec::new(),
     }
