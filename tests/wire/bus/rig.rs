@@ -127,6 +127,7 @@ impl Rig {
             clock,
             observations,
             decisions: newest,
+            writes: watch::Sender::default(),
             shutdown: stopped,
         };
         let tasks = runtime.block_on(async { modbus::start(&config.devices, &wiring) });
