@@ -39,8 +39,10 @@ const REFUSED_MEANS_RIVAL: Duration = Duration::from_secs(15);
 /// What goes first on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// A new setpoint, or its read back.
+    /// A new setpoint.
     Setpoint,
+    /// Its read back.
+    ReadBack,
     /// A setpoint that would expire.
     Renewal,
     /// The periodic read.

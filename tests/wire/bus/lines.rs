@@ -212,6 +212,51 @@ fn fb12_a_unit_that_answers_after_fifteen_seconds_slows_nobody() {
     others_do_not_wait(Framing::Tcp, "one unit 15 s late", slow);
 }
 
+/// A hybrid inverter needs four answers for one reading. Its neighbour's setpoint waits for one of them at most.
+#[test]
+fn a_setpoint_goes_between_the_requests_of_a_slow_sunspec_neighbour() {
+    const ANSWER: Duration = Duration::from_millis(400);
+    let (runtime, sim) = rig::devices("sunny_day");
+    let device = |name: &str, map, unit| {
+        let shared = Arc::clone(sim.shared());
+        Device { name: name.to_owned(), map, unit, shared }
+    };
+    let devices =
+        vec![device("hybrid", Map::Hybrid, 1), device("pile1", Map::Pile(0, Make::Alfen), 2)];
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let serving = modbus_server::serve_bridge(any, Framing::Tcp, devices);
+    let (address, _) = runtime.block_on(serving).unwrap();
+    let mut text = rig::site_file(&simulators::site::Addresses {
+        piles: Vec::new(),
+        ..sim.addresses().clone()
+    });
+    text += &format!(
+        "[[device]]\nid = \"hybrid\"\nprofile = \"sunspec-hybrid\"\naddress = \"tcp://{address}\"\n\
+         unit = 1\nmax_charge_w = 10000\nmax_discharge_w = 10000\n\
+         [[device]]\nid = \"pile1\"\nprofile = \"alfen-ng9\"\naddress = \"tcp://{address}\"\n\
+         unit = 2\nmax_a = 32\nfailsafe_a = 6\n"
+    );
+    let rig = Rig::start((runtime, sim), rig::checked(&text), false);
+    rig.answered("hybrid", now(), PATIENCE);
+    rig.tell(&[("pile1", 8.0)]);
+    until("the first setpoint", PATIENCE, || ((rig.held(0) - 8.0).abs() < 0.06).then_some(()));
+    let late_ms = ANSWER.as_millis() as u64;
+    rig.faults("hybrid", Faults { late_ms, ..Faults::default() });
+    let mut worst = Duration::ZERO;
+    for round in 0..8 {
+        // At another point of the hybrid's reading each time.
+        wait(seconds(2.0) + Duration::from_millis(round * 230));
+        let (amps, told) = (10.0 + round as f64, now());
+        rig.tell(&[("pile1", amps)]);
+        until("the setpoint", PATIENCE, || ((rig.held(0) - amps).abs() < 0.06).then_some(()));
+        worst = worst.max(told.elapsed());
+    }
+    println!("a setpoint waited {worst:?} at most behind answers of {ANSWER:?}");
+    assert!(worst <= ANSWER + Duration::from_millis(300), "{worst:?}");
+    let began = now();
+    rig.answered("hybrid", began, seconds(6.0));
+}
+
 #[test]
 fn fb7_a_noisy_line_gives_right_values_or_none() {
     let rig = shared_line(Framing::Rtu);
