@@ -32,6 +32,7 @@ use super::service::Service;
 use super::shutdown;
 use super::storm::Start;
 use super::uplink::{self, Uplink};
+use super::wear;
 use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
@@ -206,6 +207,7 @@ struct Gateway {
     crew: JoinHandle<()>,
     latch: JoinHandle<()>,
     bus: JoinHandle<()>,
+    wear: JoinHandle<()>,
     uplink: JoinHandle<()>,
     eyes: child::Child,
     journal: Journal,
@@ -225,12 +227,14 @@ impl Gateway {
             .map_err(|error| RunError::Journal(error.to_string()))?;
         let stills = StillBoard::new(config.cameras.iter().map(|camera| camera.id.clone()));
 
+        let (wear, writes, written) = wear::keep(config.state.clone())?;
         let wiring = modbus::Wiring {
             fieldbus: config.fieldbus.clone(),
             site: Arc::new(config.site.clone()),
             clock,
             observations: observations.clone(),
             decisions: newest_decision,
+            writes,
             shutdown: stopped.clone(),
         };
         let bus_moves = Arc::new(AtomicU64::new(millis(Clock::real().now())));
@@ -271,6 +275,7 @@ impl Gateway {
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview,
+            written,
             stills: stills.clone(),
             observations: observations.clone(),
             code: options.code.clone(),
@@ -282,7 +287,18 @@ impl Gateway {
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        Ok(Gateway { stop, controller_stops, controller, crew, latch, bus, uplink, eyes, journal })
+        Ok(Gateway {
+            stop,
+            controller_stops,
+            controller,
+            crew,
+            latch,
+            bus,
+            wear,
+            uplink,
+            eyes,
+            journal,
+        })
     }
 
     /// Actuators first, then the eyes, then the messengers, then the memory.
@@ -293,6 +309,7 @@ impl Gateway {
         join("controller", self.controller);
         join("jobs", self.crew);
         join("latch", self.latch);
+        join("wear", self.wear);
         self.eyes.stop();
         join("uplink", self.uplink);
         self.journal.stop();

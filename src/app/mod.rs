@@ -33,4 +33,5 @@ pub mod simulate;
 mod storm;
 mod uplink;
 pub mod vision;
+mod wear;
 pub mod write_test;

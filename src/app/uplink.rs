@@ -16,7 +16,7 @@ use crate::config::{Config, MqttConfig, WebConfig};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::mqtt;
-use crate::io::store::Journal;
+use crate::io::store::{Journal, Writes};
 use crate::io::web::{self, Lock, WebState};
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::observation::{Observation, Trouble};
@@ -41,6 +41,8 @@ pub struct Uplink {
     pub journal: Journal,
     /// The newest overview.
     pub overview: watch::Receiver<Option<Arc<Overview>>>,
+    /// How often each register was written.
+    pub written: watch::Receiver<Writes>,
     /// The newest still of every camera.
     pub stills: StillBoard,
     /// The way to the controller.
@@ -174,6 +176,7 @@ async fn serve_page(
         overview: uplink.overview,
         link,
         outbox: uplink.journal.view(),
+        written: uplink.written,
         stills: Arc::new(still),
         clock: uplink.clock,
         speed: uplink.clock.speed(),

@@ -18,7 +18,7 @@ use super::latch;
 use crate::config::{Config, DeviceConfig, ProfileKind, SetpointRecipe};
 use crate::io::clock::Clock;
 use crate::io::modbus::{self, BusError, Inspector, Raw, Told};
-use crate::io::store::Latch;
+use crate::io::store::{Latch, load_writes, save_writes};
 use crate::logic::safety::fire::Hazard;
 use crate::logic::safety::interlock::{self, Permitted};
 use crate::logic::site::{ChargerSetpoint, Id, Reason, Setpoints};
@@ -26,8 +26,6 @@ use crate::units::{Amps, Watts};
 
 /// Renewed at least this often while it is held (decisions: min(device time-out / 3, 5 s)).
 const RENEW_MOST_S: f64 = 5.0;
-/// File of the counts in the state folder.
-const COUNTS: &str = "register-writes.json";
 
 /// What would be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -280,19 +278,11 @@ impl Bench<'_> {
 
 /// Adds writes of a register to the counts in the state folder; the new count.
 fn counted(state: &Path, device: &Id, (address, more): (u16, u64)) -> u64 {
-    type Counts = BTreeMap<String, u64>;
-    let file = state.join(COUNTS);
-    let text = std::fs::read_to_string(&file).unwrap_or_default();
-    let mut counts: Counts = serde_json::from_str(&text).unwrap_or_default();
+    let mut counts = load_writes(state);
     let count = counts.entry(format!("{device}/{address}")).or_insert(0);
     *count += more;
     let count = *count;
-    let fresh = state.join(format!("{COUNTS}.new"));
-    let kept = serde_json::to_string(&counts)
-        .map_err(std::io::Error::other)
-        .and_then(|text| std::fs::write(&fresh, text))
-        .and_then(|()| std::fs::rename(&fresh, &file));
-    if let Err(error) = kept {
+    if let Err(error) = save_writes(state, &counts) {
         tracing::warn!(%error, "the count of writes could not be kept");
     }
     count

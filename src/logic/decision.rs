@@ -411,8 +411,11 @@ pub struct LinkView {
     pub since: Option<DateTime<Utc>>,
     /// Whether the link is in clear text (lasting warning).
     pub plaintext: bool,
-    /// What went wrong last.
+    /// What went wrong with the session last.
     pub last_error: Option<String>,
+    /// Why the broker did not take a message last; the session goes on.
+    #[serde(default)]
+    pub last_refusal: Option<String>,
     /// Messages acknowledged by the broker since start.
     pub acknowledged: u64,
 }

@@ -273,7 +273,7 @@ async fn a_message_that_the_broker_does_not_take_stays_and_is_told() {
     gateway.linked("the link", |link| link.connected).await;
     assert!(gateway.journal.append(vec![record(1, 10)]));
     let refused =
-        |link: &LinkView| link.last_error.as_ref().is_some_and(|e| e.contains("not take"));
+        |link: &LinkView| link.last_refusal.as_ref().is_some_and(|e| e.contains("not take"));
     let link = gateway.linked("the refusal", refused).await;
     assert!(link.connected);
     gateway.outbox(1).await;

@@ -10,3 +10,4 @@ mod faults;
 mod lines;
 mod peers;
 mod rig;
+mod serial;

@@ -148,5 +148,9 @@ fn metrics_and_health_answer() {
         get(&format!("{}/metrics", demo.page)).filter(|m| m.contains("wattgate_grid_power_watts "))
     });
     assert!(metrics.contains("wattgate_charger_setpoint_amperes{charger=\"pile1\"}"), "{metrics}");
+    until("counted writes", PATIENCE, || {
+        let metrics = get(&format!("{}/metrics", demo.page))?;
+        metrics.contains("wattgate_register_writes_total{register=\"pile1/").then_some(())
+    });
     assert_eq!(get(&format!("{}/healthz", demo.page)).as_deref(), Some("ok\n"));
 }

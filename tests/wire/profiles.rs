@@ -100,6 +100,7 @@ impl Link {
             clock,
             observations: send,
             decisions: newest,
+            writes: watch::Sender::default(),
             shutdown: stopped,
         };
         let _entered = runtime().enter();

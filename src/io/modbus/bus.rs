@@ -12,13 +12,14 @@ use std::io::ErrorKind::InvalidData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::{DeviceIdObject, ReadCode, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::line::{self, Wire};
+use super::patience::Patience;
 use crate::config::{Address, Table};
 use crate::io::clock;
 use crate::logic::observation::Silence;
@@ -116,6 +117,7 @@ pub struct Bus {
     fence: u16,
     /// How long the last answer took.
     took: Duration,
+    patience: Patience,
 }
 
 impl Bus {
@@ -134,6 +136,7 @@ impl Bus {
             late: BTreeMap::new(),
             fence: 0,
             took: Duration::ZERO,
+            patience: Patience::default(),
         }
     }
 
@@ -292,24 +295,28 @@ impl Bus {
         if let Some(settled) = self.settled.take() {
             tokio::time::sleep_until(settled).await;
         }
-        let context = self.context(unit, pace).await?;
+        self.connect(pace).await?;
+        let Some(context) = &mut self.context else {
+            return Err(BusError::Broken("no connection".to_owned()));
+        };
+        context.set_slave(Slave(unit));
         let asked = clock::instant();
-        let answer = timeout(pace.call, context.call(request)).await;
+        let answer = self.patience.within(pace.call, context.call(request)).await;
         self.took = asked.elapsed();
         let result = match answer {
-            Ok(Ok(answer)) => {
+            Some(Ok(answer)) => {
                 self.answered = true;
                 self.pause = BACK_OFF_FIRST;
                 answer.map_err(BusError::Exception)
             }
-            Ok(Err(tokio_modbus::Error::Transport(error)))
+            Some(Err(tokio_modbus::Error::Transport(error)))
                 if error.kind() != InvalidData && !self.answered =>
             {
                 // Accepted and hung up on: a device that takes one client, and has one.
                 self.context = None;
                 Err(self.back_off(BusError::Refused { address: self.address.to_string() }))
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 self.give_up(unit, None);
                 if matches!(&error, tokio_modbus::Error::Transport(e) if e.kind() != InvalidData) {
                     // The port itself is gone: opened anew even if serial.
@@ -317,7 +324,7 @@ impl Bus {
                 }
                 Err(BusError::Broken(words(&error)))
             }
-            Err(_) => {
+            None => {
                 self.give_up(unit, Some(pace.call));
                 Err(BusError::Timeout(pace.call))
             }
@@ -345,23 +352,22 @@ impl Bus {
         matches!(self.address, Address::Tcp { .. } | Address::Tls { .. })
     }
 
-    /// The open line. While connecting is backed off, the last cause is answered at once: nobody waits.
-    async fn context(&mut self, unit: u8, pace: Pace) -> Result<&mut Context, BusError> {
-        if self.context.is_none() {
-            if let Some(down) = &self.down
-                && clock::instant() < down.until
-            {
-                return Err(down.why.clone());
-            }
-            match line::open(&self.address, pace.connect, self.tls.as_ref()).await {
-                Ok(wire) => self.attach(wire),
-                Err(why) => return Err(self.back_off(why)),
-            }
+    /// Opens the line if it is not. While connecting is backed off, the last cause is answered at once:
+    /// nobody waits.
+    async fn connect(&mut self, pace: Pace) -> Result<(), BusError> {
+        if self.context.is_some() {
+            return Ok(());
         }
-        let unreachable = || BusError::Broken("no connection".to_owned());
-        let context = self.context.as_mut().ok_or_else(unreachable)?;
-        context.set_slave(Slave(unit));
-        Ok(context)
+        if let Some(down) = &self.down
+            && clock::instant() < down.until
+        {
+            return Err(down.why.clone());
+        }
+        match line::open(&self.address, pace.connect, self.tls.as_ref()).await {
+            Ok(wire) => self.attach(wire),
+            Err(why) => return Err(self.back_off(why)),
+        }
+        Ok(())
     }
 
     /// No connection is tried for a while; with jitter, so that a fleet does not come back in step.
@@ -373,8 +379,8 @@ impl Bus {
         why
     }
 
-    /// Takes an open line.
-    pub(super) fn attach(&mut self, wire: Box<dyn Wire>) {
+    /// Takes a line that somebody else has opened.
+    pub fn attach(&mut self, wire: Box<dyn Wire>) {
         self.context = Some(match self.address {
             Address::Tcp { .. } | Address::Tls { .. } => tcp::attach(wire),
             Address::RtuOverTcp { .. } | Address::Serial(_) => {

@@ -1,5 +1,5 @@
-//! One device behind a link: what it needs next, and how it is read. One step is one request (SunSpec
-//! devices: one pass over their models), so that whatever is more urgent can go in between.
+//! One device behind a link: what it needs next, and how it is read. One step is one request, so that
+//! whatever is more urgent can go in between.
 //!
 //! What a stranger gets wrong: blocks of registers that a device refuses (exceptions 1 to 3) are not asked
 //! again; first the block is taken apart where it bridges unused registers, since those may be the illegal
@@ -18,7 +18,9 @@ use super::order::Order;
 use super::outputs::Outputs;
 use super::readings::{self, Unusable, Values};
 use super::server::Shelf;
-use super::sunspec::{self, Hybrid, Models};
+use super::storage::Script;
+use super::sunspec::{self, Hybrid, Model, Models, Walk};
+use super::telling::Counter;
 use crate::config::{DeviceConfig, ProfileKind, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Finding, Observation, Silence};
@@ -37,8 +39,10 @@ const REFUSED_MEANS_RIVAL: Duration = Duration::from_secs(15);
 /// What goes first on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
-    /// A new setpoint, or its read back.
+    /// A new setpoint.
     Setpoint,
+    /// Its read back.
+    ReadBack,
     /// A setpoint that would expire.
     Renewal,
     /// The periodic read.
@@ -67,13 +71,18 @@ struct Round {
     next: usize,
     values: Values,
     words: Vec<u16>,
+    /// SunSpec models read so far.
+    models: Vec<Model>,
 }
 
 /// One device.
 pub struct Device {
     pub(super) config: DeviceConfig,
     pub(super) pace: Pace,
-    pub(super) models: Option<Models>,
+    models: Option<Models>,
+    walk: Walk,
+    /// What a battery is being told.
+    pub(super) script: Script,
     pub(super) hybrid: Option<Hybrid>,
     pub(super) order: Order,
     pub(super) outputs: Outputs,
@@ -94,6 +103,8 @@ pub struct Device {
     same_words: u32,
     trouble: Option<String>,
     shelf: Option<Shelf>,
+    /// Where writes are counted.
+    pub(super) writes: Option<Counter>,
 }
 
 /// The device does not know what it is asked for: asking again helps nobody.
@@ -124,6 +135,8 @@ impl Device {
             config,
             pace,
             models: None,
+            walk: Walk::default(),
+            script: Script::default(),
             hybrid: None,
             order: Order::default(),
             outputs: Outputs::default(),
@@ -141,6 +154,7 @@ impl Device {
             same_words: 0,
             trouble: None,
             shelf,
+            writes: None,
         }
     }
 
@@ -191,8 +205,8 @@ impl Device {
             self.begin(now);
         }
         let done = match self.config.profile.kind {
-            ProfileKind::SunspecHybrid => self.read_hybrid(bus, pace).await.map(Some),
-            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, pace).await.map(Some),
+            ProfileKind::SunspecHybrid => self.read_hybrid(bus, pace).await,
+            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, pace).await,
             _ => self.read_block(bus, clock, pace).await,
         };
         let outcome = match done {
@@ -209,8 +223,8 @@ impl Device {
         let due = self.next_poll.unwrap_or(now);
         let periods = due.age_at(now).as_secs_f64() / PERIOD.as_secs_f64();
         self.next_poll = Some(due.after(PERIOD.mul_f64(periods.floor() + 1.0)));
-        let (values, words) = (Values::new(), Vec::new());
-        self.round = Some(Round { began: now, next: 0, values, words });
+        let (values, words, models) = (Values::new(), Vec::new(), Vec::new());
+        self.round = Some(Round { began: now, next: 0, values, words, models });
     }
 
     /// Tells how a round ended.
@@ -234,7 +248,7 @@ impl Device {
                 silent(Silence::Implausible)
             }
             Err(error) => {
-                self.models = None;
+                self.forget_models();
                 self.tell_trouble(Some(error.to_string()));
                 silent(error.silence())
             }
@@ -295,36 +309,53 @@ impl Device {
         self.trouble = trouble;
     }
 
-    /// Where a SunSpec device keeps what; walked once for each life of the connection.
-    async fn models(&mut self, bus: &mut Bus, pace: Pace) -> Result<Models, BusError> {
-        if let Some(models) = &self.models {
-            return Ok(models.clone());
+    /// Where a SunSpec device keeps what; walked once for each life of the connection, a request at a time.
+    /// Nothing while it walks.
+    async fn models(&mut self, bus: &mut Bus, pace: Pace) -> Result<Option<Models>, BusError> {
+        if self.models.is_none() {
+            self.models = self.walk.step(bus, self.config.unit, pace).await?;
+            // What was read before the walk lay elsewhere.
+            self.round.iter_mut().for_each(|round| round.models.clear());
+            return Ok(None);
         }
-        let models = sunspec::walk(bus, self.config.unit, pace).await?;
-        Ok(self.models.insert(models).clone())
+        Ok(self.models.clone())
+    }
+
+    /// After a fault the device may be another one.
+    pub(super) fn forget_models(&mut self) {
+        (self.models, self.walk) = (None, Walk::default());
     }
 
     async fn read_hybrid(
         &mut self,
         bus: &mut Bus,
         pace: Pace,
-    ) -> Result<Result<Reading, Unusable>, BusError> {
-        let models = self.models(bus, pace).await?;
-        let hybrid = Hybrid::read(bus, self.config.unit, &models, pace).await?;
+    ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
+        let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
+        let (places, unit) = (models.hybrid()?, self.config.unit);
+        let Some(round) = &mut self.round else { return Ok(None) };
+        if let Some(place) = places.get(round.models.len()) {
+            round.models.push(sunspec::read_model(bus, unit, *place, pace).await?);
+        }
+        if round.models.len() < places.len() {
+            return Ok(None);
+        }
+        let hybrid = Hybrid::of(&models, std::mem::take(&mut round.models))?;
         let reading = hybrid.reading();
         self.hybrid = Some(hybrid);
-        Ok(reading)
+        Ok(Some(reading))
     }
 
     async fn read_sunspec_meter(
         &mut self,
         bus: &mut Bus,
         pace: Pace,
-    ) -> Result<Result<Reading, Unusable>, BusError> {
-        let models = self.models(bus, pace).await?;
+    ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
+        let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
         let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
         let reading = sunspec::meter_reading(&words);
-        Ok(if self.is_frozen(words) { Err(Unusable::Frozen(self.same_words)) } else { reading })
+        let frozen = self.is_frozen(words);
+        Ok(Some(if frozen { Err(Unusable::Frozen(self.same_words)) } else { reading }))
     }
 
     /// Reads the next block of the round; the reading once it was the last.

@@ -3,7 +3,8 @@
 //!
 //! What a stranger gets wrong: RTU frames carry no transaction id, so whatever lies in the input before a
 //! request was sent would be taken for its answer. A line that carries RTU throws such bytes away as a
-//! request goes out. On a serial port a timed-out request does not close the port: closing it drops the
+//! request goes out. A line that the other side closes ends in an error here: tokio-modbus would report
+//! the system's last error instead, whatever that was. On a serial port a timed-out request does not close the port: closing it drops the
 //! modem lines that power many converters.
 
 use std::fmt::Debug;
@@ -43,7 +44,7 @@ pub async fn open(
     let (host, port) = match address {
         Address::Serial(line) => {
             let port = serial(line).map_err(|error| failed(error.to_string()))?;
-            return Ok(Box::new(Quiet(port)));
+            return Ok(Box::new(Quiet(Open(port))));
         }
         Address::Tcp { host, port }
         | Address::RtuOverTcp { host, port }
@@ -59,7 +60,7 @@ pub async fn open(
         tracing::debug!(%place, %error, "TCP_NODELAY refused");
     }
     match address {
-        Address::RtuOverTcp { .. } => Ok(Box::new(Quiet(stream))),
+        Address::RtuOverTcp { .. } => Ok(Box::new(Quiet(Open(stream)))),
         Address::Tls { .. } => {
             let missing = || failed("the site file has no [modbus_tls]".to_owned());
             let tls = tls.ok_or_else(missing)?.as_ref().map_err(|why| failed(why.clone()))?;
@@ -67,25 +68,21 @@ pub async fn open(
                 .map_err(|_| failed(format!("`{host}` cannot stand in a certificate")))?;
             let greeting = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
             match timeout(within, greeting).await {
-                Ok(Ok(stream)) => Ok(Box::new(stream)),
+                Ok(Ok(stream)) => Ok(Box::new(Open(stream))),
                 Ok(Err(error)) => Err(failed(format!("TLS: {error}"))),
                 Err(_) => Err(late()),
             }
         }
-        _ => Ok(Box::new(stream)),
+        _ => Ok(Box::new(Open(stream))),
     }
 }
 
-/// A failed connect in words that help. The system's "operation now in progress" says only that a
-/// connection was not there yet when it was looked at: nobody answered.
+/// A failed connect in words that help.
 fn refusal(error: &io::Error, place: &str) -> BusError {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     let address = place.to_owned();
     match error.kind() {
         ConnectionRefused | ConnectionReset | ConnectionAborted => BusError::Refused { address },
-        _ if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
-            BusError::Unreachable { address, cause: "nobody answers there".to_owned() }
-        }
         _ => BusError::Unreachable { address, cause: error.to_string() },
     }
 }
@@ -105,6 +102,47 @@ fn serial(line: &SerialLine) -> io::Result<SerialPort> {
         settings.set_stop_bits(stop_bits);
         Ok(settings)
     })
+}
+
+/// A line whose end is an error.
+#[derive(Debug)]
+struct Open<W>(W);
+
+impl<W: AsyncRead + Unpin> AsyncRead for Open<W> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let ready = Pin::new(&mut self.0).poll_read(cx, buf);
+        if matches!(ready, Poll::Ready(Ok(())))
+            && buf.filled().len() == before
+            && buf.remaining() > 0
+        {
+            let ended = io::Error::new(io::ErrorKind::UnexpectedEof, "the device hung up");
+            return Poll::Ready(Err(ended));
+        }
+        ready
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for Open<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// A line without transaction ids.
@@ -156,5 +194,5 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Quiet<W> {
 
 #[cfg(test)]
 pub(super) fn quiet(wire: impl Wire + 'static) -> Box<dyn Wire> {
-    Box::new(Quiet(wire))
+    Box::new(Quiet(Open(wire)))
 }

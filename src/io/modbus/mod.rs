@@ -9,7 +9,7 @@
 
 mod blocks;
 mod bus;
-mod codec;
+pub mod codec;
 #[cfg(test)]
 mod damage;
 mod decoder;
@@ -24,6 +24,7 @@ mod inspect;
 mod line;
 mod order;
 mod outputs;
+mod patience;
 mod readings;
 pub mod scan;
 mod server;
@@ -42,7 +43,9 @@ use tokio::task::JoinHandle;
 pub use bus::{Bus, BusError, Pace};
 pub use codec::Raw;
 pub use fit::{Hypothesis, Verdict};
+pub use identity::client as tls_identity;
 pub use inspect::{Inspector, Seen, Told, tell};
+pub use line::Wire;
 pub use task::DECISION_LIVES;
 
 use crate::config::{Address, DeviceConfig, FieldBus};
@@ -66,6 +69,8 @@ pub struct Wiring {
     pub observations: SyncSender<Observation>,
     /// The newest decision.
     pub decisions: watch::Receiver<Option<Arc<Decision>>>,
+    /// How often each register was written since ever: `device/address`, zero-based.
+    pub writes: watch::Sender<BTreeMap<String, u64>>,
     /// Becomes true when the gateway stops.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -98,7 +103,7 @@ pub fn start(devices: &[DeviceConfig], wiring: &Wiring) -> Vec<JoinHandle<()>> {
                 views.insert(unit, view);
                 shelf
             });
-            Device::new(config, shared, shelf)
+            Device::new(config, shared, shelf).counting(wiring.writes.clone())
         };
         let devices = configs.into_iter().map(device).collect();
         let bus = Bus::with_tls(address, identity.clone());

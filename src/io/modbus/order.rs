@@ -115,7 +115,7 @@ impl Order {
         if let Some(pending) = &self.pending
             && !(stop_is_new && want.differs(pending.value))
         {
-            return (pending.read_at, Rank::Setpoint, Step::ReadBack);
+            return (pending.read_at, Rank::ReadBack, Step::ReadBack);
         }
         let free = self.tried.map_or(now, |(_, at)| at.after(BETWEEN_WRITES));
         if want.spacing_s > 0.0

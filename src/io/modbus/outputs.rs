@@ -121,7 +121,7 @@ impl Device {
         word: u16,
     ) -> Result<bool, BusError> {
         let (unit, output) = (self.config.unit, &relay.output);
-        bus.write(unit, output.function, (output.address, &[word]), self.pace).await?;
+        self.put(bus, output.function, (output.address, &[word])).await?;
         if self.config.profile.point(&output.name).is_none() {
             return Ok(true);
         }

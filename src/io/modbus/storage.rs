@@ -1,26 +1,30 @@
 //! How a battery is told its power: by the recipe of its profile, or by SunSpec's storage control; both
-//! are read back.
+//! are read back. Each write and each read back is a request of its own, so that whatever is more urgent
+//! on the line goes in between.
 //!
 //! What a stranger gets wrong: discharge is positive here. A recipe knows only magnitudes and three lists
 //! of writes, one for each direction and one for rest.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::bus::{Bus, BusError};
 use super::codec;
 use super::device::Device;
 use super::order::Verdict;
-use super::sunspec::Hybrid;
-use crate::config::{BatteryRecipe, BatteryWrite, Order, Table};
+use crate::config::{BatteryRecipe, BatteryWrite, Order, ProfileKind, Table};
 use crate::io::clock::Clock;
 use crate::units::Watts;
 
 /// Below this a power is rest: no inverter holds less. Our own figure.
 const REST_W: f64 = 50.0;
 
+/// First register and words of one write.
+type Write = (u16, Vec<u16>);
+
 /// What is written, in this order, for `power` (discharge positive).
 #[must_use]
-pub fn writes(recipe: &BatteryRecipe, order: Order, power: Watts) -> Vec<(u16, Vec<u16>)> {
+pub fn writes(recipe: &BatteryRecipe, order: Order, power: Watts) -> Vec<Write> {
     let watts = power.get();
     let list = if watts.abs() < REST_W || watts.is_nan() {
         &recipe.rest
@@ -39,60 +43,83 @@ pub fn writes(recipe: &BatteryRecipe, order: Order, power: Watts) -> Vec<(u16, V
     list.iter().map(words).collect()
 }
 
+/// What is still to be written, and then to be read back, of what a battery was told.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    watts: f64,
+    writes: VecDeque<Write>,
+    checks: VecDeque<Write>,
+    /// Whether all that was read back stands as it was written.
+    holds: bool,
+}
+
+impl Script {
+    fn of(watts: f64, writes: Vec<Write>) -> Script {
+        Script { watts, checks: writes.clone().into(), writes: writes.into(), holds: true }
+    }
+}
+
 impl Device {
-    /// Writes the recipe of a battery and reads every register of it back.
-    pub(super) async fn tell_by_recipe(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        watts: f64,
-    ) -> Result<Option<Verdict>, BusError> {
-        let Some(recipe) = self.config.profile.battery.clone() else {
-            return Ok(None);
-        };
-        let writes = writes(&recipe, self.config.profile.order, Watts(watts));
-        for (address, words) in &writes {
-            let span = (*address, words.as_slice());
-            bus.write(self.config.unit, recipe.function, span, self.pace).await?;
+    /// What tells the battery its power; nothing where its percentages cannot be told.
+    fn battery_writes(&self, watts: f64) -> Option<Vec<Write>> {
+        if let Some(recipe) = &self.config.profile.battery {
+            return Some(writes(recipe, self.config.profile.order, Watts(watts)));
         }
-        self.order.sent(watts, clock.now(), Duration::ZERO);
-        clock.sleep(Duration::from_millis(recipe.settle_ms)).await;
-        let mut held = Some(watts);
-        for (address, words) in &writes {
-            let span = (*address, words.len() as u16);
-            if bus.read(self.config.unit, Table::Holding, span, self.pace).await? != *words {
-                held = None;
-            }
-        }
-        let verdict = self.order.read_back(held, 1.0, (clock.now(), bus.made()));
-        Ok(Some(verdict))
+        self.hybrid.as_ref()?.pin(Watts(watts)).ok()
     }
 
-    /// Writes the control of a battery and reads it back. Nothing where its percentages cannot be told.
-    pub(super) async fn tell_battery(
+    /// The next write of what the battery is told.
+    pub(super) async fn write_battery(
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
         watts: f64,
     ) -> Result<Option<Verdict>, BusError> {
-        let Some(writes) = self.hybrid.as_ref().and_then(|hybrid| hybrid.pin(Watts(watts)).ok())
-        else {
-            self.order.failed(watts, clock.now());
-            return Ok(None);
-        };
-        for (address, words) in &writes {
-            bus.write(self.config.unit, 16, (*address, words), self.pace).await?;
+        if self.script.writes.is_empty() || self.script.watts != watts {
+            let Some(writes) = self.battery_writes(watts) else {
+                self.order.failed(watts, clock.now());
+                return Ok(None);
+            };
+            self.script = Script::of(watts, writes);
         }
-        self.order.sent(watts, clock.now(), Duration::ZERO);
-        let Some(models) = &self.models else {
-            self.order.failed(watts, clock.now());
-            return Ok(Some(Verdict::Disobeyed));
-        };
-        let hybrid = Hybrid::read(bus, self.config.unit, models, self.pace).await?;
-        let held = hybrid.shows(&writes).then_some(watts);
-        self.hybrid = Some(hybrid);
-        let verdict = self.order.read_back(held, 1.0, (clock.now(), bus.made()));
-        Ok(Some(verdict))
+        let recipe = self.config.profile.battery.as_ref();
+        let (function, settle_ms) =
+            recipe.map_or((16, 0), |recipe| (recipe.function, recipe.settle_ms));
+        if let Some((address, words)) = self.script.writes.pop_front() {
+            self.put(bus, function, (address, &words)).await?;
+        }
+        if self.script.writes.is_empty() {
+            self.order.sent(watts, clock.now(), Duration::from_millis(settle_ms));
+        }
+        Ok(None)
+    }
+
+    /// The next read back of what the battery was told; the verdict after the last.
+    pub(super) async fn check_battery(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        watts: f64,
+    ) -> Result<Option<Verdict>, BusError> {
+        let unit = self.config.unit;
+        if self.config.profile.kind == ProfileKind::SunspecHybrid {
+            let Some(hybrid) = &mut self.hybrid else {
+                self.order.failed(watts, clock.now());
+                return Ok(Some(Verdict::Disobeyed));
+            };
+            hybrid.read_storage(bus, unit, self.pace).await?;
+            self.script.holds = hybrid.shows(self.script.checks.make_contiguous());
+            self.script.checks.clear();
+        } else if let Some((address, words)) = self.script.checks.pop_front() {
+            let span = (address, words.len() as u16);
+            let held = bus.read(unit, Table::Holding, span, self.pace).await?;
+            self.script.holds &= held == words;
+        }
+        if !self.script.checks.is_empty() {
+            return Ok(None);
+        }
+        let held = self.script.holds.then_some(self.script.watts);
+        Ok(Some(self.order.read_back(held, 1.0, (clock.now(), bus.made()))))
     }
 }
 

@@ -35,34 +35,64 @@ pub const REVERT_S: u16 = 30;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Models(BTreeMap<u16, (u16, u16)>);
 
-/// Walks the chain of models.
-pub async fn walk(bus: &mut Bus, unit: u8, pace: Pace) -> Result<Models, BusError> {
-    let mut found = None;
-    for base in BASES {
-        match bus.read(unit, Table::Holding, (base, 2), pace).await {
-            Ok(words) if words == MARK => {
-                found = Some(base);
-                break;
+/// A walk along the chain of models, one request at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Walk {
+    /// Places that did not show the mark.
+    missed: usize,
+    /// The next model's ID word, once the mark was found.
+    at: Option<u16>,
+    seen: usize,
+    models: Models,
+}
+
+impl Walk {
+    /// The next request. The models once the last of them is known.
+    ///
+    /// # Errors
+    /// What the bus says; no mark anywhere; models that run over the end.
+    pub async fn step(
+        &mut self,
+        bus: &mut Bus,
+        unit: u8,
+        pace: Pace,
+    ) -> Result<Option<Models>, BusError> {
+        let Some(at) = self.at else {
+            let Some(&base) = BASES.get(self.missed) else {
+                return Err(BusError::Broken("no SunSpec mark found".to_owned()));
+            };
+            match bus.read(unit, Table::Holding, (base, 2), pace).await {
+                Ok(words) if words == MARK => self.at = Some(base + 2),
+                Ok(_) | Err(BusError::Exception(_)) => self.missed += 1,
+                Err(error) => return Err(error),
             }
-            Ok(_) | Err(BusError::Exception(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let mut at = found.ok_or_else(|| BusError::Broken("no SunSpec mark found".to_owned()))? + 2;
-    let mut models = Models::default();
-    for _ in 0..MOST_MODELS {
+            return Ok(None);
+        };
         let head = bus.read(unit, Table::Holding, (at, 2), pace).await?;
         let (id, length) = (head[0], head[1]);
-        if id == 0xFFFF {
-            break;
+        if id == 0xFFFF || self.seen == MOST_MODELS {
+            return Ok(Some(std::mem::take(self).models));
         }
         let Some(next) = at.checked_add(2).and_then(|a| a.checked_add(length)) else {
             return Err(BusError::Broken(format!("SunSpec model {id} runs over the end")));
         };
-        models.0.entry(id).or_insert((at, length + 2));
-        at = next;
+        self.models.0.entry(id).or_insert((at, length + 2));
+        (self.at, self.seen) = (Some(next), self.seen + 1);
+        Ok(None)
     }
-    Ok(models)
+}
+
+/// Walks the whole chain of models.
+///
+/// # Errors
+/// As [`Walk::step`].
+pub async fn walk(bus: &mut Bus, unit: u8, pace: Pace) -> Result<Models, BusError> {
+    let mut walk = Walk::default();
+    loop {
+        if let Some(models) = walk.step(bus, unit, pace).await? {
+            return Ok(models);
+        }
+    }
 }
 
 /// Whether the models are those that a walked kind needs.
@@ -111,7 +141,7 @@ impl Model {
     }
 }
 
-/// The models of a hybrid inverter, read in one go.
+/// The models of a hybrid inverter as they were read last.
 #[derive(Clone, Debug)]
 pub struct Hybrid {
     inverter: Model,
@@ -122,24 +152,32 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    /// Reads what the reading and the control need.
-    pub async fn read(
+    /// From the models that [`Models::hybrid`] names, in that order.
+    ///
+    /// # Errors
+    /// A model that is not there.
+    pub fn of(models: &Models, read: Vec<Model>) -> Result<Hybrid, BusError> {
+        let mut read = read.into_iter();
+        let mut next =
+            || read.next().ok_or_else(|| BusError::Broken("a model is missing".to_owned()));
+        let (inverter, mppt, storage) = (next()?, next()?, next()?);
+        let storage_at = models.place(STORAGE)?.0;
+        Ok(Hybrid { inverter, mppt, storage, battery: read.next(), storage_at })
+    }
+
+    /// Reads the storage control anew.
+    ///
+    /// # Errors
+    /// What the bus says.
+    pub async fn read_storage(
+        &mut self,
         bus: &mut Bus,
         unit: u8,
-        models: &Models,
         pace: Pace,
-    ) -> Result<Hybrid, BusError> {
-        let battery = match models.0.get(&BATTERY) {
-            Some(&place) => Some(read_model(bus, unit, place, pace).await?),
-            None => None,
-        };
-        Ok(Hybrid {
-            inverter: read_model(bus, unit, models.place(INVERTER)?, pace).await?,
-            mppt: read_model(bus, unit, models.place(MPPT)?, pace).await?,
-            storage: read_model(bus, unit, models.place(STORAGE)?, pace).await?,
-            battery,
-            storage_at: models.place(STORAGE)?.0,
-        })
+    ) -> Result<(), BusError> {
+        let count = self.storage.words.len() as u16;
+        self.storage = read_model(bus, unit, (self.storage_at, count), pace).await?;
+        Ok(())
     }
 
     /// PV is modules 1 and 2 of model 160; the battery is what the AC side carries beside the PV, so
@@ -196,6 +234,19 @@ impl Models {
         found.map(|(at, length)| (at, length.min(MOST_REGISTERS))).ok_or_else(missing)
     }
 
+    /// Where the models of a hybrid inverter lie: inverter, PV, storage control, and the battery if it is there.
+    ///
+    /// # Errors
+    /// A model that is not there.
+    pub fn hybrid(&self) -> Result<Vec<(u16, u16)>, BusError> {
+        let mut places = Vec::with_capacity(4);
+        for id in [INVERTER, MPPT, STORAGE] {
+            places.push(self.place(id)?);
+        }
+        places.extend(self.place(BATTERY).ok());
+        Ok(places)
+    }
+
     /// Id, address of the ID word, and registers including ID and length of every model.
     pub fn places(&self) -> Vec<(u16, (u16, u16))> {
         self.0.iter().map(|(id, place)| (*id, *place)).collect()
@@ -240,7 +291,11 @@ pub fn meter_reading(words: &[u16]) -> Result<Reading, Unusable> {
     }))
 }
 
-async fn read_model(
+/// Reads one model, or as much of it as one request may ask for.
+///
+/// # Errors
+/// What the bus says.
+pub async fn read_model(
     bus: &mut Bus,
     unit: u8,
     (at, length): (u16, u16),

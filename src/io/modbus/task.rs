@@ -2,7 +2,7 @@
 //! at a time.
 //!
 //! ```text
-//!   due now?  setpoints and their read backs > renewals > reads > probes of absent units ─▶ one request ─┐
+//!   due now?  setpoints > their read backs > renewals > reads > probes of absent units ─▶ one request ─┐
 //!      ▲  nothing due: wait for a decision, the next due moment, or the stop                             │
 //!      └──────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   decision fresh and writing: devices obey it; older than 5 s: they get the fallback; never writing:

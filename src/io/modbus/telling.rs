@@ -3,7 +3,10 @@
 //!
 //! What a stranger gets wrong: a write counts only when the value was read back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
@@ -11,6 +14,7 @@ use super::decoder;
 use super::device::{self, Device, Rank};
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
+use super::storage::Script;
 use super::sunspec;
 use crate::config::{FedBy, Fixed, ProfileKind, Register, SetpointRecipe, Table};
 use crate::io::clock::Clock;
@@ -28,7 +32,34 @@ fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
     Want { value, resolution: 1.0, expires_s, stop, failsafe: false, spacing_s }
 }
 
+/// Writes of each register, `device/address`.
+pub(super) type Counter = watch::Sender<BTreeMap<String, u64>>;
+
 impl Device {
+    /// With a place where its writes are counted.
+    #[must_use]
+    pub fn counting(mut self, writes: Counter) -> Device {
+        self.writes = Some(writes);
+        self
+    }
+
+    /// Writes registers and counts it. Whatever the device may have heard counts: it may have stored it.
+    pub(super) async fn put(
+        &self,
+        bus: &mut Bus,
+        function: u8,
+        (first, words): (u16, &[u16]),
+    ) -> Result<(), BusError> {
+        let told = bus.write(self.config.unit, function, (first, words), self.pace).await;
+        let heard = matches!(&told, Ok(()) | Err(BusError::Timeout(_) | BusError::Broken(_)));
+        if let Some(writes) = self.writes.as_ref().filter(|_| heard) {
+            writes.send_modify(|counts| {
+                *counts.entry(format!("{}/{first}", self.config.id)).or_insert(0) += 1;
+            });
+        }
+        told
+    }
+
     /// A device that any request keeps alive, and that did not take the fallback, must hear nothing until
     /// it has fallen back by itself (decisions, "Setpoints and watchdogs").
     #[must_use]
@@ -110,8 +141,12 @@ impl Device {
         };
         let (_, _, step) = self.order.next(&want, clock.now());
         let outcome = match (self.config.profile.kind, step) {
-            (ProfileKind::SunspecHybrid, _) => self.tell_battery(bus, clock, want.value).await,
-            (ProfileKind::Battery, _) => self.tell_by_recipe(bus, clock, want.value).await,
+            (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::Write) => {
+                self.write_battery(bus, clock, want.value).await
+            }
+            (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::ReadBack) => {
+                self.check_battery(bus, clock, want.value).await
+            }
             (_, Step::Write) => self.write(bus, clock, &want).await,
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
@@ -124,7 +159,8 @@ impl Device {
             Err(error) => {
                 let device = self.config.id.as_str();
                 tracing::warn!(device, %error, "setpoint could not be written");
-                self.models = None;
+                self.forget_models();
+                self.script = Script::default();
                 self.order.failed(want.value, now);
                 self.health.failed(&error, now);
                 false
@@ -183,21 +219,20 @@ impl Device {
         let Some(recipe) = self.config.profile.setpoint.clone() else {
             return Ok(None);
         };
-        let unit = self.config.unit;
         // A stop does not wait for the failsafe registers.
         for (address, words) in self.failsafe_due().iter().flatten().filter(|_| !want.stop) {
-            bus.write(unit, recipe.function, (*address, words), self.pace).await?;
+            self.put(bus, recipe.function, (*address, words)).await?;
         }
         if want.value == 0.0 && !recipe.pause.is_empty() {
             self.write_fixed(bus, &recipe.pause).await?;
         } else {
             self.write_fixed(bus, &recipe.before).await?;
             let words = self.encode(&recipe, want.value);
-            bus.write(unit, recipe.function, (recipe.address, &words), self.pace).await?;
+            self.put(bus, recipe.function, (recipe.address, &words)).await?;
         }
         if want.stop {
             for (address, words) in self.failsafe_due().iter().flatten() {
-                bus.write(unit, recipe.function, (*address, words), self.pace).await?;
+                self.put(bus, recipe.function, (*address, words)).await?;
             }
         }
         if want.failsafe {
@@ -241,8 +276,7 @@ impl Device {
     async fn write_fixed(&self, bus: &mut Bus, all: &[Fixed]) -> Result<(), BusError> {
         for fixed in all {
             let words = [fixed.value];
-            let span = (fixed.address, words.as_slice());
-            bus.write(self.config.unit, fixed.function, span, self.pace).await?;
+            self.put(bus, fixed.function, (fixed.address, &words)).await?;
         }
         Ok(())
     }

@@ -277,7 +277,7 @@ impl Session<'_> {
         if let Some(why) = refused {
             tracing::warn!(%why, "the broker did not take a message");
             let words = format!("the broker did not take a message: {why}");
-            self.options.link.send_modify(|link| link.last_error = Some(words));
+            self.options.link.send_modify(|link| link.last_refusal = Some(words));
             return;
         }
         self.acknowledged += 1;

@@ -1,7 +1,7 @@
 //! The memory that survives a broker outage: records on their way out, on disk until the broker has
 //! acknowledged them. `record` makes bytes, `outbox` keeps them in sled, `ring` holds them while the
 //! disk fails, `journal` is the thread that owns both and the handle to it. Beside them, `latch`: what
-//! must survive anything; and `trace`, what the controller took in, in a `trace_ring` of 24 h.
+//! must survive anything; `writes`, how often registers were written; and `trace`, what the controller took in, in a `trace_ring` of 24 h.
 //!
 //! It does not know MQTT: topics are opaque text here, and nobody here decides what is worth keeping.
 //!
@@ -20,6 +20,7 @@ mod record;
 mod ring;
 mod trace;
 mod trace_ring;
+mod writes;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ pub use outbox::{Opened, Outbox};
 pub use record::{Class, Cursor, Damage, Record, Stored};
 pub use trace::{Head, Line, TraceError, TraceReader, TraceWriter, digest, site_hash};
 pub use trace_ring::{TraceRing, parts};
+pub use writes::{Writes, load as load_writes, save as save_writes};
 
 /// What can go wrong with the store.
 #[derive(Debug, thiserror::Error)]

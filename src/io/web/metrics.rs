@@ -53,6 +53,10 @@ pub async fn metrics(State(state): State<WebState>) -> Response {
         places(&mut sheet, overview);
     }
     uplink(&mut sheet, &state.link.borrow(), &state.outbox.borrow());
+    sheet.each(
+        ("wattgate_register_writes_total", "Writes since ever", "register"),
+        state.written.borrow().iter().map(|(name, count)| (name.as_str(), Some(*count as f64))),
+    );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], sheet.0).into_response()
 }
 

@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::io::clock::Clock;
+use crate::io::store::Writes;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
 use crate::logic::site::{Id, JobWish, Target};
@@ -60,6 +61,8 @@ pub struct WebState {
     pub link: watch::Receiver<LinkView>,
     /// The outbox.
     pub outbox: watch::Receiver<OutboxView>,
+    /// How often each register was written, since ever.
+    pub written: watch::Receiver<Writes>,
     /// The newest still of every camera.
     pub stills: Stills,
     /// Site time.

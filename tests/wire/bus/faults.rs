@@ -292,6 +292,12 @@ fn fb15_a_storm_of_decisions_is_one_write_a_second_and_a_stop_goes_first() {
     let told = now();
     until("the stop", seconds(0.5), || (rig.held(0) == 0.0).then_some(()));
     println!("stopped after {:?}", told.elapsed());
+    // Every write that the device has heard is counted, and no other.
+    until("the counts", PATIENCE, || {
+        let heard = rig.sim.shared().heard("pile1").writes;
+        (heard > 0 && rig.counted("pile1") == heard).then_some(())
+    });
+    assert_eq!(rig.counted("grid"), 0);
 }
 
 #[test]

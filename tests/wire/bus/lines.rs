@@ -212,6 +212,51 @@ fn fb12_a_unit_that_answers_after_fifteen_seconds_slows_nobody() {
     others_do_not_wait(Framing::Tcp, "one unit 15 s late", slow);
 }
 
+/// A hybrid inverter needs four answers for one reading. Its neighbour's setpoint waits for one of them at most.
+#[test]
+fn a_setpoint_goes_between_the_requests_of_a_slow_sunspec_neighbour() {
+    const ANSWER: Duration = Duration::from_millis(400);
+    let (runtime, sim) = rig::devices("sunny_day");
+    let device = |name: &str, map, unit| {
+        let shared = Arc::clone(sim.shared());
+        Device { name: name.to_owned(), map, unit, shared }
+    };
+    let devices =
+        vec![device("hybrid", Map::Hybrid, 1), device("pile1", Map::Pile(0, Make::Alfen), 2)];
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let serving = modbus_server::serve_bridge(any, Framing::Tcp, devices);
+    let (address, _) = runtime.block_on(serving).unwrap();
+    let mut text = rig::site_file(&simulators::site::Addresses {
+        piles: Vec::new(),
+        ..sim.addresses().clone()
+    });
+    text += &format!(
+        "[[device]]\nid = \"hybrid\"\nprofile = \"sunspec-hybrid\"\naddress = \"tcp://{address}\"\n\
+         unit = 1\nmax_charge_w = 10000\nmax_discharge_w = 10000\n\
+         [[device]]\nid = \"pile1\"\nprofile = \"alfen-ng9\"\naddress = \"tcp://{address}\"\n\
+         unit = 2\nmax_a = 32\nfailsafe_a = 6\n"
+    );
+    let rig = Rig::start((runtime, sim), rig::checked(&text), false);
+    rig.answered("hybrid", now(), PATIENCE);
+    rig.tell(&[("pile1", 8.0)]);
+    until("the first setpoint", PATIENCE, || ((rig.held(0) - 8.0).abs() < 0.06).then_some(()));
+    let late_ms = ANSWER.as_millis() as u64;
+    rig.faults("hybrid", Faults { late_ms, ..Faults::default() });
+    let mut worst = Duration::ZERO;
+    for round in 0..8 {
+        // At another point of the hybrid's reading each time.
+        wait(seconds(2.0) + Duration::from_millis(round * 230));
+        let (amps, told) = (10.0 + round as f64, now());
+        rig.tell(&[("pile1", amps)]);
+        until("the setpoint", PATIENCE, || ((rig.held(0) - amps).abs() < 0.06).then_some(()));
+        worst = worst.max(told.elapsed());
+    }
+    println!("a setpoint waited {worst:?} at most behind answers of {ANSWER:?}");
+    assert!(worst <= ANSWER + Duration::from_millis(300), "{worst:?}");
+    let began = now();
+    rig.answered("hybrid", began, seconds(6.0));
+}
+
 #[test]
 fn fb7_a_noisy_line_gives_right_values_or_none() {
     let rig = shared_line(Framing::Rtu);
@@ -232,7 +277,7 @@ fn fb7_a_noisy_line_gives_right_values_or_none() {
 }
 
 /// A program that ends with the test.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -241,7 +286,7 @@ impl Drop for Running {
     }
 }
 
-fn start(program: &str, arguments: &[&str]) -> Running {
+pub(super) fn start(program: &str, arguments: &[&str]) -> Running {
     let mut command = Command::new(program);
     let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     Running(child.unwrap_or_else(|error| panic!("{program}: {error}; tests/run installs it")))
@@ -252,13 +297,19 @@ fn meter(sim: &Site) -> Device {
     Device { name: "grid".into(), map: Map::Sdm630, unit: 1, shared }
 }
 
+/// Two ends of a serial line.
+pub(super) fn pty_pair(folder: &Path) -> (Running, [String; 2]) {
+    let ends = ["ours", "theirs"].map(|end| folder.join(end).display().to_string());
+    let pty = |end: &str| format!("pty,raw,echo=0,link={end}");
+    let socat = start("socat", &[&pty(&ends[0]), &pty(&ends[1])]);
+    until("the pty pair", PATIENCE, || ends.iter().all(|e| Path::new(e).exists()).then_some(()));
+    (socat, ends)
+}
+
 #[test]
 fn rtu_on_a_serial_port_reads_the_meter_and_survives_noise() {
     let folder = tempfile::tempdir().unwrap();
-    let ends = ["ours", "theirs"].map(|end| folder.path().join(end).display().to_string());
-    let pty = |end: &str| format!("pty,raw,echo=0,link={end}");
-    let _socat = start("socat", &[&pty(&ends[0]), &pty(&ends[1])]);
-    until("the pty pair", PATIENCE, || ends.iter().all(|e| Path::new(e).exists()).then_some(()));
+    let (_socat, ends) = pty_pair(folder.path());
     let (runtime, sim) = rig::devices("one_pile");
     {
         let _inside = runtime.enter();
@@ -288,7 +339,7 @@ fn rtu_on_a_serial_port_reads_the_meter_and_survives_noise() {
 }
 
 /// A certificate authority and two identities it has signed, and one of a stranger.
-fn certificates(folder: &Path) {
+pub(super) fn certificates(folder: &Path) {
     let script = "set -e\n\
         ca() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
           -subj /CN=$1 -keyout $1.key -out $1.pem; }\n\
@@ -301,23 +352,29 @@ fn certificates(folder: &Path) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// TLS in front of a device; where it listens.
+pub(super) fn stunnel(folder: &Path, device: SocketAddr) -> (Running, u16) {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dir = folder.display();
+    let settings = format!(
+        "foreground = yes\npid =\n[modbus]\naccept = 127.0.0.1:{port}\nconnect = {device}\n\
+         cert = {dir}/device.pem\nkey = {dir}/device.key\nCAfile = {dir}/authority.pem\n\
+         verifyChain = yes\nsslVersionMin = TLSv1.2\n"
+    );
+    let file = folder.join("stunnel.conf");
+    std::fs::write(&file, settings).unwrap();
+    let stunnel = start("stunnel", &[&file.display().to_string()]);
+    until("stunnel", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    (stunnel, port)
+}
+
 #[test]
 fn modbus_security_through_stunnel_asks_for_certificates_on_both_sides() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let (runtime, sim) = rig::devices("one_pile");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (_stunnel, port) = stunnel(folder.path(), sim.addresses().meter);
     let dir = folder.path().display();
-    let settings = format!(
-        "foreground = yes\npid =\n[modbus]\naccept = 127.0.0.1:{port}\nconnect = {}\n\
-         cert = {dir}/device.pem\nkey = {dir}/device.key\nCAfile = {dir}/authority.pem\n\
-         verifyChain = yes\nsslVersionMin = TLSv1.2\n",
-        sim.addresses().meter
-    );
-    let file = folder.path().join("stunnel.conf");
-    std::fs::write(&file, settings).unwrap();
-    let _stunnel = start("stunnel", &[&file.display().to_string()]);
-    until("stunnel", PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
     let tcp = format!("tcp://{}", sim.addresses().meter);
     let text = rig::site_file(sim.addresses());
     let text = text.replacen(&tcp, &format!("tls://localhost:{port}"), 1);

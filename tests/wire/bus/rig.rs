@@ -48,6 +48,7 @@ pub struct Rig {
     decisions: watch::Sender<Option<Arc<Decision>>>,
     shutdown: watch::Sender<bool>,
     overview: Arc<Mutex<Option<Overview>>>,
+    writes: watch::Receiver<BTreeMap<String, u64>>,
     tasks: Vec<JoinHandle<()>>,
     clock: Clock,
 }
@@ -121,12 +122,14 @@ impl Rig {
         let (observations, inbox) = sync_channel(256);
         let (decisions, newest) = watch::channel(None);
         let (shutdown, stopped) = watch::channel(false);
+        let (counter, writes) = watch::channel(BTreeMap::new());
         let wiring = Wiring {
             fieldbus: config.fieldbus.clone(),
             site: Arc::new(config.site.clone()),
             clock,
             observations,
             decisions: newest,
+            writes: counter,
             shutdown: stopped,
         };
         let tasks = runtime.block_on(async { modbus::start(&config.devices, &wiring) });
@@ -144,6 +147,7 @@ impl Rig {
             decisions,
             shutdown,
             overview: Arc::default(),
+            writes,
             tasks,
             clock,
         };
@@ -268,6 +272,12 @@ impl Rig {
                 _ => None,
             })
         })
+    }
+
+    /// Writes to a device that the bus has counted, all registers together.
+    pub fn counted(&self, device: &str) -> u64 {
+        let of = |name: &str| name.split_once('/').is_some_and(|(id, _)| id == device);
+        self.writes.borrow().iter().filter(|(name, _)| of(name)).map(|(_, count)| count).sum()
     }
 
     /// The setpoint that a pile holds in truth, A.
