@@ -224,7 +224,11 @@ impl Gateway {
         what: &str,
         wanted: impl FnMut(&LinkView) -> bool,
     ) -> LinkView {
-        within(what, self.link.wait_for(wanted)).await.unwrap().clone()
+        let newest = self.link.clone();
+        match tokio::time::timeout(PATIENCE, self.link.wait_for(wanted)).await {
+            Ok(link) => link.unwrap().clone(),
+            Err(_) => panic!("{what}: not within {PATIENCE:?}, {:?}", newest.borrow()),
+        }
     }
 
     pub(super) async fn outbox(&self, records: u64) {
