@@ -435,6 +435,7 @@ fn days_from(first: u64, most: u64) -> std::ops::Range<u64> {
 }
 
 /// The figures of a run.
+#[allow(clippy::print_stdout)]
 fn say(what: &str, lived: &Lived) {
     println!("{what}: 0 rules broken, largest breaker stress {:.3}", lived.stress);
     for (why, longest) in &lived.excused {
