@@ -4,8 +4,8 @@ use wattgate::app::simulate::{What, Who};
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Band, Battery, ChargerSetpoint, DemandLimit, DimContact, InputsReading, Reading, Reason, Site,
-    Tariff,
+    Band, Battery, ChargerSetpoint, Circuit, DemandLimit, DimContact, InputsReading, Reading,
+    Reason, Site, Tariff,
 };
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
@@ -401,4 +401,31 @@ fn the_grid_operators_contact_dims_while_it_says_so_and_outlasts_its_device_for_
     say(&mut life, Some(0.0));
     run(&mut life, 30);
     assert!(told(&mut life, 0).0 > 10.0, "it is over when the contact says so");
+}
+
+#[test]
+fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had() {
+    let mut site = row(&[&Phase::ALL, &Phase::ALL], 100.0);
+    site.circuits = vec![Circuit {
+        id: id("row"),
+        name: "row".into(),
+        parent: None,
+        limit: Some(PerPhase::all(Amps(40.0))),
+        power: None,
+        base_load: Amps(0.0),
+        members: vec![id("pile1"), id("pile2")],
+    }];
+    let mut life = life(site, &vec![car(3, 32.0, 2.0); 2], 14);
+    run(&mut life, 200);
+    assert!(told(&mut life, 0).0 > 18.0 && told(&mut life, 1).0 > 18.0);
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Charger(0), What::Silent), now, 300.0);
+    run(&mut life, 55);
+    // Nobody hears it, and no meter shows it, but it goes on.
+    assert!(life.plant.world.piles[0].current_a > 18.0);
+    assert!(told(&mut life, 1).0 < 21.0, "{:?}", told(&mut life, 1));
+    run(&mut life, 120);
+    assert!(life.watch.longest_over_s() <= 1.0, "{} s", life.watch.longest_over_s());
+    assert!(life.plant.world.piles[0].current_a < 6.5, "it has fallen back by itself");
+    assert!(told(&mut life, 1).0 > 28.0, "{:?}", told(&mut life, 1));
 }

@@ -33,6 +33,9 @@ pub struct Watch {
     over_s: Vec<[f64; 4]>,
     longest_over_s: f64,
     excused_s: f64,
+    /// What excuses now, and the longest time above a limit by what excused it.
+    excuse: String,
+    excused: BTreeMap<String, f64>,
     meter_silent_s: f64,
     /// Setpoints of the last ten seconds of each charger.
     told: BTreeMap<Id, VecDeque<f64>>,
@@ -60,6 +63,8 @@ impl Watch {
             over_s: vec![[0.0; 4]; site.circuits.len() + 1],
             longest_over_s: 0.0,
             excused_s: 0.0,
+            excuse: String::new(),
+            excused: BTreeMap::new(),
             meter_silent_s: 0.0,
             told: BTreeMap::new(),
             pauses: BTreeMap::new(),
@@ -77,6 +82,11 @@ impl Watch {
         self.longest_over_s
     }
 
+    /// The longest time above a limit by what excused it, s.
+    pub fn excused(&self) -> &BTreeMap<String, f64> {
+        &self.excused
+    }
+
     pub fn seconds(&self) -> u64 {
         self.elapsed_s as u64
     }
@@ -84,6 +94,7 @@ impl Watch {
     /// A pile has forgotten what it was told: a KEBA allows all it has until it is written again.
     pub fn rebooted(&mut self, _pile: usize) {
         self.excused_s = EXCUSED_AFTER_S;
+        self.excuse = "Reboot".to_owned();
     }
 
     /// What the world truly does for `dt` seconds.
@@ -143,6 +154,10 @@ impl Watch {
             "seed {seed}: node {node}, line {line} above its limit for {timer} s at {at} s"
         );
         self.longest_over_s = self.longest_over_s.max(*timer);
+        if self.excused_s > 0.0 && *timer > OVER_AT_MOST_S {
+            let most = self.excused.entry(self.excuse.clone()).or_default();
+            *most = most.max(*timer);
+        }
     }
 
     fn energy(&mut self, world: &World, dt: f64) {
@@ -185,6 +200,10 @@ impl Watch {
         let blind = [What::Silent, What::Frozen, What::Deaf, What::Garbage, What::Late];
         let excused = blind.into_iter().any(|what| troubles.any(what));
         self.excused_s = if excused { EXCUSED_AFTER_S } else { (self.excused_s - 1.0).max(0.0) };
+        if excused {
+            let names = blind.into_iter().filter(|what| troubles.any(*what));
+            self.excuse = names.map(|what| format!("{what:?} ")).collect();
+        }
         if self.lenient {
             return;
         }

@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use super::sharing::Left;
 use super::{Controller, FRESH_SAMPLES};
-use crate::logic::energy::{self, BatteryState};
+use crate::logic::energy::{self, BatteryState, Room};
 use crate::logic::site::{
     Battery, ChargerSetpoint, Id, Known, LOST_AFTER, Line, MeterReading, Reading, Reason, Setpoints,
 };
@@ -22,6 +21,15 @@ const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
 const FOLLOWS_IN: Duration = Duration::from_secs(5);
 /// Export beyond its limit that is metering and the battery's own regulation. Our own figure.
 const EXPORT_NOISE: Watts = Watts(200.0);
+
+/// What the chargers leave.
+pub(super) struct Left {
+    /// Of each room.
+    pub rooms: Vec<Room>,
+    /// What is exported of each phase with every charger and battery at rest: nobody but a battery may have it,
+    /// a cloud takes it back.
+    pub surplus: PerPhase<Watts>,
+}
 
 impl Controller {
     /// Powers for all batteries; `left` is what chargers and nodes leave, nothing where no meter can be

@@ -1,7 +1,7 @@
 //! Compute nodes in the same limits as everything else: what chargers leave of each phase, throttled
 //! before any charger has to stop.
 
-use super::sharing::Left;
+use super::batteries::Left;
 use super::{Controller, FRESH_SAMPLES};
 use crate::logic::compute::{self, CapRamp};
 use crate::logic::energy::Room;

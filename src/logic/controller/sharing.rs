@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::batteries::Left;
 use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
 use crate::logic::energy::{self, Claim, Ramp, Room, Share};
 use crate::logic::safety::interlock;
@@ -18,17 +19,11 @@ use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
 /// A car that draws more than it was told for so long is paused (fault FB10).
 pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
+/// A charger that hears nothing has fallen back by itself, and its car has followed, within this: the longest
+/// time-out of the shipped profiles is a minute. Our own figure.
+const FALLS_BACK_WITHIN: Duration = Duration::from_secs(75);
 /// Draws beyond shares that are not worth waiting for.
 const WORTH_WAITING: Amps = Amps(0.5);
-
-/// What the chargers leave.
-pub(super) struct Left {
-    /// Of each room.
-    pub rooms: Vec<Room>,
-    /// What is exported of each phase with every charger and battery at rest: nobody but a battery may have it,
-    /// a cloud takes it back.
-    pub surplus: PerPhase<Watts>,
-}
 
 /// One charger with what is known of it this second.
 struct Plug<'a> {
@@ -36,6 +31,8 @@ struct Plug<'a> {
     chain: &'a [usize],
     reading: Known<&'a ChargerReading>,
     last: Option<ChargerSetpoint>,
+    /// What it had when it was lost.
+    held: Option<Amps>,
     disobeyed_for: Duration,
     draws_too_much: bool,
     /// Whether its wiring counts.
@@ -44,6 +41,11 @@ struct Plug<'a> {
 }
 
 impl Plug<'_> {
+    /// Whether a lost one may still hold what it had.
+    fn may_hold(&self) -> bool {
+        matches!(self.reading, Known::Lost { age } if age < FALLS_BACK_WITHIN)
+    }
+
     /// The phases that it loads.
     fn phases(&self) -> &[Phase] {
         if self.mapped { &self.charger.phases } else { &Phase::ALL[..self.charger.phases.len()] }
@@ -136,7 +138,7 @@ impl Controller {
             let (setpoint, reason) = match end {
                 End::Lost => {
                     let safe = safe_share(charger, ramp.last());
-                    ramp.force(now, safe);
+                    ramp.lose(now, safe);
                     (safe, Reason::DeviceLost)
                 }
                 End::Idle => {
@@ -200,6 +202,7 @@ impl Controller {
             chain: self.feeders.chain(id),
             reading: self.charger(id, now),
             last: ramp.and_then(Ramp::last),
+            held: ramp.and_then(Ramp::held),
             disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| ramp.disobeyed_for(now)),
             draws_too_much: ramp.is_some_and(Ramp::draws_too_much) && self.holds(Rule::Measured),
             mapped: self.holds(Rule::PhaseMap),
@@ -297,7 +300,9 @@ impl Controller {
         let (charger, rooms, none) = (known.charger, known.chain, Amps::ZERO);
         let Some(reading) = known.reading.usable() else {
             let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
-            let reserved = charger.failsafe.max(last);
+            // Until its own time is over it holds what it had; no circuit has a meter that would show it.
+            let held = known.held.filter(|_| known.may_hold()).unwrap_or(Amps::ZERO);
+            let reserved = charger.failsafe.max(last).max(held);
             let phases = &charger.phases;
             return Claim { charger, phases, rooms, most: none, reserved, promised: none };
         };

@@ -52,6 +52,8 @@ pub struct Ramp {
     taken_back: u32,
     /// Draws more than was told, and not because it is still coming down.
     excess: bool,
+    /// What it was told before it was lost; nothing while it answers.
+    held: Option<Amps>,
 }
 
 impl Ramp {
@@ -80,6 +82,21 @@ impl Ramp {
             self.lowered.is_some_and(|low| at.uptime.saturating_sub(low) < COMES_DOWN_IN);
         // Once noticed it stays so until it obeys: being told even less changes nothing.
         self.excess = above && (self.excess || !coming_down);
+        self.held = None;
+    }
+
+    /// The device does not answer any more: it is told its safe share, and may not hear it.
+    pub fn lose(&mut self, now: Moment, safe: ChargerSetpoint) {
+        if self.held.is_none() {
+            self.held = self.last.map(ChargerSetpoint::amps);
+        }
+        self.force(now, safe);
+    }
+
+    /// What a lost device may still hold; nothing while it answers.
+    #[must_use]
+    pub fn held(&self) -> Option<Amps> {
+        self.held
     }
 
     /// For how long more has been drawn than was told.
