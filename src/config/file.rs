@@ -3,10 +3,12 @@
 
 mod circuit;
 mod fieldbus;
+mod vision;
 
 pub use circuit::CircuitTable;
 pub use fieldbus::{ServerTable, TlsTable};
 use toml_edit::Item;
+pub use vision::VisionTable;
 
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
 use super::walk::{Faults, Walk, document, error};
@@ -158,6 +160,7 @@ pub struct SiteFile {
     pub tariff: Option<TariffTable>,
     pub mqtt: Option<MqttTable>,
     pub fieldbus: FieldBusTables,
+    pub vision: Option<VisionTable>,
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
@@ -194,6 +197,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.roles = guarding::roles(item, faults).unwrap_or_default();
     }
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
+    site_file.vision = walk.item("vision").and_then(|item| vision::read(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
     site_file.fieldbus.tls =
         walk.item("modbus_tls").and_then(|item| fieldbus::modbus_tls(item, faults));

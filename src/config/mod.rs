@@ -16,6 +16,7 @@ mod walk;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use check::{address_of, models_beside};
 pub use load::{
@@ -47,6 +48,8 @@ pub struct Config {
     pub fieldbus: FieldBus,
     /// Page and API.
     pub web: WebConfig,
+    /// What the vision process may spend, and whom it may ask.
+    pub vision: VisionConfig,
     /// Folder of the models (beside the site file, beside the executable, or `./models`).
     pub models: PathBuf,
     /// State folder: outbox, sockets, last good configuration.
@@ -154,7 +157,7 @@ pub struct ModbusServer {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Older registers are not served.
-    pub max_age: std::time::Duration,
+    pub max_age: Duration,
 }
 
 /// Who the gateway is to devices that speak Modbus/TCP Security.
@@ -166,6 +169,30 @@ pub struct BusIdentity {
     pub certificate_file: PathBuf,
     /// Its key (PEM).
     pub key_file: PathBuf,
+}
+
+/// What the vision process may spend, and whom it may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    /// What the big net may spend in any hour, Wh.
+    pub budget_wh: f64,
+    /// What a busy core of this machine draws, W, where somebody measured it.
+    pub watt_per_core: Option<f64>,
+    /// A net on another machine.
+    pub remote: Option<RemoteModel>,
+}
+
+/// A net on another machine, over the Open Inference Protocol v2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteModel {
+    /// `http://host:port`.
+    pub url: String,
+    /// Its name there, and the id of its entry in the manifest.
+    pub model: String,
+    /// Longest time for an answer.
+    pub timeout: Duration,
+    /// What a look is taken to cost there, J.
+    pub joules: f64,
 }
 
 /// Where a camera's pictures come from.

@@ -8,17 +8,25 @@ use std::time::Duration;
 
 use crate::io::camera::Frame;
 use crate::io::camera::gate::{self, Glance};
+use crate::io::clock::thread_time;
 use crate::io::inference::{self, BayNet, Engine, FireNet, ModelError};
+use crate::logic::decision::Effort;
 use crate::logic::site::Id;
 use crate::logic::vision::{
-    BayLook, BayState, CameraFault, Health, Measures, Occupancy, Triage, Verdict,
+    Answer, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages, Tier,
+    Triage, Verdict,
 };
 
-/// The whole frame.
-const WHOLE: [f64; 4] = [0.0, 0.0, 1.0, 1.0];
-/// Overlapping tiles (left, top, width, height), one of them with each look.
-const TILES: [[f64; 4]; 4] =
-    [[0.0, 0.0, 0.6, 0.6], [0.4, 0.0, 0.6, 0.6], [0.0, 0.4, 0.6, 0.6], [0.4, 0.4, 0.6, 0.6]];
+/// Parts of a frame (left, top, width, height): the whole, and overlapping tiles, one of them with each
+/// look.
+pub const PARTS: [[f64; 4]; 5] = [
+    [0.0, 0.0, 1.0, 1.0],
+    [0.0, 0.0, 0.6, 0.6],
+    [0.4, 0.0, 0.6, 0.6],
+    [0.0, 0.4, 0.6, 0.6],
+    [0.4, 0.4, 0.6, 0.6],
+];
+const TILES: usize = PARTS.len() - 1;
 /// A bay is read again after this long even if nothing changed.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A bay is read again when this share of its cells changed by this much brightness.
@@ -58,6 +66,25 @@ pub struct Sight {
     pub bays: Vec<BayLook>,
     /// What is wrong with the picture.
     pub fault: Option<CameraFault>,
+    /// Which net had the last word.
+    pub tier: Tier,
+    /// When, on the clock of the temporal logic.
+    pub at: Duration,
+    /// Scores of the parts that were looked at.
+    pub parts: Vec<PartLook>,
+    /// CPU time by stage.
+    pub stages: Stages,
+}
+
+/// Flame and smoke in one part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PartLook {
+    /// Which of [`PARTS`].
+    pub part: usize,
+    /// Flame, 0 to 1.
+    pub flame: f64,
+    /// Smoke, 0 to 1.
+    pub smoke: f64,
 }
 
 impl Sight {
@@ -82,6 +109,7 @@ pub struct Watch {
     pattern: Option<Glance>,
     /// Time of the source runs this much faster than its pictures come.
     pace: f64,
+    effort: Effort,
 }
 
 struct BayMemory {
@@ -103,6 +131,20 @@ impl Eyes {
         Ok(Eyes { bay, fire })
     }
 
+    /// Whether the nets still tell pictures apart.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn self_test(&self) -> Result<(), ModelError> {
+        self.fire.self_test().and_then(|()| self.bay.self_test())
+    }
+
+    /// Cut-offs of the fire net.
+    #[must_use]
+    pub fn fire_cuts(&self) -> FireCuts {
+        self.fire.cuts
+    }
+
     /// Starts to watch a camera or film.
     #[must_use]
     pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
@@ -122,6 +164,7 @@ impl Eyes {
             health: Health::default(),
             pattern: None,
             pace: 1.0,
+            effort: Effort::Full,
         }
     }
 
@@ -131,24 +174,30 @@ impl Eyes {
     /// When a net fails.
     pub fn see(&self, watch: &mut Watch, at: Duration, frame: &Frame) -> Result<Sight, ModelError> {
         let at = at.div_f64(watch.pace);
+        let mut lap = Lap::begin();
         let glance = Glance::of(frame);
         let fault = watch.fault(frame, &glance, at);
-        let whole = self.fire.score(frame, WHOLE)?;
-        let tile = self.fire.score(frame, TILES[watch.tile % TILES.len()])?;
+        let gate_ms = lap.ms();
+        let tile = 1 + watch.tile % TILES;
         watch.tile += 1;
-        let (fire, smoke) = (whole.0.max(tile.0), whole.1.max(tile.1));
-        let verdict = watch.triage.judge(at, fire, smoke);
+        let parts = self.parts(frame, [0, tile])?;
+        let verdict = watch.judge(at, &parts);
+        let fire_ms = lap.ms();
         for bay in &mut watch.bays {
-            self.read_bay(bay, frame, &glance, at)?;
+            self.read_bay(bay, frame, &glance, (at, watch.effort))?;
         }
         watch.before = Some(glance);
+        let (decode_ms, big_ms) = (0.0, 0.0);
+        let stages = Stages { decode_ms, gate_ms, fire_ms, bays_ms: lap.ms(), big_ms };
         let look = |bay: &BayMemory| BayLook {
             id: bay.place.id.clone(),
             occupied: bay.score,
             state: bay.state,
         };
         let bays = watch.bays.iter().map(look).collect();
-        let sight = Sight { fire, smoke, verdict, bays, fault: None };
+        let (fire, smoke) = highest(&parts);
+        let sight =
+            Sight { fire, smoke, verdict, bays, fault: None, tier: Tier::Small, at, parts, stages };
         Ok(match fault {
             Some(fault) => sight.with_fault(fault),
             None => sight,
@@ -160,19 +209,32 @@ impl Eyes {
     /// # Errors
     /// When a net fails.
     pub fn see_still(&self, bays: &[BayPlace], frame: &Frame) -> Result<Sight, ModelError> {
-        let (mut fire, mut smoke) = self.fire.score(frame, WHOLE)?;
-        for tile in TILES {
-            let (flame, haze) = self.fire.score(frame, tile)?;
-            (fire, smoke) = (fire.max(flame), smoke.max(haze));
-        }
-        let verdict = Triage::still(self.fire.cuts, fire, smoke);
+        let mut lap = Lap::begin();
+        let parts = self.parts(frame, 0..PARTS.len())?;
+        let (fire, smoke) = highest(&parts);
+        let verdict = self.fire.cuts.single(fire, smoke);
+        let fire_ms = lap.ms();
         let look = |place: &BayPlace| -> Result<BayLook, ModelError> {
             let score = self.bay.score(frame, &place.polygon)?;
             let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, self.bay.cuts));
             Ok(BayLook { id: place.id.clone(), occupied: score.unwrap_or(0.5), state })
         };
         let bays = bays.iter().map(look).collect::<Result<_, _>>()?;
-        Ok(Sight { fire, smoke, verdict, bays, fault: None })
+        let stages = Stages { fire_ms, bays_ms: lap.ms(), ..Stages::default() };
+        let (at, tier) = (Duration::ZERO, Tier::Small);
+        Ok(Sight { fire, smoke, verdict, bays, fault: None, tier, at, parts, stages })
+    }
+
+    fn parts(
+        &self,
+        frame: &Frame,
+        which: impl IntoIterator<Item = usize>,
+    ) -> Result<Vec<PartLook>, ModelError> {
+        let score = |part: usize| {
+            let (flame, smoke) = self.fire.score(frame, PARTS[part])?;
+            Ok(PartLook { part, flame, smoke })
+        };
+        which.into_iter().map(score).collect()
     }
 
     fn read_bay(
@@ -180,12 +242,22 @@ impl Eyes {
         bay: &mut BayMemory,
         frame: &Frame,
         glance: &Glance,
-        at: Duration,
+        (at, effort): (Duration, Effort),
     ) -> Result<(), ModelError> {
+        let heartbeat = match effort {
+            Effort::Full => HEARTBEAT,
+            Effort::Eco => HEARTBEAT * 2,
+            Effort::Survival => {
+                // Nobody looks: what was seen before is no longer known.
+                bay.state = BayState::Unknown;
+                bay.seen = None;
+                return Ok(());
+            }
+        };
         let area = bounds(&bay.place.polygon);
         let changed = bay.seen.as_ref().is_none_or(|(before, seen)| {
             glance.change(before, area, CHANGED_BY) > CHANGED_SHARE
-                || at.saturating_sub(*seen) >= HEARTBEAT
+                || at.saturating_sub(*seen) >= heartbeat
         });
         if changed {
             bay.reads_due = READS_AFTER_CHANGE;
@@ -210,6 +282,21 @@ impl Watch {
         Watch { pace: pace.max(1.0), ..self }
     }
 
+    /// How much may be spent from now on.
+    pub fn spend(&mut self, effort: Effort) {
+        self.effort = effort;
+    }
+
+    /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.
+    pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
+        self.triage.answer(at, answer)
+    }
+
+    fn judge(&mut self, at: Duration, parts: &[PartLook]) -> Verdict {
+        let scores: Vec<(f64, f64)> = parts.iter().map(|look| (look.flame, look.smoke)).collect();
+        self.triage.judge(at, &scores)
+    }
+
     fn fault(&mut self, frame: &Frame, glance: &Glance, at: Duration) -> Option<CameraFault> {
         let pattern = self.pattern.get_or_insert_with(|| glance.clone());
         let measures = Measures {
@@ -228,6 +315,26 @@ impl Watch {
     }
 }
 
+/// CPU time of this thread since the last lap.
+struct Lap(Duration);
+
+impl Lap {
+    fn begin() -> Lap {
+        Lap(thread_time())
+    }
+
+    fn ms(&mut self) -> f64 {
+        let before = std::mem::replace(&mut self.0, thread_time());
+        self.0.saturating_sub(before).as_secs_f64() * 1000.0
+    }
+}
+
+/// The highest flame and smoke of all parts.
+fn highest(parts: &[PartLook]) -> (f64, f64) {
+    let of = |score: fn(&PartLook) -> f64| parts.iter().map(score).fold(0.0, f64::max);
+    (of(|look| look.flame), of(|look| look.smoke))
+}
+
 /// Left, top, right, bottom of a polygon.
 fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
     let low = |k: usize| polygon.iter().map(|p| p[k]).fold(1.0, f64::min);
@@ -238,7 +345,7 @@ fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::vision::FireCuts;
+    use crate::io::inference::folders;
 
     fn watch() -> Watch {
         let cuts = FireCuts {
@@ -255,6 +362,7 @@ mod tests {
             health: Health::default(),
             pattern: None,
             pace: 1.0,
+            effort: Effort::Full,
         }
     }
 
@@ -265,6 +373,49 @@ mod tests {
             [(20 + (x / 20 * 37 + y / 30 * 91) % 7 * 30) as u8 + rng.u8(0..6); 3]
         };
         Frame { rgb: (0..320 * 180).flat_map(pixel).collect(), width: 320, height: 180 }
+    }
+
+    #[test]
+    fn inf1_a_net_that_gives_no_number_is_an_error_and_no_clear_sight() {
+        let folder = folders::with("nan");
+        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
+        let mut watch = eyes.watch(Vec::new());
+        let at = Duration::from_secs(1);
+        let grey = Frame { rgb: vec![120; 160 * 90 * 3], width: 160, height: 90 };
+        assert!(eyes.see(&mut watch, at, &grey).is_ok());
+        let black = Frame { rgb: vec![0; 160 * 90 * 3], ..grey };
+        let seen = eyes.see(&mut watch, at * 2, &black);
+        assert!(matches!(seen, Err(ModelError::NotANumber { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn inf4_a_net_that_says_the_same_of_everything_is_refused() {
+        let folder = folders::with("blind");
+        let opened = Eyes::open(folder.path(), Engine::Best).map(|_| ());
+        assert!(matches!(opened, Err(ModelError::Blind { .. })), "{opened:?}");
+    }
+
+    #[test]
+    fn inf6_with_little_energy_bays_are_shed_and_fire_is_not() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let eyes = Eyes::open(&root.join("models"), Engine::Best).unwrap();
+        let polygon = vec![[0.3, 0.3], [0.7, 0.3], [0.7, 0.8], [0.3, 0.8]];
+        let bay = BayPlace { id: Id::try_from("bay").unwrap(), polygon };
+        let mut watch = eyes.watch(vec![bay]);
+        let mut rng = fastrand::Rng::with_seed(2);
+        for (second, effort) in
+            [(1, Effort::Full), (2, Effort::Survival), (3, Effort::Survival), (4, Effort::Eco)]
+        {
+            watch.spend(effort);
+            let frame = place(&mut rng, 0);
+            let sight = eyes.see(&mut watch, Duration::from_secs(second), &frame).unwrap();
+            assert_eq!(sight.parts.len(), 2, "whole frame and a tile in every look");
+            assert!(sight.stages.fire_ms > 0.0);
+            if effort == Effort::Survival {
+                assert_eq!(sight.bays[0].state, BayState::Unknown);
+                assert!(sight.stages.bays_ms < sight.stages.fire_ms / 10.0);
+            }
+        }
     }
 
     #[test]

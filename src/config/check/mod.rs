@@ -8,6 +8,7 @@ mod fieldbus;
 mod guard;
 mod places;
 mod tariff;
+mod vision;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -55,6 +56,7 @@ pub fn check(
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
     let bus = (file.devices.as_slice(), devices.configs.as_slice());
     let fieldbus = fieldbus::check(&file.fieldbus, bus, folder, faults);
+    let vision = vision::check(file.vision.as_ref(), faults);
     let web = listen(file.listen.as_ref(), faults);
     let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
     let models = models_folder(file.models.as_deref(), folder);
@@ -78,7 +80,7 @@ pub fn check(
         guard,
     };
     let (devices, cameras) = (devices.configs, places.sources);
-    Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, models, state })
+    Some(Config { site, devices, cameras, mqtt, fieldbus, web: web?, vision, models, state })
 }
 
 fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {

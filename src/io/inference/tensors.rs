@@ -133,6 +133,12 @@ fn bilinear(frame: &Frame, x: f64, y: f64) -> [f32; 3] {
 /// `[3][side][side]`, normalised. Nothing where the part is empty.
 #[must_use]
 pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
+    Some(normalised(&resized(frame, part, side)?))
+}
+
+/// The same as bytes, three a pixel.
+#[must_use]
+pub fn resized(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<u8>> {
     let [left, top, width, height] = part;
     let (w, h) = (frame.width as f64, frame.height as f64);
     let source =
@@ -142,8 +148,13 @@ pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(left * w, top * h, width * w, height * h);
     Resizer::new().resize(&source, &mut target, &options).ok()?;
-    let pixels = target.buffer();
-    let plane = side * side;
+    Some(target.into_vec())
+}
+
+/// Pixels of three bytes as three planes, normalised.
+#[must_use]
+pub fn normalised(pixels: &[u8]) -> Vec<f32> {
+    let plane = pixels.len() / 3;
     let mut out = vec![0.0f32; 3 * plane];
     let table: [f32; 256] = std::array::from_fn(|value| normalise(value as f32));
     let [red, green, blue, _] = planes(&mut out, plane);
@@ -153,7 +164,7 @@ pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
         *green = table[usize::from(pixel[1])];
         *blue = table[usize::from(pixel[2])];
     }
-    Some(out)
+    out
 }
 
 #[cfg(test)]

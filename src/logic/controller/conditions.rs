@@ -73,6 +73,12 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
             all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));
         }
     }
+    if c.looking.as_ref().and_then(|looking| looking.big.as_ref()?.trouble).is_some() {
+        all.push(condition("big_net_lost", "", Severity::Warning));
+    }
+    if c.looking.as_ref().is_some_and(|looking| looking.altered) {
+        all.push(condition("model_altered", "", Severity::Alarm));
+    }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }
