@@ -123,6 +123,8 @@ pub struct CameraTable {
     pub name: Option<String>,
     pub snapshot: Option<At<String>>,
     pub stream: Option<At<String>>,
+    pub username: Option<At<String>>,
+    pub password_file: Option<At<String>>,
     pub at: Option<usize>,
 }
 
@@ -416,6 +418,8 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
         name: walk.text("name", faults),
         snapshot: text_at(&mut walk, "snapshot", faults),
         stream: text_at(&mut walk, "stream", faults),
+        username: text_at(&mut walk, "username", faults),
+        password_file: text_at(&mut walk, "password_file", faults),
         at: walk.at(),
     };
     walk.finish(faults);

@@ -204,6 +204,17 @@ pub struct CameraSource {
     pub url: String,
     /// Whether it is a stream (MJPEG) that is kept open, not a snapshot for every look.
     pub is_stream: bool,
+    /// Who we are to an RTSP camera that asks.
+    pub login: Option<CameraLogin>,
+}
+
+/// A user of a camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraLogin {
+    /// The user.
+    pub username: String,
+    /// The file whose first line is the password.
+    pub password_file: PathBuf,
 }
 
 /// The broker.

@@ -126,7 +126,8 @@ mod tests {
     fn set(root: &Path, joules: f64, busy_ticks: u64) {
         let micro = format!("{:.0}\n", joules * 1e6);
         fs::write(root.join("sys/class/powercap/intel-rapl:0/energy_uj"), micro).unwrap();
-        let stat = format!("cpu  {busy_ticks} 0 0 999999 5 0 0 44 0 0\ncpu0 1 0 0 1\n");
+        let idle = 999_999 + 7 * busy_ticks;
+        let stat = format!("cpu  {busy_ticks} 0 0 {idle} 5 0 0 {idle} 0 0\ncpu0 1 0 0 1\n");
         fs::write(root.join("proc/stat"), stat).unwrap();
     }
 

@@ -6,15 +6,15 @@
 
 use std::time::Duration;
 
+use super::bays::{BayMemory, BayPlace, HEARTBEAT};
 use crate::io::camera::Frame;
 use crate::io::camera::gate::{self, Glance};
 use crate::io::clock::thread_time;
-use crate::io::inference::{self, BayNet, Engine, FireNet, ModelError};
+use crate::io::inference::{self, BayNet, Detector, Engine, FireNet, Found, ModelError};
 use crate::logic::decision::Effort;
-use crate::logic::site::Id;
 use crate::logic::vision::{
-    Answer, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages, Tier,
-    Triage, Verdict,
+    Answer, BayCuts, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages,
+    Tier, Triage, Verdict, stands_in,
 };
 
 /// Parts of a frame (left, top, width, height): the whole, and overlapping tiles, one of them with each
@@ -27,30 +27,16 @@ pub const PARTS: [[f64; 4]; 5] = [
     [0.4, 0.4, 0.6, 0.6],
 ];
 const TILES: usize = PARTS.len() - 1;
-/// A bay is read again after this long even if nothing changed.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-/// A bay is read again when this share of its cells changed by this much brightness.
-const CHANGED_SHARE: f64 = 0.12;
-const CHANGED_BY: f32 = 9.0;
-/// Reads after a change, so that two of three can agree.
-const READS_AFTER_CHANGE: u8 = 3;
 /// How fast the usual pattern of a camera follows what it shows: a share of each look. At a look a second
 /// it takes a quarter of an hour, so that parked cars become part of it and a turned camera does not.
 const PATTERN_FOLLOWS: f32 = 0.001;
-
-/// A bay in a camera's frame.
-#[derive(Clone, Debug)]
-pub struct BayPlace {
-    /// The bay.
-    pub id: Id,
-    /// Corners, shares of the frame.
-    pub polygon: Vec<[f64; 2]>,
-}
 
 /// The nets.
 pub struct Eyes {
     bay: BayNet,
     fire: FireNet,
+    /// A detector of the site's own that says where vehicles stand, instead of the bay net.
+    own: Option<Detector>,
 }
 
 /// What was seen in one frame.
@@ -112,15 +98,6 @@ pub struct Watch {
     effort: Effort,
 }
 
-struct BayMemory {
-    place: BayPlace,
-    occupancy: Occupancy,
-    seen: Option<(Glance, Duration)>,
-    reads_due: u8,
-    score: f64,
-    state: BayState,
-}
-
 impl Eyes {
     /// Loads the nets of a folder.
     ///
@@ -128,7 +105,7 @@ impl Eyes {
     /// When they cannot be used.
     pub fn open(models: &std::path::Path, engine: Engine) -> Result<Eyes, ModelError> {
         let (bay, fire) = inference::load(models, engine)?;
-        Ok(Eyes { bay, fire })
+        Ok(Eyes { bay, fire, own: Detector::open(models)? })
     }
 
     /// Whether the nets still tell pictures apart.
@@ -148,17 +125,9 @@ impl Eyes {
     /// Starts to watch a camera or film.
     #[must_use]
     pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
-        let memory = |place| BayMemory {
-            place,
-            occupancy: Occupancy::default(),
-            seen: None,
-            reads_due: 1,
-            score: 0.5,
-            state: BayState::Unknown,
-        };
         Watch {
             triage: Triage::new(self.fire.cuts),
-            bays: bays.into_iter().map(memory).collect(),
+            bays: bays.into_iter().map(BayMemory::new).collect(),
             before: None,
             tile: 0,
             health: Health::default(),
@@ -183,9 +152,7 @@ impl Eyes {
         let parts = self.parts(frame, [0, tile])?;
         let verdict = watch.judge(at, &parts);
         let fire_ms = lap.ms();
-        for bay in &mut watch.bays {
-            self.read_bay(bay, frame, &glance, (at, watch.effort))?;
-        }
+        self.read_bays(watch, frame, &glance, at)?;
         watch.before = Some(glance);
         let (decode_ms, big_ms) = (0.0, 0.0);
         let stages = Stages { decode_ms, gate_ms, fire_ms, bays_ms: lap.ms(), big_ms };
@@ -214,9 +181,10 @@ impl Eyes {
         let (fire, smoke) = highest(&parts);
         let verdict = self.fire.cuts.single(fire, smoke);
         let fire_ms = lap.ms();
+        let vehicles = self.vehicles(frame, !bays.is_empty())?;
         let look = |place: &BayPlace| -> Result<BayLook, ModelError> {
-            let score = self.bay.score(frame, &place.polygon)?;
-            let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, self.bay.cuts));
+            let (score, cuts) = self.score_bay(place, frame, vehicles.as_deref())?;
+            let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, cuts));
             Ok(BayLook { id: place.id.clone(), occupied: score.unwrap_or(0.5), state })
         };
         let bays = bays.iter().map(look).collect::<Result<_, _>>()?;
@@ -237,41 +205,61 @@ impl Eyes {
         which.into_iter().map(score).collect()
     }
 
-    fn read_bay(
+    /// Reads the bays that changed or are due.
+    fn read_bays(
         &self,
-        bay: &mut BayMemory,
+        watch: &mut Watch,
         frame: &Frame,
         glance: &Glance,
-        (at, effort): (Duration, Effort),
+        at: Duration,
     ) -> Result<(), ModelError> {
-        let heartbeat = match effort {
+        let heartbeat = match watch.effort {
             Effort::Full => HEARTBEAT,
             Effort::Eco => HEARTBEAT * 2,
             Effort::Survival => {
                 // Nobody looks: what was seen before is no longer known.
-                bay.state = BayState::Unknown;
-                bay.seen = None;
+                watch.bays.iter_mut().for_each(BayMemory::forget);
                 return Ok(());
             }
         };
-        let area = bounds(&bay.place.polygon);
-        let changed = bay.seen.as_ref().is_none_or(|(before, seen)| {
-            glance.change(before, area, CHANGED_BY) > CHANGED_SHARE
-                || at.saturating_sub(*seen) >= heartbeat
-        });
-        if changed {
-            bay.reads_due = READS_AFTER_CHANGE;
+        let due: Vec<&mut BayMemory> =
+            watch.bays.iter_mut().filter_map(|bay| bay.is_due(glance, at, heartbeat)).collect();
+        let vehicles = self.vehicles(frame, !due.is_empty())?;
+        for bay in due {
+            bay.reads_due -= 1;
+            let (score, cuts) = self.score_bay(&bay.place, frame, vehicles.as_deref())?;
+            if let Some(score) = score {
+                bay.score = score;
+                bay.state = bay.occupancy.read(score, cuts);
+            }
+            bay.seen = Some((glance.clone(), at));
         }
-        if bay.reads_due == 0 {
-            return Ok(());
-        }
-        bay.reads_due -= 1;
-        if let Some(score) = self.bay.score(frame, &bay.place.polygon)? {
-            bay.score = score;
-            bay.state = bay.occupancy.read(score, self.bay.cuts);
-        }
-        bay.seen = Some((glance.clone(), at));
         Ok(())
+    }
+
+    /// What the site's own detector finds, where it has one and somebody asks.
+    fn vehicles(&self, frame: &Frame, asked: bool) -> Result<Option<Vec<Found>>, ModelError> {
+        let Some(own) = self.own.as_ref().filter(|_| asked) else { return Ok(None) };
+        let mut found = own.detect(frame)?;
+        found.retain(|found| found.is_vehicle);
+        Ok(Some(found))
+    }
+
+    /// Score of a bay, and the cuts that it is held against.
+    fn score_bay(
+        &self,
+        place: &BayPlace,
+        frame: &Frame,
+        vehicles: Option<&[Found]>,
+    ) -> Result<(Option<f64>, BayCuts), ModelError> {
+        let (Some(vehicles), Some(own)) = (vehicles, &self.own) else {
+            return Ok((self.bay.score(frame, &place.polygon)?, self.bay.cuts));
+        };
+        // A detector shows nothing below its least score: no box is a free bay, one at it is doubt.
+        let least = own.least();
+        let cuts = BayCuts { free_below: least / 2.0, occupied_above: (1.0 + least) / 2.0 };
+        let mine = vehicles.iter().filter(|found| stands_in(found.corners, &place.polygon));
+        Ok((Some(mine.map(|found| found.score).fold(0.0, f64::max)), cuts))
     }
 }
 
@@ -335,17 +323,11 @@ fn highest(parts: &[PartLook]) -> (f64, f64) {
     (of(|look| look.flame), of(|look| look.smoke))
 }
 
-/// Left, top, right, bottom of a polygon.
-fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
-    let low = |k: usize| polygon.iter().map(|p| p[k]).fold(1.0, f64::min);
-    let high = |k: usize| polygon.iter().map(|p| p[k]).fold(0.0, f64::max);
-    [low(0), low(1), high(0), high(1)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::inference::folders;
+    use crate::logic::site::Id;
 
     fn watch() -> Watch {
         let cuts = FireCuts {
@@ -413,7 +395,7 @@ mod tests {
             assert!(sight.stages.fire_ms > 0.0);
             if effort == Effort::Survival {
                 assert_eq!(sight.bays[0].state, BayState::Unknown);
-                assert!(sight.stages.bays_ms < sight.stages.fire_ms / 10.0);
+                assert!(sight.stages.bays_ms < sight.stages.fire_ms / 100.0, "{:?}", sight.stages);
             }
         }
     }

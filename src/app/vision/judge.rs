@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use super::bays::BayPlace;
 use super::cascade::{Answered, Cascade};
-use super::eyes::{BayPlace, Eyes, Sight, Watch};
+use super::eyes::{Eyes, Sight, Watch};
 use super::process::{BEAT, Delivery, Inbox};
 use crate::app::messages::{self, FromChild};
 use crate::io::camera::Frame;

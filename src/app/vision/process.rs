@@ -18,8 +18,8 @@ use super::cascade::Cascade;
 use super::eyes::Eyes;
 use super::judge::Judge;
 use crate::app::messages::{self, ToChild};
-use crate::config::{self, CameraSource, Config};
-use crate::io::camera::{Camera, Coded};
+use crate::config::{self, CameraLogin, CameraSource, Config};
+use crate::io::camera::{Camera, Coded, Login};
 use crate::io::clock::Clock;
 use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
 use crate::io::meter::Meter;
@@ -213,9 +213,25 @@ fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
     std::process::exit(0);
 }
 
+/// Who we are to the camera. Without its password file it is asked as nobody, and says so.
+fn login(source: &CameraSource) -> Option<Login> {
+    let CameraLogin { username, password_file } = source.login.as_ref()?;
+    match std::fs::read_to_string(password_file) {
+        Ok(text) => Some(Login {
+            username: username.clone(),
+            password: text.lines().next().unwrap_or_default().to_owned(),
+        }),
+        Err(error) => {
+            let file = password_file.display();
+            tracing::error!(camera = %source.id, %file, %error, "no password for the camera");
+            None
+        }
+    }
+}
+
 /// Fetches frame after frame at the rate of the duty.
 fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
-    let mut camera = Camera::open(&source.url, source.is_stream);
+    let mut camera = Camera::open_as(&source.url, source.is_stream, login(source));
     let mut trouble = None;
     loop {
         let asked = clock.now();

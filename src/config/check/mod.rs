@@ -44,7 +44,7 @@ pub fn check(
         .meter
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
-    let places = places::check(&file, &devices, faults);
+    let places = places::check(&file, &devices, folder, faults);
     let circuits = circuits::check(&file.circuits, &devices, faults);
     let guard = guard::check(&file, &mut devices, &places, faults);
     devices::forget_followers(&file.devices, &devices, faults);

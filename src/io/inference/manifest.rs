@@ -115,6 +115,18 @@ impl Entry {
         self.thresholds.get(name).copied()
     }
 
+    /// How a byte becomes a number, for each plane: times the first, plus the second.
+    #[must_use]
+    pub fn values(&self) -> [(f32, f32); 3] {
+        // What is not said is as for the shipped nets; a net that says `scale` alone wants no more.
+        let (mean, std) = match (self.mean, self.std, self.scale) {
+            (None, None, None) => ([0.5; 3], [0.25; 3]),
+            (mean, std, _) => (mean.unwrap_or_default(), std.unwrap_or([1.0; 3])),
+        };
+        let scale = self.scale.unwrap_or(255.0);
+        std::array::from_fn(|i| (1.0 / (scale * std[i]), -mean[i] / std[i]))
+    }
+
     /// Where its ONNX file is.
     #[must_use]
     pub fn path(&self, folder: &Path) -> PathBuf {

@@ -3,6 +3,7 @@
 //! one on another machine; what a score means is for `logic::vision` to judge.
 
 mod big;
+mod detector;
 mod file;
 mod kernel;
 mod manifest;
@@ -12,6 +13,7 @@ mod survey;
 pub mod tensors;
 
 pub use big::{BigNet, Crop, Opinion};
+pub use detector::{Detector, Found};
 pub use file::{FileGuard, keep_copy};
 pub use model::{BayNet, Engine, FireNet, ModelError, load};
 pub use remote::{Remote, RemoteError, RemoteNet};

@@ -109,12 +109,15 @@ fn places(sheet: &mut Sheet, o: &Overview) {
     );
 }
 
+/// Name, help, and the value of a camera's account.
+type Column = (&'static str, &'static str, fn(&CameraLedger) -> f64);
+
 fn cost_of_looking(sheet: &mut Sheet, looking: &Ledger) {
     let each = |of: fn(&CameraLedger) -> f64| {
         let value = move |(id, camera): (&'_ Id, &'_ CameraLedger)| (id.to_string(), of(camera));
         looking.cameras.iter().map(value).collect::<Vec<_>>()
     };
-    let tables: [(&str, &str, fn(&CameraLedger) -> f64); 8] = [
+    let tables: [Column; 8] = [
         ("wattgate_looks_total", "Looks", |c| c.looks as f64),
         ("wattgate_looks_escalated_total", "Parts that the big net saw", |c| c.escalated as f64),
         ("wattgate_look_energy_joules_total", "Energy of looking, see metering", |c| c.joules),

@@ -1,8 +1,10 @@
 //! Thinking about pictures after the pixels: scores in, states out. Which scores make a verdict
 //! (`triage`), which doubts the big net sees (`escalation`), which measures make a camera's fault (`health`),
-//! which reads make a bay occupied (`occupancy`), what all of it costs (`ledger`), and what one judged
+//! which reads make a bay occupied (`occupancy`), what a detector's outputs
+//! mean (`boxes`), what all of it costs (`ledger`), and what one judged
 //! frame looks like to the rest of the house (`scene`). Pixels never come here.
 
+mod boxes;
 mod escalation;
 mod health;
 mod ledger;
@@ -10,6 +12,7 @@ mod occupancy;
 mod scene;
 mod triage;
 
+pub use boxes::{Boxed, Writing, boxes, stands_in};
 pub use escalation::{Budget, Doubt, Escalation};
 pub use health::{Health, Measures};
 pub use ledger::{BigLedger, BigTrouble, CameraLedger, Ledger, Metering, Stages};
