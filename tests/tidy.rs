@@ -13,7 +13,7 @@ const MOST_LINES: usize = 500;
 const MOST_FUNCTION_LINES: usize = 70;
 
 /// Floors from the ground up; the longest prefix that fits counts.
-const FLOORS: [(&str, u32); 24] = [
+const FLOORS: [(&str, u32); 25] = [
     ("units", 0),
     ("texts", 0),
     ("logic::site", 1),
@@ -30,6 +30,7 @@ const FLOORS: [(&str, u32); 24] = [
     ("io::camera", 7),
     ("io::store", 7),
     ("io::workers", 7),
+    ("io::meter", 7),
     ("io::inference", 8),
     ("io::mqtt", 8),
     ("io::web", 8),

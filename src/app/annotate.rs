@@ -81,7 +81,7 @@ fn bar(frame: &mut Frame, (left, top): (usize, usize), score: f64, colour: Colou
 mod tests {
     use super::*;
     use crate::logic::site::Id;
-    use crate::logic::vision::BayLook;
+    use crate::logic::vision::{BayLook, Stages, Tier};
 
     #[test]
     fn states_verdict_and_scores_are_drawn_and_odd_polygons_do_no_harm() {
@@ -98,6 +98,10 @@ mod tests {
             verdict: Verdict::Doubtful,
             bays: vec![look],
             fault: None,
+            tier: Tier::Small,
+            at: std::time::Duration::ZERO,
+            parts: Vec::new(),
+            stages: Stages::default(),
         };
         draw(&mut frame, &bays, &sight);
         let pixel = |x: usize, y: usize| &frame.rgb[(y * 320 + x) * 3..][..3];

@@ -4,11 +4,15 @@
 //! ```text
 //!   start ─▶ connected ─▶ hears scenes, beats, stills ──┐
 //!     ▲                        │ socket ends, or no beat for 1.5 s
-//!     └── pause 0.2 s … 2 s  ◀─┴── killed and reaped; "vision lost" ─▶ controller
+//!     ├── pause 0.2 s … 2 s  ◀─┼── killed and reaped; "vision lost" ─▶ controller
+//!     └── off for 10 min     ◀─┘   third hang or crash in 10 min
 //! ```
+//! What a stranger gets wrong: only a hang, a panic or a crash counts towards being switched off. A child
+//! that somebody else killed, or that lost its socket, comes back as often as it takes.
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -36,6 +40,9 @@ const PAUSE_MOST: Duration = Duration::from_secs(2);
 /// Pause where the child says that a file is wrong (exit code 78): a person must come first.
 const PAUSE_FOR_A_PERSON: Duration = Duration::from_secs(30);
 const NEEDS_A_PERSON: i32 = 78;
+/// So many hangs or crashes within this time switch the eyes off for as long (fault INF1).
+const MOST_FAILURES: usize = 3;
+const FAILURES_WITHIN: Duration = Duration::from_secs(600);
 /// How long an ended child may take to leave its exit code.
 const LEAVES_IN: Duration = Duration::from_millis(500);
 /// A child that lived this long has earned a quick restart.
@@ -50,6 +57,8 @@ pub struct Place {
     pub config: PathBuf,
     /// The state folder.
     pub state: PathBuf,
+    /// The program whose `vision` is the child: this one.
+    pub program: PathBuf,
 }
 
 /// The supervised child.
@@ -106,17 +115,24 @@ impl Supervisor {
 
     fn run(mut self) {
         let mut pause = PAUSE_FIRST;
+        let mut failures = Failures::default();
         while !self.stopped() {
             let born = self.clock.now();
-            let code = self.one_life().unwrap_or_else(|error| {
+            let end = self.one_life().unwrap_or_else(|error| {
                 tracing::warn!(%error, "vision child ended");
-                None
+                if is_silence(&error) { End::Failed } else { End::Other }
             });
             (self.send)(Observation::VisionLost { at: self.clock.now() });
-            if code == Some(NEEDS_A_PERSON) {
+            if end == End::NeedsAPerson {
                 tracing::error!("the eyes cannot start (see above): every bay stays unknown");
                 self.wait(PAUSE_FOR_A_PERSON);
                 continue;
+            }
+            if end == End::Failed && failures.too_many(self.clock.wall_uptime()) {
+                tracing::error!(
+                    "the eyes hung or crashed {MOST_FAILURES} times in {FAILURES_WITHIN:?}: they are off for as long"
+                );
+                self.wait(FAILURES_WITHIN);
             }
             let lived = self.clock.wall_time(born.age_at(self.clock.now()));
             pause = if lived >= GOOD_LIFE { PAUSE_FIRST } else { pause };
@@ -134,8 +150,8 @@ impl Supervisor {
         }
     }
 
-    /// From start to death of one child; its exit code where it ended by itself.
-    fn one_life(&mut self) -> io::Result<Option<i32>> {
+    /// From start to death of one child.
+    fn one_life(&mut self) -> io::Result<End> {
         let path = socket_path(&self.place.state);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
@@ -146,8 +162,12 @@ impl Supervisor {
             socket.set_read_timeout(Some(FIRST_BEAT_IN))?;
             socket.set_write_timeout(Some(SILENCE))?;
             match self.listen(socket) {
+                Err(error) if is_silence(&error) => {
+                    tracing::warn!("vision child hangs: it is killed");
+                    return Ok(End::Failed);
+                }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-                done => return done.map(|()| None),
+                done => return done.map(|()| End::Other),
             }
         }
         let status = self.await_end(&mut process)?;
@@ -155,7 +175,7 @@ impl Supervisor {
             let status = status.map_or("still there".to_owned(), |status| status.to_string());
             tracing::warn!(%status, "vision child ended");
         }
-        Ok(status.and_then(|status| status.code()))
+        Ok(status.map_or(End::Other, End::of))
     }
 
     /// The exit status of a child that has closed its socket, if it comes soon.
@@ -175,7 +195,7 @@ impl Supervisor {
         let speed = self.clock.speed().to_string();
         let own_time = self.clock.has_own_time();
         let site_time = own_time.then(|| self.clock.now().utc.to_rfc3339());
-        Command::new(std::env::current_exe()?)
+        Command::new(&self.place.program)
             .arg("vision")
             .arg("--config")
             .arg(&self.place.config)
@@ -220,6 +240,9 @@ impl Supervisor {
             match messages::hear::<FromChild>(&mut socket)? {
                 FromChild::Beat => socket.set_read_timeout(Some(SILENCE))?,
                 FromChild::Scene(scene) => (self.send)(Observation::Scene(scene)),
+                FromChild::Ledger { ledger, at } => {
+                    (self.send)(Observation::Looked { ledger, at });
+                }
                 FromChild::Still { camera, at, bytes } => {
                     let jpeg = messages::take(&mut socket, bytes.min(messages::MOST_STILL))?;
                     self.stills.put(&camera, Still { jpeg: jpeg.into(), at });
@@ -231,6 +254,56 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+}
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It says that a file is wrong.
+    NeedsAPerson,
+    /// It hung, panicked or crashed.
+    Failed,
+    /// Anything else: stopped, killed by somebody, lost its socket.
+    Other,
+}
+
+impl End {
+    fn of(status: ExitStatus) -> End {
+        /// What Rust's own panics end a process with.
+        const PANIC: i32 = 101;
+        /// Signals that a process gives itself: illegal instruction, abort, bus error, wrong arithmetic,
+        /// no such memory.
+        const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
+        match (status.code(), status.signal()) {
+            (Some(NEEDS_A_PERSON), _) => End::NeedsAPerson,
+            (Some(PANIC), _) => End::Failed,
+            (_, Some(signal)) if CRASHES.contains(&signal) => End::Failed,
+            _ => End::Other,
+        }
+    }
+}
+
+/// Whether a socket gave nothing for too long.
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Hangs and crashes of the last ten minutes.
+#[derive(Debug, Default)]
+struct Failures(Vec<Duration>);
+
+impl Failures {
+    /// One more, on a clock that never jumps; whether that is too many. Then they are forgotten: after
+    /// the time off there are as many tries as before.
+    fn too_many(&mut self, now: Duration) -> bool {
+        self.0.retain(|at| now.saturating_sub(*at) < FAILURES_WITHIN);
+        self.0.push(now);
+        if self.0.len() < MOST_FAILURES {
+            return false;
+        }
+        self.0.clear();
+        true
     }
 }
 
@@ -253,4 +326,98 @@ fn socket_path(state: &Path) -> PathBuf {
         return beside;
     }
     std::env::temp_dir().join(format!("wattgate-vision-{}.sock", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+
+    use super::*;
+
+    /// A child that connects, beats twice and then does `after`; each life leaves its process id.
+    fn script(folder: &Path, after: &str) -> PathBuf {
+        let text = format!(
+            "#!/usr/bin/python3\n\
+             import os, signal, socket, sys, time\n\
+             open({lives:?}, 'a').write(f'{{os.getpid()}}\\n')\n\
+             s = socket.socket(socket.AF_UNIX)\n\
+             s.connect(sys.argv[sys.argv.index('--socket') + 1])\n\
+             for _ in range(2): s.sendall(b'\\x00\\x00\\x00\\x06\"beat\"')\n\
+             {after}\n",
+            lives = folder.join("lives").display().to_string(),
+        );
+        let path = folder.join("child");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn supervise(folder: &Path, program: PathBuf) -> (Child, Receiver<Observation>) {
+        let (send, hear) = mpsc::channel();
+        let (_, duty) = watch::channel(Duty::default());
+        let place = Place { config: folder.join("site.toml"), state: folder.into(), program };
+        let tell = Box::new(move |observation| send.send(observation).unwrap_or(()));
+        let stills = StillBoard::new(std::iter::empty());
+        (spawn(place, Clock::real(), tell, duty, stills), hear)
+    }
+
+    fn lives(folder: &Path) -> Vec<u32> {
+        let text = std::fs::read_to_string(folder.join("lives")).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn inf1_a_child_that_hangs_is_killed_and_after_three_times_the_eyes_are_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, hear) = supervise(folder.path(), script(folder.path(), "time.sleep(60)"));
+        let mut before = Clock::real().wall_uptime();
+        for life in 1..=MOST_FAILURES {
+            let lost = hear.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(lost, Observation::VisionLost { .. }));
+            let now = Clock::real().wall_uptime();
+            // From one loss to the next: pause, start, two beats, 1.5 s of silence.
+            let took = now.saturating_sub(before);
+            assert!(took <= Duration::from_secs(7), "life {life}: {took:?}");
+            before = now;
+            let last = *lives(folder.path()).last().unwrap();
+            assert!(!Path::new(&format!("/proc/{last}")).exists(), "killed and reaped");
+        }
+        // Longer than the longest pause and the start of a child.
+        let more = hear.recv_timeout(PAUSE_MOST + Duration::from_secs(3));
+        assert_eq!(more.err(), Some(RecvTimeoutError::Timeout));
+        assert_eq!(lives(folder.path()).len(), MOST_FAILURES);
+        child.stop();
+    }
+
+    #[test]
+    fn inf1_a_child_that_panics_counts_and_one_that_somebody_kills_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (child, hear) = supervise(folder.path(), script(folder.path(), "os._exit(101)"));
+        for _ in 0..MOST_FAILURES {
+            hear.recv_timeout(PATIENCE).unwrap();
+        }
+        let more = hear.recv_timeout(PAUSE_MOST + Duration::from_secs(3));
+        assert_eq!(more.err(), Some(RecvTimeoutError::Timeout));
+        child.stop();
+        let folder = tempfile::tempdir().unwrap();
+        let killed = "os.kill(os.getpid(), signal.SIGKILL)";
+        let (child, hear) = supervise(folder.path(), script(folder.path(), killed));
+        for _ in 0..MOST_FAILURES + 2 {
+            hear.recv_timeout(PATIENCE).unwrap();
+        }
+        assert!(lives(folder.path()).len() >= MOST_FAILURES + 2);
+        child.stop();
+    }
+
+    #[test]
+    fn failures_are_counted_within_ten_minutes() {
+        let minute = |m: u64| Duration::from_secs(60 * m);
+        let mut failures = Failures::default();
+        assert!([0, 4, 11, 15, 22].into_iter().all(|m| !failures.too_many(minute(m))));
+        assert!(failures.too_many(minute(23)), "15, 22, 23");
+        assert!(!failures.too_many(minute(24)), "forgotten after the time off");
+    }
 }

@@ -405,7 +405,12 @@ fn open_eyes(config: &Config, options: &RunOptions, needs: EyesNeed) -> child::C
             tracing::warn!("the controller is behind: a scene was dropped");
         }
     };
-    let place = child::Place { config: options.config.clone(), state: config.state.clone() };
+    let (file, state) = (options.config.clone(), config.state.clone());
+    let program = std::env::current_exe().unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot tell where this program is: looking for it by its name");
+        "wattgate".into()
+    });
+    let place = child::Place { config: file, state, program };
     child::spawn(place, clock, Box::new(send), duty, stills)
 }
 

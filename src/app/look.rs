@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::annotate;
-use super::vision::{BayPlace, Eyes, Sight};
+use super::vision::{BayPlace, Eyes, Second, Sight};
 use crate::io::camera::{Film, Frame};
 use crate::io::clock::cpu_time;
-use crate::io::inference::{Engine, ModelError};
+use crate::io::inference::{BigNet, Engine, ModelError};
 use crate::logic::site::Id;
 use crate::logic::vision::Verdict;
 
@@ -37,6 +37,8 @@ pub struct LookOptions {
     pub models: PathBuf,
     /// Who runs them.
     pub engine: Engine,
+    /// Whether the big net sees what the small one doubts, where the folder has one.
+    pub cascade: bool,
     /// Folder for pictures with what was seen drawn over them.
     pub annotate: Option<PathBuf>,
 }
@@ -86,6 +88,7 @@ enum BaysFile {
 
 struct Looking<'a> {
     eyes: Eyes,
+    second: Option<Second>,
     bays: Option<BaysFile>,
     json: bool,
     annotate: Option<&'a Path>,
@@ -105,12 +108,19 @@ pub fn run(
 ) -> Result<Seen, LookError> {
     let bays = options.bays.as_deref().map(read_bays).transpose()?;
     let eyes = Eyes::open(&options.models, options.engine)?;
+    let second = match BigNet::open(&options.models, options.engine, None)? {
+        Some(net) if options.cascade => {
+            let film = Id::try_from("film").map_err(std::io::Error::other)?;
+            Some(Second::new(net, eyes.fire_cuts(), film))
+        }
+        _ => None,
+    };
     let annotate = options.annotate.as_deref();
     if let Some(folder) = annotate {
         std::fs::create_dir_all(folder)?;
     }
     let (json, seen) = (options.json, Seen::default());
-    let mut looking = Looking { eyes, bays, json, annotate, out, err, seen };
+    let mut looking = Looking { eyes, second, bays, json, annotate, out, err, seen };
     for path in &options.paths {
         looking.path(path)?;
     }
@@ -189,7 +199,10 @@ impl Looking<'_> {
         match decoded {
             Ok(frame) => {
                 let places = self.places(path);
-                let sight = self.eyes.see_still(&places, &frame)?;
+                let mut sight = self.eyes.see_still(&places, &frame)?;
+                if let Some(second) = &mut self.second {
+                    second.still(&mut sight, &frame)?;
+                }
                 self.tell(path, (0, Duration::ZERO), &sight, before)?;
                 self.draw(path, None, (frame, &places), &sight)
             }
@@ -204,6 +217,7 @@ impl Looking<'_> {
         };
         let places = self.places(path);
         let mut watch = self.eyes.watch(places.clone());
+        self.second.iter_mut().for_each(Second::forget);
         let (mut number, mut next) = (0u64, Duration::ZERO);
         let mut before = cpu_time();
         loop {
@@ -217,7 +231,10 @@ impl Looking<'_> {
                 continue;
             }
             next = at + LOOK_EVERY;
-            let sight = self.eyes.see(&mut watch, at, &frame)?;
+            let mut sight = self.eyes.see(&mut watch, at, &frame)?;
+            if let Some(second) = &mut self.second {
+                second.look(&mut watch, &mut sight, &frame)?;
+            }
             self.tell(path, (number - 1, at), &sight, before)?;
             self.draw(path, Some(number - 1), (frame, &places), &sight)?;
             before = cpu_time();
@@ -266,7 +283,7 @@ impl Looking<'_> {
                 "fire": round(sight.fire),
                 "smoke": round(sight.smoke),
                 "verdict": sight.verdict,
-                "tier": "small",
+                "tier": sight.tier,
                 "bays": sight.bays.iter().map(bay).collect::<Vec<_>>(),
                 "cpu_ms": round(cpu_ms),
             });

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::logic::decision::Duty;
 use crate::logic::site::Id;
-use crate::logic::vision::Scene;
+use crate::logic::vision::{Ledger, Scene};
 use crate::units::Moment;
 
 /// Longest message (decisions: 1 MiB) and longest still.
@@ -21,6 +21,13 @@ pub const MOST_STILL: usize = 4 << 20;
 pub enum FromChild {
     /// A judged frame.
     Scene(Scene),
+    /// What looking has cost so far.
+    Ledger {
+        /// The account.
+        ledger: Ledger,
+        /// When it was made up.
+        at: Moment,
+    },
     /// The judging loop is alive.
     Beat,
     /// A still of this many bytes follows.

@@ -85,6 +85,9 @@ pub enum Command {
         /// The general runtime (32-bit floating point) instead of the int8 kernel.
         #[arg(long)]
         general: bool,
+        /// Never asks the big net.
+        #[arg(long)]
+        no_big: bool,
         /// Folder for the pictures with what was seen drawn over them.
         #[arg(long)]
         annotate: Option<PathBuf>,

@@ -98,11 +98,13 @@ fn perform(command: Command, lang: Lang) -> u8 {
             let done = app::demo::run(&options, &mut io::stdout());
             outcome(done.map_err(|error| error.to_string()))
         }
-        Command::Look { paths, bays, format, models, general, annotate } => {
+        Command::Look { paths, bays, format, models, general, no_big, annotate } => {
             let models = models.unwrap_or_else(config::models_beside);
             let json = format == Format::Json;
             let engine = if general { Engine::General } else { Engine::Best };
-            let options = app::look::LookOptions { paths, bays, json, models, engine, annotate };
+            let cascade = !no_big;
+            let options =
+                app::look::LookOptions { paths, bays, json, models, engine, cascade, annotate };
             look(&options)
         }
         Command::Plan { scenario, out, view } => plan::run((scenario, out), view, lang),

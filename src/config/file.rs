@@ -3,11 +3,13 @@
 
 mod circuit;
 mod fieldbus;
+mod vision;
 mod work;
 
 pub use circuit::CircuitTable;
 pub use fieldbus::{ServerTable, TlsTable};
 use toml_edit::Item;
+pub use vision::VisionTable;
 pub use work::{ParameterTable, WorkTables, WorkloadTable};
 
 use super::guarding::{self, LimitsTable, RelayTable, RolesTable, SensorTable};
@@ -128,6 +130,8 @@ pub struct CameraTable {
     pub name: Option<String>,
     pub snapshot: Option<At<String>>,
     pub stream: Option<At<String>>,
+    pub username: Option<At<String>>,
+    pub password_file: Option<At<String>>,
     pub at: Option<usize>,
 }
 
@@ -165,6 +169,7 @@ pub struct SiteFile {
     pub tariff: Option<TariffTable>,
     pub mqtt: Option<MqttTable>,
     pub fieldbus: FieldBusTables,
+    pub vision: Option<VisionTable>,
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
@@ -203,6 +208,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.roles = guarding::roles(item, faults).unwrap_or_default();
     }
     site_file.tariff = walk.item("tariff").and_then(|item| tariff(item, faults));
+    site_file.vision = walk.item("vision").and_then(|item| vision::read(item, faults));
     site_file.mqtt = walk.item("mqtt").and_then(|item| mqtt(item, faults));
     site_file.fieldbus.tls =
         walk.item("modbus_tls").and_then(|item| fieldbus::modbus_tls(item, faults));
@@ -426,6 +432,8 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
         name: walk.text("name", faults),
         snapshot: text_at(&mut walk, "snapshot", faults),
         stream: text_at(&mut walk, "stream", faults),
+        username: text_at(&mut walk, "username", faults),
+        password_file: text_at(&mut walk, "password_file", faults),
         at: walk.at(),
     };
     walk.finish(faults);

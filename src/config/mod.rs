@@ -17,6 +17,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use check::{address_of, models_beside};
 pub use load::{
@@ -50,6 +51,8 @@ pub struct Config {
     pub web: WebConfig,
     /// How jobs are run and metered.
     pub computing: Computing,
+    /// What the vision process may spend, and whom it may ask.
+    pub vision: VisionConfig,
     /// Folder of the models (beside the site file, beside the executable, or `./models`).
     pub models: PathBuf,
     /// State folder: outbox, sockets, last good configuration.
@@ -157,7 +160,7 @@ pub struct ModbusServer {
     /// Where it listens.
     pub listen: SocketAddr,
     /// Older registers are not served.
-    pub max_age: std::time::Duration,
+    pub max_age: Duration,
 }
 
 /// Who the gateway is to devices that speak Modbus/TCP Security.
@@ -171,6 +174,30 @@ pub struct BusIdentity {
     pub key_file: PathBuf,
 }
 
+/// What the vision process may spend, and whom it may ask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisionConfig {
+    /// What the big net may spend in any hour, Wh.
+    pub budget_wh: f64,
+    /// What a busy core of this machine draws, W, where somebody measured it.
+    pub watt_per_core: Option<f64>,
+    /// A net on another machine.
+    pub remote: Option<RemoteModel>,
+}
+
+/// A net on another machine, over the Open Inference Protocol v2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteModel {
+    /// `http://host:port`.
+    pub url: String,
+    /// Its name there, and the id of its entry in the manifest.
+    pub model: String,
+    /// Longest time for an answer.
+    pub timeout: Duration,
+    /// What a look is taken to cost there, J.
+    pub joules: f64,
+}
+
 /// Where a camera's pictures come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CameraSource {
@@ -180,6 +207,17 @@ pub struct CameraSource {
     pub url: String,
     /// Whether it is a stream (MJPEG) that is kept open, not a snapshot for every look.
     pub is_stream: bool,
+    /// Who we are to an RTSP camera that asks.
+    pub login: Option<CameraLogin>,
+}
+
+/// A user of a camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraLogin {
+    /// The user.
+    pub username: String,
+    /// The file whose first line is the password.
+    pub password_file: PathBuf,
 }
 
 /// The broker.

@@ -57,6 +57,12 @@ impl Clock {
         site.div_f64(self.speed)
     }
 
+    /// Time since the machine started, suspended or not, whatever the speed of the site.
+    #[must_use]
+    pub fn wall_uptime(&self) -> Duration {
+        boot_time()
+    }
+
     /// Whether it is the time of a simulated site, and not of the world.
     #[must_use]
     pub fn has_own_time(&self) -> bool {
@@ -93,6 +99,13 @@ pub fn instant() -> tokio::time::Instant {
 #[must_use]
 pub fn cpu_time() -> Duration {
     let t = clock_gettime(ClockId::ProcessCPUTime);
+    span(t.tv_sec, t.tv_nsec)
+}
+
+/// CPU time the asking thread has used so far.
+#[must_use]
+pub fn thread_time() -> Duration {
+    let t = clock_gettime(ClockId::ThreadCPUTime);
     span(t.tv_sec, t.tv_nsec)
 }
 

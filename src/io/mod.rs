@@ -4,6 +4,7 @@
 pub mod camera;
 pub mod clock;
 pub mod inference;
+pub mod meter;
 pub mod modbus;
 pub mod mqtt;
 pub mod store;

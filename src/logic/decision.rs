@@ -15,7 +15,7 @@ use super::safety::interlock::Permitted;
 use super::safety::linkage::Isolation;
 use super::safety::signs::Cause;
 use super::site::{Id, Mode, RelayKind, RelaySetpoint, SensorKind};
-use super::vision::{BayState, Verdict};
+use super::vision::{BayState, Ledger, Tier, Verdict};
 use crate::units::Moment;
 
 /// A complete answer, made every cycle.
@@ -52,6 +52,22 @@ pub struct Latched {
 pub struct Duty {
     /// Cameras to be looked at every second; the others at their floor of one look in 2 s.
     pub eager: Vec<Id>,
+    /// How much may be spent on looking.
+    #[serde(default)]
+    pub effort: Effort,
+}
+
+/// How much may be spent on looking. Fire is looked for at the same rates in all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    /// Everything.
+    #[default]
+    Full,
+    /// No big net, bays at half the rate.
+    Eco,
+    /// Fire only: bays are unknown.
+    Survival,
 }
 
 /// How far a number can be trusted, as MQTT and the page say it.
@@ -138,8 +154,14 @@ pub struct CameraView {
     pub smoke: Option<f64>,
     /// Verdict over time; nothing while there is a fault.
     pub verdict: Option<Verdict>,
+    /// Which net had the last word on its last look.
+    #[serde(default)]
+    pub tier: Option<Tier>,
     /// CPU time per look, ms.
     pub cpu_ms: Option<f64>,
+    /// Mean energy of a look since the vision process started, J.
+    #[serde(default)]
+    pub look_j: Option<f64>,
     /// Code of what is wrong with it.
     pub fault: Option<String>,
 }
@@ -379,6 +401,9 @@ pub struct Overview {
     pub zones: Vec<ZoneView>,
     /// Cameras.
     pub cameras: Vec<CameraView>,
+    /// What looking costs; nothing before the vision process has told it.
+    #[serde(default)]
+    pub looking: Option<Ledger>,
     /// Sensors.
     #[serde(default)]
     pub sensors: Vec<SensorView>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::compute::JobNews;
 use super::safety::alarms::Signature;
 use super::site::{Id, Order, Reading, Target};
-use super::vision::Scene;
+use super::vision::{Ledger, Scene};
 use crate::units::{Moment, Watts};
 
 /// Why a device gave no answer.
@@ -116,6 +116,13 @@ pub enum Observation {
     },
     /// The vision process judged a frame.
     Scene(Scene),
+    /// What looking has cost so far.
+    Looked {
+        /// The account.
+        ledger: Ledger,
+        /// When it was made up.
+        at: Moment,
+    },
     /// The vision process is gone: every bay is unknown, every camera blind.
     VisionLost {
         /// When that was known.

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use wattgate::io::camera::{Camera, Coded};
+use wattgate::io::camera::{Camera, Coded, Login};
 
 use super::gateway::{PATIENCE, now, until};
 
@@ -17,10 +17,14 @@ pub struct Server {
 impl Server {
     /// A keyframe every `keyint` frames of 25 a second.
     pub fn start(keyint: u32) -> Server {
+        Server::with(&[&keyint.to_string()])
+    }
+
+    fn with(arguments: &[&str]) -> Server {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/rtsp_server.py");
         // Debian's own Python: the bindings of GStreamer are a Debian package.
         let mut command = Command::new("/usr/bin/python3");
-        command.arg(script).arg(keyint.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(script).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().expect("python3");
         let mut line = String::new();
         let out = process.stdout.take().expect("its output");
@@ -92,4 +96,21 @@ fn cam1_a_stream_that_ends_is_told_within_five_seconds_and_comes_back() {
     let server = Server::start(25);
     let mut camera = Camera::open(&server.url(), true);
     until("a picture again", PATIENCE, || camera.fetch().ok());
+}
+
+#[test]
+fn rtsp_with_a_password_is_seen_with_it_and_refused_without() {
+    let server = Server::with(&["25", "--password", "a word with spaces"]);
+    let login = |password: &str| {
+        let (username, password) = ("camera".to_owned(), password.to_owned());
+        Camera::open_as(&server.url(), true, Some(Login { username, password }))
+    };
+    let mut camera = login("a word with spaces");
+    let picture = until("a picture", PATIENCE, || camera.fetch().ok());
+    assert_eq!(picture.decode().expect("a picture").width, 640);
+    for mut stranger in [login("another word"), Camera::open(&server.url(), true)] {
+        let told = stranger.fetch().expect_err("refused").to_string();
+        assert!(told.contains("401"), "{told}");
+        assert!(!told.contains("word"), "{told}");
+    }
 }

@@ -1,4 +1,4 @@
-"""An RTSP server for the tests: `rtsp_server.py KEYINT [WIDTH HEIGHT FPS]`; prints its port.
+"""An RTSP server for the tests: `rtsp_server.py KEYINT [WIDTH HEIGHT FPS] [--password WORD]`; prints its port.
 
 GStreamer's own server with a drawn moving ball, H.264 by x264. One stream, `/ball`; more with `/1`, `/2`, ...
 """
@@ -8,9 +8,11 @@ import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer
+gi.require_version("GstRtsp", "1.0")
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
-keyint, width, height, fps = [int(v) for v in (sys.argv[1:] + ["25", "640", "360", "25"][len(sys.argv) - 1:])]
+numbers = [v for v in sys.argv[1:5] if v.isdigit()]
+keyint, width, height, fps = [int(v) for v in (numbers + ["25", "640", "360", "25"][len(numbers):])]
 Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
@@ -24,7 +26,20 @@ for name in ["/ball"] + [f"/{i}" for i in range(8)]:
         f"rtph264pay name=pay0 pt=96 config-interval=-1 )"
     )
     factory.set_shared(True)
+    if "--password" in sys.argv:
+        permissions = GstRtspServer.RTSPPermissions()
+        permissions.add_permission_for_role("user", "media.factory.access", True)
+        permissions.add_permission_for_role("user", "media.factory.construct", True)
+        factory.set_permissions(permissions)
     server.get_mount_points().add_factory(name, factory)
+if "--password" in sys.argv:
+    # Digest, as cameras ask for it: `camera` may see everything, nobody else anything.
+    auth = GstRtspServer.RTSPAuth()
+    auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+    token = GstRtspServer.RTSPToken()
+    token.set_string("media.factory.role", "user")
+    auth.add_digest("camera", sys.argv[sys.argv.index("--password") + 1], token)
+    server.set_auth(auth)
 server.attach(None)
 print(server.get_bound_port(), flush=True)
 GLib.MainLoop().run()

@@ -6,43 +6,37 @@
 
 use std::time::Duration;
 
+use super::bays::{BayMemory, BayPlace, HEARTBEAT, bounds};
 use crate::io::camera::Frame;
 use crate::io::camera::gate::{self, Glance};
-use crate::io::inference::{self, BayNet, Engine, FireNet, ModelError};
-use crate::logic::site::Id;
+use crate::io::clock::thread_time;
+use crate::io::inference::{self, BayNet, Detector, Engine, FireNet, Found, ModelError};
+use crate::logic::decision::Effort;
 use crate::logic::vision::{
-    BayLook, BayState, CameraFault, Health, Measures, Occupancy, Triage, Verdict,
+    Answer, BayCuts, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages,
+    Tier, Triage, Verdict, stands_in,
 };
 
-/// The whole frame.
-const WHOLE: [f64; 4] = [0.0, 0.0, 1.0, 1.0];
-/// Overlapping tiles (left, top, width, height), one of them with each look.
-const TILES: [[f64; 4]; 4] =
-    [[0.0, 0.0, 0.6, 0.6], [0.4, 0.0, 0.6, 0.6], [0.0, 0.4, 0.6, 0.6], [0.4, 0.4, 0.6, 0.6]];
-/// A bay is read again after this long even if nothing changed.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-/// A bay is read again when this share of its cells changed by this much brightness.
-const CHANGED_SHARE: f64 = 0.12;
-const CHANGED_BY: f32 = 9.0;
-/// Reads after a change, so that two of three can agree.
-const READS_AFTER_CHANGE: u8 = 3;
+/// Parts of a frame (left, top, width, height): the whole, and overlapping tiles, one of them with each
+/// look.
+pub const PARTS: [[f64; 4]; 5] = [
+    [0.0, 0.0, 1.0, 1.0],
+    [0.0, 0.0, 0.6, 0.6],
+    [0.4, 0.0, 0.6, 0.6],
+    [0.0, 0.4, 0.6, 0.6],
+    [0.4, 0.4, 0.6, 0.6],
+];
+const TILES: usize = PARTS.len() - 1;
 /// How fast the usual pattern of a camera follows what it shows: a share of each look. At a look a second
 /// it takes a quarter of an hour, so that parked cars become part of it and a turned camera does not.
 const PATTERN_FOLLOWS: f32 = 0.001;
-
-/// A bay in a camera's frame.
-#[derive(Clone, Debug)]
-pub struct BayPlace {
-    /// The bay.
-    pub id: Id,
-    /// Corners, shares of the frame.
-    pub polygon: Vec<[f64; 2]>,
-}
 
 /// The nets.
 pub struct Eyes {
     bay: BayNet,
     fire: FireNet,
+    /// A detector of the site's own that says where vehicles stand, instead of the bay net.
+    own: Option<Detector>,
 }
 
 /// What was seen in one frame.
@@ -58,6 +52,25 @@ pub struct Sight {
     pub bays: Vec<BayLook>,
     /// What is wrong with the picture.
     pub fault: Option<CameraFault>,
+    /// Which net had the last word.
+    pub tier: Tier,
+    /// When, on the clock of the temporal logic.
+    pub at: Duration,
+    /// Scores of the parts that were looked at.
+    pub parts: Vec<PartLook>,
+    /// CPU time by stage.
+    pub stages: Stages,
+}
+
+/// Flame and smoke in one part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PartLook {
+    /// Which of [`PARTS`].
+    pub part: usize,
+    /// Flame, 0 to 1.
+    pub flame: f64,
+    /// Smoke, 0 to 1.
+    pub smoke: f64,
 }
 
 impl Sight {
@@ -83,15 +96,7 @@ pub struct Watch {
     background: Vec<bool>,
     /// Time of the source runs this much faster than its pictures come.
     pace: f64,
-}
-
-struct BayMemory {
-    place: BayPlace,
-    occupancy: Occupancy,
-    seen: Option<(Glance, Duration)>,
-    reads_due: u8,
-    score: f64,
-    state: BayState,
+    effort: Effort,
 }
 
 impl Eyes {
@@ -101,7 +106,21 @@ impl Eyes {
     /// When they cannot be used.
     pub fn open(models: &std::path::Path, engine: Engine) -> Result<Eyes, ModelError> {
         let (bay, fire) = inference::load(models, engine)?;
-        Ok(Eyes { bay, fire })
+        Ok(Eyes { bay, fire, own: Detector::open(models)? })
+    }
+
+    /// Whether the nets still tell pictures apart.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn self_test(&self) -> Result<(), ModelError> {
+        self.fire.self_test().and_then(|()| self.bay.self_test())
+    }
+
+    /// Cut-offs of the fire net.
+    #[must_use]
+    pub fn fire_cuts(&self) -> FireCuts {
+        self.fire.cuts
     }
 
     /// Starts to watch a camera or film.
@@ -109,23 +128,16 @@ impl Eyes {
     pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
         let areas: Vec<[f64; 4]> = bays.iter().map(|bay| bounds(&bay.polygon)).collect();
         let background = gate::background(&areas);
-        let memory = |place| BayMemory {
-            place,
-            occupancy: Occupancy::default(),
-            seen: None,
-            reads_due: 1,
-            score: 0.5,
-            state: BayState::Unknown,
-        };
         Watch {
             triage: Triage::new(self.fire.cuts),
-            bays: bays.into_iter().map(memory).collect(),
+            bays: bays.into_iter().map(BayMemory::new).collect(),
             before: None,
             tile: 0,
             health: Health::default(),
             pattern: None,
             background,
             pace: 1.0,
+            effort: Effort::Full,
         }
     }
 
@@ -135,24 +147,28 @@ impl Eyes {
     /// When a net fails.
     pub fn see(&self, watch: &mut Watch, at: Duration, frame: &Frame) -> Result<Sight, ModelError> {
         let at = at.div_f64(watch.pace);
+        let mut lap = Lap::begin();
         let glance = Glance::of(frame);
         let fault = watch.fault(frame, &glance, at);
-        let whole = self.fire.score(frame, WHOLE)?;
-        let tile = self.fire.score(frame, TILES[watch.tile % TILES.len()])?;
+        let gate_ms = lap.ms();
+        let tile = 1 + watch.tile % TILES;
         watch.tile += 1;
-        let (fire, smoke) = (whole.0.max(tile.0), whole.1.max(tile.1));
-        let verdict = watch.triage.judge(at, fire, smoke);
-        for bay in &mut watch.bays {
-            self.read_bay(bay, frame, &glance, at)?;
-        }
+        let parts = self.parts(frame, [0, tile])?;
+        let verdict = watch.judge(at, &parts);
+        let fire_ms = lap.ms();
+        self.read_bays(watch, frame, &glance, at)?;
         watch.before = Some(glance);
+        let (decode_ms, big_ms) = (0.0, 0.0);
+        let stages = Stages { decode_ms, gate_ms, fire_ms, bays_ms: lap.ms(), big_ms };
         let look = |bay: &BayMemory| BayLook {
             id: bay.place.id.clone(),
             occupied: bay.score,
             state: bay.state,
         };
         let bays = watch.bays.iter().map(look).collect();
-        let sight = Sight { fire, smoke, verdict, bays, fault: None };
+        let (fire, smoke) = highest(&parts);
+        let sight =
+            Sight { fire, smoke, verdict, bays, fault: None, tier: Tier::Small, at, parts, stages };
         Ok(match fault {
             Some(fault) => sight.with_fault(fault),
             None => sight,
@@ -164,46 +180,90 @@ impl Eyes {
     /// # Errors
     /// When a net fails.
     pub fn see_still(&self, bays: &[BayPlace], frame: &Frame) -> Result<Sight, ModelError> {
-        let (mut fire, mut smoke) = self.fire.score(frame, WHOLE)?;
-        for tile in TILES {
-            let (flame, haze) = self.fire.score(frame, tile)?;
-            (fire, smoke) = (fire.max(flame), smoke.max(haze));
-        }
-        let verdict = Triage::still(self.fire.cuts, fire, smoke);
+        let mut lap = Lap::begin();
+        let parts = self.parts(frame, 0..PARTS.len())?;
+        let (fire, smoke) = highest(&parts);
+        let verdict = self.fire.cuts.single(fire, smoke);
+        let fire_ms = lap.ms();
+        let vehicles = self.vehicles(frame, !bays.is_empty())?;
         let look = |place: &BayPlace| -> Result<BayLook, ModelError> {
-            let score = self.bay.score(frame, &place.polygon)?;
-            let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, self.bay.cuts));
+            let (score, cuts) = self.score_bay(place, frame, vehicles.as_deref())?;
+            let state = score.map_or(BayState::Unknown, |s| Occupancy::single(s, cuts));
             Ok(BayLook { id: place.id.clone(), occupied: score.unwrap_or(0.5), state })
         };
         let bays = bays.iter().map(look).collect::<Result<_, _>>()?;
-        Ok(Sight { fire, smoke, verdict, bays, fault: None })
+        let stages = Stages { fire_ms, bays_ms: lap.ms(), ..Stages::default() };
+        let (at, tier) = (Duration::ZERO, Tier::Small);
+        Ok(Sight { fire, smoke, verdict, bays, fault: None, tier, at, parts, stages })
     }
 
-    fn read_bay(
+    fn parts(
         &self,
-        bay: &mut BayMemory,
+        frame: &Frame,
+        which: impl IntoIterator<Item = usize>,
+    ) -> Result<Vec<PartLook>, ModelError> {
+        let score = |part: usize| {
+            let (flame, smoke) = self.fire.score(frame, PARTS[part])?;
+            Ok(PartLook { part, flame, smoke })
+        };
+        which.into_iter().map(score).collect()
+    }
+
+    /// Reads the bays that changed or are due.
+    fn read_bays(
+        &self,
+        watch: &mut Watch,
         frame: &Frame,
         glance: &Glance,
         at: Duration,
     ) -> Result<(), ModelError> {
-        let area = bounds(&bay.place.polygon);
-        let changed = bay.seen.as_ref().is_none_or(|(before, seen)| {
-            glance.change(before, area, CHANGED_BY) > CHANGED_SHARE
-                || at.saturating_sub(*seen) >= HEARTBEAT
-        });
-        if changed {
-            bay.reads_due = READS_AFTER_CHANGE;
+        let heartbeat = match watch.effort {
+            Effort::Full => HEARTBEAT,
+            Effort::Eco => HEARTBEAT * 2,
+            Effort::Survival => {
+                // Nobody looks: what was seen before is no longer known.
+                watch.bays.iter_mut().for_each(BayMemory::forget);
+                return Ok(());
+            }
+        };
+        let due: Vec<&mut BayMemory> =
+            watch.bays.iter_mut().filter_map(|bay| bay.is_due(glance, at, heartbeat)).collect();
+        let vehicles = self.vehicles(frame, !due.is_empty())?;
+        for bay in due {
+            bay.reads_due -= 1;
+            let (score, cuts) = self.score_bay(&bay.place, frame, vehicles.as_deref())?;
+            if let Some(score) = score {
+                bay.score = score;
+                bay.state = bay.occupancy.read(score, cuts);
+            }
+            bay.seen = Some((glance.clone(), at));
         }
-        if bay.reads_due == 0 {
-            return Ok(());
-        }
-        bay.reads_due -= 1;
-        if let Some(score) = self.bay.score(frame, &bay.place.polygon)? {
-            bay.score = score;
-            bay.state = bay.occupancy.read(score, self.bay.cuts);
-        }
-        bay.seen = Some((glance.clone(), at));
         Ok(())
+    }
+
+    /// What the site's own detector finds, where it has one and somebody asks.
+    fn vehicles(&self, frame: &Frame, asked: bool) -> Result<Option<Vec<Found>>, ModelError> {
+        let Some(own) = self.own.as_ref().filter(|_| asked) else { return Ok(None) };
+        let mut found = own.detect(frame)?;
+        found.retain(|found| found.is_vehicle);
+        Ok(Some(found))
+    }
+
+    /// Score of a bay, and the cuts that it is held against.
+    fn score_bay(
+        &self,
+        place: &BayPlace,
+        frame: &Frame,
+        vehicles: Option<&[Found]>,
+    ) -> Result<(Option<f64>, BayCuts), ModelError> {
+        let (Some(vehicles), Some(own)) = (vehicles, &self.own) else {
+            return Ok((self.bay.score(frame, &place.polygon)?, self.bay.cuts));
+        };
+        // A detector shows nothing below its least score: no box is a free bay, one at it is doubt.
+        let least = own.least();
+        let cuts = BayCuts { free_below: least / 2.0, occupied_above: (1.0 + least) / 2.0 };
+        let mine = vehicles.iter().filter(|found| stands_in(found.corners, &place.polygon));
+        Ok((Some(mine.map(|found| found.score).fold(0.0, f64::max)), cuts))
     }
 }
 
@@ -212,6 +272,21 @@ impl Watch {
     #[must_use]
     pub fn at_pace(self, pace: f64) -> Watch {
         Watch { pace: pace.max(1.0), ..self }
+    }
+
+    /// How much may be spent from now on.
+    pub fn spend(&mut self, effort: Effort) {
+        self.effort = effort;
+    }
+
+    /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.
+    pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
+        self.triage.answer(at, answer)
+    }
+
+    fn judge(&mut self, at: Duration, parts: &[PartLook]) -> Verdict {
+        let scores: Vec<(f64, f64)> = parts.iter().map(|look| (look.flame, look.smoke)).collect();
+        self.triage.judge(at, &scores)
     }
 
     fn fault(&mut self, frame: &Frame, glance: &Glance, at: Duration) -> Option<CameraFault> {
@@ -232,17 +307,31 @@ impl Watch {
     }
 }
 
-/// Left, top, right, bottom of a polygon.
-fn bounds(polygon: &[[f64; 2]]) -> [f64; 4] {
-    let low = |k: usize| polygon.iter().map(|p| p[k]).fold(1.0, f64::min);
-    let high = |k: usize| polygon.iter().map(|p| p[k]).fold(0.0, f64::max);
-    [low(0), low(1), high(0), high(1)]
+/// CPU time of this thread since the last lap.
+struct Lap(Duration);
+
+impl Lap {
+    fn begin() -> Lap {
+        Lap(thread_time())
+    }
+
+    fn ms(&mut self) -> f64 {
+        let before = std::mem::replace(&mut self.0, thread_time());
+        self.0.saturating_sub(before).as_secs_f64() * 1000.0
+    }
+}
+
+/// The highest flame and smoke of all parts.
+fn highest(parts: &[PartLook]) -> (f64, f64) {
+    let of = |score: fn(&PartLook) -> f64| parts.iter().map(score).fold(0.0, f64::max);
+    (of(|look| look.flame), of(|look| look.smoke))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logic::vision::FireCuts;
+    use crate::io::inference::folders;
+    use crate::logic::site::Id;
     use simulators::physics::World;
     use simulators::picture::{Scene, jpeg};
     use simulators::scenario::Scenario;
@@ -264,6 +353,7 @@ mod tests {
             pattern: None,
             background,
             pace: 1.0,
+            effort: Effort::Full,
         }
     }
 
@@ -274,6 +364,49 @@ mod tests {
             [(20 + (x / 20 * 37 + y / 30 * 91) % 7 * 30) as u8 + rng.u8(0..6); 3]
         };
         Frame { rgb: (0..320 * 180).flat_map(pixel).collect(), width: 320, height: 180 }
+    }
+
+    #[test]
+    fn inf1_a_net_that_gives_no_number_is_an_error_and_no_clear_sight() {
+        let folder = folders::with("nan");
+        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
+        let mut watch = eyes.watch(Vec::new());
+        let at = Duration::from_secs(1);
+        let grey = Frame { rgb: vec![120; 160 * 90 * 3], width: 160, height: 90 };
+        assert!(eyes.see(&mut watch, at, &grey).is_ok());
+        let black = Frame { rgb: vec![0; 160 * 90 * 3], ..grey };
+        let seen = eyes.see(&mut watch, at * 2, &black);
+        assert!(matches!(seen, Err(ModelError::NotANumber { .. })), "{seen:?}");
+    }
+
+    #[test]
+    fn inf4_a_net_that_says_the_same_of_everything_is_refused() {
+        let folder = folders::with("blind");
+        let opened = Eyes::open(folder.path(), Engine::Best).map(|_| ());
+        assert!(matches!(opened, Err(ModelError::Blind { .. })), "{opened:?}");
+    }
+
+    #[test]
+    fn inf6_with_little_energy_bays_are_shed_and_fire_is_not() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let eyes = Eyes::open(&root.join("models"), Engine::Best).unwrap();
+        let polygon = vec![[0.3, 0.3], [0.7, 0.3], [0.7, 0.8], [0.3, 0.8]];
+        let bay = BayPlace { id: Id::try_from("bay").unwrap(), polygon };
+        let mut watch = eyes.watch(vec![bay]);
+        let mut rng = fastrand::Rng::with_seed(2);
+        for (second, effort) in
+            [(1, Effort::Full), (2, Effort::Survival), (3, Effort::Survival), (4, Effort::Eco)]
+        {
+            watch.spend(effort);
+            let frame = place(&mut rng, 0);
+            let sight = eyes.see(&mut watch, Duration::from_secs(second), &frame).unwrap();
+            assert_eq!(sight.parts.len(), 2, "whole frame and a tile in every look");
+            assert!(sight.stages.fire_ms > 0.0);
+            if effort == Effort::Survival {
+                assert_eq!(sight.bays[0].state, BayState::Unknown);
+                assert!(sight.stages.bays_ms < sight.stages.fire_ms / 100.0, "{:?}", sight.stages);
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,15 @@
-//! The gateway's eyes: one way of seeing (`eyes`), used by the child process that watches cameras
-//! (`process`) and by `look`.
+//! The gateway's eyes: one way of seeing (`eyes`, `bays`), used by the child process that watches cameras
+//! (`process`, `judge`, `cascade`) and by `look` (`second`).
 
+mod bays;
+mod cascade;
 mod eyes;
+mod judge;
 mod process;
+mod second;
 
-pub use eyes::{BayPlace, Eyes, Sight, Watch};
+pub use bays::BayPlace;
+pub use cascade::{Answered, Cascade};
+pub use eyes::{Eyes, PARTS, PartLook, Sight, Watch};
 pub use process::{ChildOptions, VisionError, run};
+pub use second::Second;

@@ -1,5 +1,6 @@
 //! `wattgate vision`: the child process. One thread for each camera fetches its newest frame, one
-//! thread judges them one after another and tells the control process.
+//! thread judges them one after another and tells the control process (`judge`), one more asks the big net
+//! about what is doubtful (`cascade`).
 //!
 //! What a stranger gets wrong: the beat comes from the judging thread, so that a model that hangs is
 //! seen as a hang. The process ends when the socket ends, and only then: ctrl-C at the terminal is the
@@ -7,32 +8,32 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::eyes::{BayPlace, Eyes, Sight, Watch};
-use crate::app::messages::{self, FromChild, ToChild};
-use crate::config::{self, CameraSource};
-use crate::io::camera::{Camera, Coded};
-use crate::io::clock::{Clock, cpu_time};
-use crate::io::inference::{Engine, ModelError};
+use super::cascade::Cascade;
+use super::eyes::Eyes;
+use super::judge::Judge;
+use crate::app::messages::{self, ToChild};
+use crate::config::{self, CameraLogin, CameraSource, Config};
+use crate::io::camera::{Camera, Coded, Login};
+use crate::io::clock::Clock;
+use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
+use crate::io::meter::Meter;
 use crate::logic::decision::Duty;
-use crate::logic::site::{Id, Site};
-use crate::logic::vision::{CameraFault, Scene, Tier, Verdict};
+use crate::logic::site::Id;
 use crate::units::Moment;
 
 /// The beat of the judging loop; three missed ones are a hang.
-const BEAT: Duration = Duration::from_millis(500);
+pub(super) const BEAT: Duration = Duration::from_millis(500);
+/// Folder of the last good copy of the models, in the state folder.
+const LAST_GOOD: &str = "models";
 /// Rates of looking (decisions): one look in 2 s when quiet, one a second when eager.
 const QUIET: Duration = Duration::from_secs(2);
 const EAGER: Duration = Duration::from_secs(1);
-/// A frame judged later than this after it came is too old to say that all is well.
-const LATE: Duration = Duration::from_secs(3);
-/// Quality and width of the stills for the page.
-const STILL_QUALITY: u8 = 75;
 
 /// How the child is started.
 #[derive(Clone, Debug)]
@@ -80,16 +81,27 @@ impl VisionError {
 }
 
 /// What a camera delivered last.
-enum Delivery {
+pub(super) enum Delivery {
     Picture(Coded, Moment),
     Nothing(Moment),
 }
 
 /// Newest frame wins: one place for each camera, and a bell.
-struct Inbox {
+pub(super) struct Inbox {
     newest: Mutex<BTreeMap<Id, Delivery>>,
     bell: Condvar,
     duty: Mutex<Duty>,
+}
+
+impl Inbox {
+    /// What came, waiting for `most` at the longest, and the newest duty.
+    pub fn take(&self, most: Duration) -> (BTreeMap<Id, Delivery>, Duty) {
+        let mut newest = lock(&self.newest);
+        if newest.is_empty() {
+            newest = self.bell.wait_timeout(newest, most).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        (std::mem::take(&mut *newest), lock(&self.duty).clone())
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,10 +120,11 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let failed = |cause| VisionError::Socket { path: options.socket.clone(), cause };
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
     let clock = Clock::simulated(options.speed, options.site_time);
-    let eyes = Eyes::open(&config.models, Engine::Best)?;
+    let (eyes, models) = open_eyes(&config)?;
     let inbox =
         Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });
-    for source in config.cameras {
+    let cascade = cascade((&config, &models), &eyes, clock, &inbox)?;
+    for source in config.cameras.clone() {
         let inbox = Arc::clone(&inbox);
         std::thread::Builder::new()
             .name(format!("camera {}", source.id))
@@ -124,7 +137,62 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
         .name("duty".to_owned())
         .spawn(move || hear_duties(from_parent, &duties))
         .map_err(VisionError::Thread)?;
-    judge(&eyes, (&config.site, clock), &inbox, socket).map_err(failed)
+    let meter = Meter::open(config.vision.watt_per_core);
+    // It guards the files of the site's own folder, even where the copy is in use.
+    let guard = FileGuard::of(&config.models).ok();
+    let judge = Judge::new(&eyes, (&config.site, clock), (cascade, meter, guard), socket);
+    judge.run(&inbox).map_err(failed)
+}
+
+/// The small nets, and the folder that they came from: the site's own, or the last good copy in the state
+/// folder where that was altered.
+fn open_eyes(config: &Config) -> Result<(Eyes, PathBuf), VisionError> {
+    let copy = config.state.join(LAST_GOOD);
+    match Eyes::open(&config.models, Engine::Best) {
+        Ok(eyes) => {
+            if let Err(error) = keep_copy(&config.models, &copy) {
+                tracing::warn!(%error, "no last good copy of the models");
+            }
+            Ok((eyes, config.models.clone()))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the models cannot be used");
+            let eyes = Eyes::open(&copy, Engine::Best).map_err(|_| error)?;
+            tracing::error!(folder = %copy.display(), "the last good copy of the models is in use");
+            Ok((eyes, copy))
+        }
+    }
+}
+
+/// The big net's thread, where there is a big net. One that cannot be used does not keep the small ones
+/// from looking.
+fn cascade(
+    (config, models): (&Config, &Path),
+    eyes: &Eyes,
+    clock: Clock,
+    inbox: &Arc<Inbox>,
+) -> Result<Option<Cascade>, VisionError> {
+    let remote = config.vision.remote.clone().map(|remote| RemoteNet {
+        url: remote.url,
+        model: remote.model,
+        timeout: remote.timeout,
+        joules: remote.joules,
+    });
+    let net = match BigNet::open(models, Engine::Best, remote) {
+        Ok(net) => net,
+        Err(error) => {
+            tracing::error!(%error, "no big net: doubts stay doubts");
+            None
+        }
+    };
+    let Some(net) = net else { return Ok(None) };
+    let bell = Arc::clone(inbox);
+    let ring = move || bell.bell.notify_all();
+    let pace = clock.vision_pace();
+    let budget = config.vision.budget_wh;
+    Cascade::start(net, eyes.fire_cuts(), budget, (clock, pace), ring)
+        .map(Some)
+        .map_err(VisionError::Thread)
 }
 
 /// A terminal's ctrl-C reaches the whole group; the parent decides when this process ends.
@@ -145,9 +213,25 @@ fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
     std::process::exit(0);
 }
 
+/// Who we are to the camera. Without its password file it is asked as nobody, and says so.
+fn login(source: &CameraSource) -> Option<Login> {
+    let CameraLogin { username, password_file } = source.login.as_ref()?;
+    match std::fs::read_to_string(password_file) {
+        Ok(text) => Some(Login {
+            username: username.clone(),
+            password: text.lines().next().unwrap_or_default().to_owned(),
+        }),
+        Err(error) => {
+            let file = password_file.display();
+            tracing::error!(camera = %source.id, %file, %error, "no password for the camera");
+            None
+        }
+    }
+}
+
 /// Fetches frame after frame at the rate of the duty.
 fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
-    let mut camera = Camera::open(&source.url, source.is_stream);
+    let mut camera = Camera::open_as(&source.url, source.is_stream, login(source));
     let mut trouble = None;
     loop {
         let asked = clock.now();
@@ -174,121 +258,5 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
             clock.wall_time(if eager { EAGER } else { QUIET }.mul_f64(clock.vision_pace()));
         let spent = clock.wall_time(clock.now().uptime.saturating_sub(asked.uptime));
         std::thread::park_timeout(period.saturating_sub(spent).max(Duration::from_millis(50)));
-    }
-}
-
-/// Judges deliveries one after another and beats in between; ends when the socket does.
-fn judge(
-    eyes: &Eyes,
-    (site, clock): (&Site, Clock),
-    inbox: &Inbox,
-    mut socket: UnixStream,
-) -> std::io::Result<()> {
-    let mut watches: BTreeMap<Id, Watch> = BTreeMap::new();
-    for camera in &site.cameras {
-        let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(&camera.id));
-        let place = |bay: &crate::logic::site::Bay| BayPlace {
-            id: bay.id.clone(),
-            polygon: bay.polygon.clone(),
-        };
-        let watch = eyes.watch(mine.map(place).collect()).at_pace(clock.vision_pace());
-        watches.insert(camera.id.clone(), watch);
-    }
-    let mut frame = 0;
-    loop {
-        messages::say(&mut socket, &FromChild::Beat)?;
-        let mut newest = lock(&inbox.newest);
-        if newest.is_empty() {
-            newest =
-                inbox.bell.wait_timeout(newest, BEAT).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let deliveries = std::mem::take(&mut *newest);
-        drop(newest);
-        for (camera, delivery) in deliveries {
-            let Some(watch) = watches.get_mut(&camera) else {
-                continue;
-            };
-            frame += 1;
-            see((eyes, clock), watch, (camera, frame), delivery, &mut socket)?;
-        }
-    }
-}
-
-/// Judges one delivery and tells the parent: the scene, and the still for the page.
-fn see(
-    (eyes, clock): (&Eyes, Clock),
-    watch: &mut Watch,
-    (camera, number): (Id, u64),
-    delivery: Delivery,
-    socket: &mut UnixStream,
-) -> std::io::Result<()> {
-    let before = cpu_time();
-    let (coded, at) = match delivery {
-        Delivery::Picture(coded, at) => (coded, at),
-        Delivery::Nothing(at) => {
-            let scene = blind((camera, number), at, CameraFault::Lost);
-            return messages::say(socket, &FromChild::Scene(scene));
-        }
-    };
-    let frame = match coded.decode() {
-        Ok(frame) => frame,
-        Err(error) => {
-            tracing::warn!(%camera, %error, "frame thrown away");
-            let scene = blind((camera, number), at, CameraFault::Undecodable);
-            return messages::say(socket, &FromChild::Scene(scene));
-        }
-    };
-    let scene = match eyes.see(watch, at.uptime, &frame) {
-        Ok(mut sight) => {
-            let age = clock.wall_time(clock.now().uptime.saturating_sub(at.uptime));
-            if age > LATE && sight.fault.is_none() {
-                sight = sight.with_fault(CameraFault::Late);
-            }
-            let cpu_ms = cpu_time().saturating_sub(before).as_secs_f64() * 1000.0;
-            scene((camera.clone(), number), at, sight, cpu_ms)
-        }
-        Err(error) => {
-            tracing::error!(%camera, %error, "model failed");
-            blind((camera.clone(), number), at, CameraFault::Model)
-        }
-    };
-    messages::say(socket, &FromChild::Scene(scene))?;
-    if let Ok(jpeg) = frame.jpeg(STILL_QUALITY)
-        && jpeg.len() <= messages::MOST_STILL
-    {
-        messages::say(socket, &FromChild::Still { camera, at, bytes: jpeg.len() })?;
-        messages::frame(socket, &jpeg)?;
-    }
-    Ok(())
-}
-
-fn scene((camera, frame): (Id, u64), at: Moment, sight: Sight, cpu_ms: f64) -> Scene {
-    Scene {
-        camera,
-        frame,
-        at,
-        fire: sight.fire,
-        smoke: sight.smoke,
-        verdict: sight.verdict,
-        tier: Tier::Small,
-        bays: sight.bays,
-        cpu_ms,
-        fault: sight.fault,
-    }
-}
-
-/// News of a camera without sight: doubtful at best, its bays unknown.
-fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
-    Scene {
-        camera,
-        frame,
-        at,
-        fire: 0.0,
-        smoke: 0.0,
-        verdict: Verdict::Doubtful,
-        tier: Tier::Small,
-        bays: Vec::new(),
-        cpu_ms: 0.0,
-        fault: Some(fault),
     }
 }

@@ -8,6 +8,7 @@ mod fieldbus;
 mod guard;
 mod places;
 mod tariff;
+mod vision;
 mod work;
 
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ pub fn check(
         .meter
         .as_ref()
         .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
-    let places = places::check(&file, &devices, faults);
+    let places = places::check(&file, &devices, folder, faults);
     let circuits = circuits::check(&file.circuits, &devices, faults);
     let (work, computing) = work::check(&file.work, &devices, faults);
     let guard = guard::check(&file, &mut devices, &places, faults);
@@ -57,6 +58,7 @@ pub fn check(
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
     let bus = (file.devices.as_slice(), devices.configs.as_slice());
     let fieldbus = fieldbus::check(&file.fieldbus, bus, folder, faults);
+    let vision = vision::check(file.vision.as_ref(), faults);
     let web = listen(file.listen.as_ref(), faults);
     let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
     let models = models_folder(file.models.as_deref(), folder);
@@ -82,7 +84,7 @@ pub fn check(
     };
     let (devices, cameras) = (devices.configs, places.sources);
     let web = web?;
-    Some(Config { site, devices, cameras, mqtt, fieldbus, web, computing, models, state })
+    Some(Config { site, devices, cameras, mqtt, fieldbus, web, computing, vision, models, state })
 }
 
 fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {

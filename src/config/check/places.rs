@@ -1,10 +1,11 @@
 //! Bays, zones and cameras: references, polygons, and the one zone that is made where none is named.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::super::CameraSource;
-use super::super::file::{At, BayTable, SiteFile, ZoneTable};
+use super::super::file::{At, BayTable, CameraTable, SiteFile, ZoneTable};
 use super::super::walk::{Faults, error};
+use super::super::{CameraLogin, CameraSource};
 use super::devices::{Devices, reference, unique_id};
 use super::{one_of, warning};
 use crate::logic::site::{Bay, Camera, Id, OnBlind, Zone};
@@ -18,7 +19,7 @@ pub struct Places {
     pub sources: Vec<CameraSource>,
 }
 
-pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places {
+pub fn check(file: &SiteFile, devices: &Devices, folder: &Path, faults: &mut Faults) -> Places {
     let mut places = Places::default();
     let mut ids = BTreeSet::new();
     for table in &file.cameras {
@@ -35,7 +36,8 @@ pub fn check(file: &SiteFile, devices: &Devices, faults: &mut Faults) -> Places 
         if let (Some(id), Some(url)) = (id, source) {
             let name = table.name.clone().unwrap_or_else(|| id.to_string());
             let url = url.value.clone();
-            places.sources.push(CameraSource { id: id.clone(), url, is_stream });
+            let login = login(table, &url, folder, faults);
+            places.sources.push(CameraSource { id: id.clone(), url, is_stream, login });
             places.cameras.push(Camera { id, name });
         }
     }
@@ -60,6 +62,27 @@ fn is_url(text: &At<String>, is_stream: bool, faults: &mut Faults) -> bool {
         faults.push(error("WG0030", text.at, vec![("url", text.value.clone())]));
     }
     good
+}
+
+/// Who we are to the camera; both keys together, and only where the camera speaks RTSP, which does not
+/// send the password itself.
+fn login(
+    table: &CameraTable,
+    url: &str,
+    folder: &Path,
+    faults: &mut Faults,
+) -> Option<CameraLogin> {
+    match (&table.username, &table.password_file) {
+        (Some(name), Some(file)) if url.starts_with("rtsp://") => Some(CameraLogin {
+            username: name.value.clone(),
+            password_file: folder.join(&file.value),
+        }),
+        (None, None) => None,
+        (Some(one), _) | (None, Some(one)) => {
+            faults.push(error("WG0132", one.at, Vec::new()));
+            None
+        }
+    }
 }
 
 fn bay(

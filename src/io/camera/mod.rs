@@ -13,5 +13,6 @@ mod video;
 
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
+pub use rtsp::Login;
 pub use source::{Camera, CameraError, Coded};
 pub use still::{Still, StillBoard};

@@ -10,7 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use retina::client::{Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Transport};
+use retina::client::{
+    Credentials, Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Transport,
+};
 use retina::codec::{CodecItem, FrameFormat, VideoFrame};
 use tokio::time::timeout;
 
@@ -70,14 +72,24 @@ type Slot = Arc<(Mutex<Newest>, Condvar)>;
 /// An RTSP source; opened with the first picture that is asked for.
 pub struct Rtsp {
     url: String,
+    login: Option<Login>,
     slot: Option<Slot>,
+}
+
+/// Who we are to a camera that asks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user.
+    pub username: String,
+    /// The password; never shown.
+    pub password: String,
 }
 
 impl Rtsp {
     /// A source at an `rtsp://` address.
     #[must_use]
-    pub fn new(url: &str) -> Rtsp {
-        Rtsp { url: url.to_owned(), slot: None }
+    pub fn new(url: &str, login: Option<Login>) -> Rtsp {
+        Rtsp { url: url.to_owned(), login, slot: None }
     }
 
     /// Coded frames, the first a keyframe, that were not all handed out yet; the last is the newest. A
@@ -120,11 +132,11 @@ impl Rtsp {
     fn open(&mut self) -> Result<Slot, RtspError> {
         let slot = Slot::default();
         let theirs = Arc::clone(&slot);
-        let url = self.url.clone();
+        let (url, login) = (self.url.clone(), self.login.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.broken(error))?;
         let receive = move || {
-            let ended = match runtime.block_on(follow(&url, &theirs)) {
+            let ended = match runtime.block_on(follow(&url, login, &theirs)) {
                 Ok(()) => "the camera ended the stream".to_owned(),
                 Err(cause) => cause.to_string(),
             };
@@ -145,9 +157,13 @@ fn failed(cause: impl ToString) -> io::Error {
 }
 
 /// The session's H.264 track, playing.
-async fn play(url: &str) -> io::Result<Demuxed> {
+async fn play(url: &str, login: Option<Login>) -> io::Result<Demuxed> {
     let url = url::Url::parse(url).map_err(failed)?;
-    let options = SessionOptions::default().user_agent("wattgate".to_owned());
+    let login = login.map(|login| {
+        let Login { username, password } = login;
+        Credentials { username, password }
+    });
+    let options = SessionOptions::default().user_agent("wattgate".to_owned()).creds(login);
     let mut session = Session::describe(url, options).await.map_err(failed)?;
     let streams = session.streams();
     let wanted = streams.iter().position(|s| s.media() == "video" && s.encoding_name() == "h264");
@@ -164,9 +180,9 @@ async fn play(url: &str) -> io::Result<Demuxed> {
 }
 
 /// Receives as long as somebody wants the frames.
-async fn follow(url: &str, slot: &Slot) -> io::Result<()> {
+async fn follow(url: &str, login: Option<Login>, slot: &Slot) -> io::Result<()> {
     let mut session =
-        timeout(CONNECT, play(url)).await.map_err(|_| failed("no answer in time"))??;
+        timeout(CONNECT, play(url, login)).await.map_err(|_| failed("no answer in time"))??;
     loop {
         let item = timeout(SILENCE, session.next()).await.map_err(|_| failed("it fell silent"))?;
         let Some(item) = item else { return Ok(()) };

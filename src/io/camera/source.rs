@@ -1,6 +1,6 @@
 //! A camera, whichever way it delivers.
 
-use super::rtsp::{Rtsp, RtspError};
+use super::rtsp::{Login, Rtsp, RtspError};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::stream::{Stream, StreamError};
 use super::{Frame, FrameError, video};
@@ -55,8 +55,14 @@ impl Camera {
     /// Nothing is asked yet. An `rtsp://` address is a stream of its own kind.
     #[must_use]
     pub fn open(url: &str, is_stream: bool) -> Camera {
+        Camera::open_as(url, is_stream, None)
+    }
+
+    /// The same; an RTSP camera that asks who we are is told.
+    #[must_use]
+    pub fn open_as(url: &str, is_stream: bool, login: Option<Login>) -> Camera {
         if url.starts_with("rtsp://") {
-            Camera::Rtsp(Rtsp::new(url))
+            Camera::Rtsp(Rtsp::new(url, login))
         } else if is_stream {
             Camera::Stream(Stream::new(url))
         } else {

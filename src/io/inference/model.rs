@@ -5,27 +5,24 @@
 //! (tract 0.23.9 and quantised attention), and the kernel reads only what it knows; so every load
 //! reproduces a stored golden output, and a kernel that does not is not used.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tract_onnx::prelude::*;
 
 use super::kernel::{Kernel, Level};
-use super::tensors;
+use super::manifest::{Entry, manifest};
+use super::{file, tensors};
 use crate::io::camera::Frame;
 use crate::logic::vision::{BayCuts, FireCuts};
 
-/// A model file larger than this is refused.
-const MOST_BYTES: u64 = 256 << 20;
 /// Golden outputs must be met this closely by tract.
 const GOLDEN_WITHIN: f32 = 1e-3;
 /// And this closely by the int8 kernel: four times what the shipped nets are off on this noise (0.004 and
 /// 0.013 in their logits, see `wattgate model list`).
 const KERNEL_WITHIN: f32 = 0.05;
+/// Outputs for two different inputs that are nearer than this are the same.
+const SAME_WITHIN: f32 = 1e-6;
 
 /// Why a net cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +35,40 @@ pub enum ModelError {
         /// Which.
         path: PathBuf,
         /// Why.
+        cause: String,
+    },
+    /// An entry of the manifest contradicts itself.
+    #[error("{path}: {cause}")]
+    Entry {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The remote net has no entry.
+    #[error(
+        "{path}: no [[model]] with task = \"fire\" and id = \"{model}\": what the remote net takes and which scores count must stand there (tier = \"remote\", no file)"
+    )]
+    NotDescribed {
+        /// Which.
+        path: PathBuf,
+        /// The remote net.
+        model: String,
+    },
+    /// The signature of the file is missing or wrong.
+    #[error("{path}: {cause}: the manifest says that the file is signed; do not use it unsigned")]
+    Signature {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
+    /// The net's inputs or outputs are not what the manifest says.
+    #[error("{path}: {cause}")]
+    Shape {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
         cause: String,
     },
     /// The manifest has no net for this task.
@@ -75,44 +106,18 @@ pub enum ModelError {
         /// Why.
         cause: String,
     },
+    /// It says the same of everything.
+    #[error("{path}: the same output for different pictures: the net is blind, restore the file")]
+    Blind {
+        /// Which.
+        path: PathBuf,
+    },
     /// The score is not a number.
     #[error("{path}: the net gave a value that is not a number")]
     NotANumber {
         /// Which.
         path: PathBuf,
     },
-}
-
-#[derive(Debug, Deserialize)]
-struct Manifest {
-    model: Vec<Entry>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Entry {
-    pub id: String,
-    pub task: String,
-    pub tier: String,
-    file: String,
-    sha256: String,
-    pub width: usize,
-    pub height: usize,
-    pub channels: usize,
-    pub params: Option<u64>,
-    temperature: f64,
-    thresholds: BTreeMap<String, f64>,
-    pub golden: Vec<f32>,
-}
-
-impl Entry {
-    /// Numbers that the net takes.
-    pub fn inputs(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    fn cut(&self, name: &str) -> Option<f64> {
-        self.thresholds.get(name).copied()
-    }
 }
 
 /// Who runs a net.
@@ -140,8 +145,8 @@ pub(super) struct Net {
 
 impl Net {
     pub fn load(folder: &Path, entry: &Entry, engine: Engine) -> Result<Net, ModelError> {
-        let path = folder.join(&entry.file);
-        let bytes = read(&path, &entry.sha256)?;
+        let path = entry.path(folder);
+        let bytes = file::read(folder, entry)?;
         let shape = [1, entry.channels, entry.height, entry.width];
         let kernel = match engine {
             Engine::Best => fitting_kernel(&bytes, entry),
@@ -149,7 +154,8 @@ impl Net {
         };
         if let Some(kernel) = kernel {
             let runner = Runner::Kernel(Box::new(kernel));
-            return Ok(Net { runner, shape, temperature: entry.temperature, path });
+            let net = Net { runner, shape, temperature: entry.temperature, path };
+            return net.self_test().map(|()| net);
         }
         let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
         let plan = tract_onnx::onnx()
@@ -164,9 +170,23 @@ impl Net {
         let net = Net { runner: Runner::Tract(plan), shape, temperature: entry.temperature, path };
         let found = net.run(golden_input(entry.inputs()))?;
         if near(&found, &entry.golden, GOLDEN_WITHIN) {
-            return Ok(net);
+            return net.self_test().map(|()| net);
         }
         Err(ModelError::Golden { path: net.path, found, wanted: entry.golden.clone() })
+    }
+
+    /// Whether it tells different pictures apart, and gives numbers (fault INF4).
+    pub fn self_test(&self) -> Result<(), ModelError> {
+        let one = golden_input(self.shape.iter().product());
+        let other = one.iter().rev().map(|value| -value).collect();
+        let (one, other) = (self.run(one)?, self.run(other)?);
+        if one.iter().chain(&other).any(|value| !value.is_finite()) {
+            return Err(ModelError::NotANumber { path: self.path.clone() });
+        }
+        if near(&one, &other, SAME_WITHIN) {
+            return Err(ModelError::Blind { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     pub fn engine(&self) -> &'static str {
@@ -195,10 +215,24 @@ impl Net {
         values.map_err(failed)
     }
 
+    /// Pixels of a side of the input.
+    pub fn side(&self) -> usize {
+        self.shape[2]
+    }
+
+    /// Flame and smoke.
+    pub fn two_scores(&self, input: Vec<f32>) -> Result<(f64, f64), ModelError> {
+        match self.scores(input)?.as_slice() {
+            [flame, smoke] => Ok((*flame, *smoke)),
+            other => Err(ModelError::Runtime {
+                path: self.path.clone(),
+                cause: format!("{} outputs instead of 2", other.len()),
+            }),
+        }
+    }
+
     fn scores(&self, input: Vec<f32>) -> Result<Vec<f64>, ModelError> {
-        let logits = self.run(input)?;
-        let score = |logit: f32| 1.0 / (1.0 + (-f64::from(logit) / self.temperature).exp());
-        let scores: Vec<f64> = logits.into_iter().map(score).collect();
+        let scores = scores_of(&self.run(input)?, self.temperature);
         if scores.iter().any(|score| score.is_nan()) {
             return Err(ModelError::NotANumber { path: self.path.clone() });
         }
@@ -206,19 +240,10 @@ impl Net {
     }
 }
 
-/// The bytes of a file that is what the manifest says.
-fn read(path: &Path, sha256: &str) -> Result<Vec<u8>, ModelError> {
-    let failed = |cause: String| ModelError::Runtime { path: path.to_owned(), cause };
-    let length = fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if length > MOST_BYTES {
-        return Err(failed(format!("{length} bytes are more than {MOST_BYTES}")));
-    }
-    let bytes = fs::read(path).map_err(|error| failed(error.to_string()))?;
-    let found: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-    if found == sha256 {
-        return Ok(bytes);
-    }
-    Err(ModelError::Altered { path: path.to_owned(), found, wanted: sha256.to_owned() })
+/// Logits as scores, 0 to 1.
+pub(super) fn scores_of(logits: &[f32], temperature: f64) -> Vec<f64> {
+    let score = |logit: &f32| 1.0 / (1.0 + (-f64::from(*logit) / temperature).exp());
+    logits.iter().map(score).collect()
 }
 
 /// The kernel, if it takes the net and meets the golden output; says why where it does not.
@@ -266,6 +291,14 @@ impl BayNet {
         self.net.engine()
     }
 
+    /// Whether it still tells pictures apart.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn self_test(&self) -> Result<(), ModelError> {
+        self.net.self_test()
+    }
+
     /// 0 (free) to 1 (occupied); nothing where the polygon has no area.
     ///
     /// # Errors
@@ -292,6 +325,14 @@ impl FireNet {
         self.net.engine()
     }
 
+    /// Whether it still tells pictures apart.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn self_test(&self) -> Result<(), ModelError> {
+        self.net.self_test()
+    }
+
     /// Flame and smoke, 0 to 1, in a part of the frame (shares: left, top, width, height).
     ///
     /// # Errors
@@ -302,24 +343,25 @@ impl FireNet {
             cause: "an empty part of the frame".to_owned(),
         };
         let input = tensors::square(frame, part, self.net.shape[2]).ok_or_else(empty)?;
-        match self.net.scores(input)?.as_slice() {
-            [flame, smoke] => Ok((*flame, *smoke)),
-            other => Err(ModelError::Runtime {
-                path: self.net.path.clone(),
-                cause: format!("{} outputs instead of 2", other.len()),
-            }),
-        }
+        self.net.two_scores(input)
     }
 }
 
-/// The entries of a folder's manifest.
-pub(super) fn manifest(folder: &Path) -> Result<Vec<Entry>, ModelError> {
-    let path = folder.join("manifest.toml");
-    let failed = |cause: String| ModelError::Manifest { path: path.clone(), cause };
-    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    let manifest: Manifest =
-        toml_edit::de::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    Ok(manifest.model)
+fn cut(folder: &Path, entry: &Entry, name: &str) -> Result<f64, ModelError> {
+    entry.cut(name).ok_or_else(|| ModelError::Entry {
+        path: folder.join("manifest.toml"),
+        cause: format!("[[model]] {}: no threshold `{name}`", entry.id),
+    })
+}
+
+/// The cut-offs of a fire net.
+pub(super) fn fire_cuts(folder: &Path, entry: &Entry) -> Result<FireCuts, ModelError> {
+    Ok(FireCuts {
+        flame_doubtful: cut(folder, entry, "flame_doubtful")?,
+        flame_alarm: cut(folder, entry, "flame_alarm")?,
+        smoke_doubtful: cut(folder, entry, "smoke_doubtful")?,
+        smoke_alarm: cut(folder, entry, "smoke_alarm")?,
+    })
 }
 
 /// Loads the small nets of a folder.
@@ -327,27 +369,17 @@ pub(super) fn manifest(folder: &Path) -> Result<Vec<Entry>, ModelError> {
 /// # Errors
 /// When the manifest or a net cannot be used; says which file and what to do.
 pub fn load(folder: &Path, engine: Engine) -> Result<(BayNet, FireNet), ModelError> {
-    let path = folder.join("manifest.toml");
-    let failed = |cause: String| ModelError::Manifest { path: path.clone(), cause };
     let manifest = manifest(folder)?;
     let entry = |task: &'static str| {
         let mut fitting = manifest.iter().filter(|e| e.task == task && e.tier == "small");
         fitting.next().ok_or(ModelError::NoModel(task))
     };
-    let cut = |entry: &Entry, name: &str| {
-        entry.cut(name).ok_or_else(|| failed(format!("{}: no threshold `{name}`", entry.file)))
-    };
     let (bay, fire) = (entry("bay")?, entry("fire")?);
     let bay_cuts = BayCuts {
-        free_below: cut(bay, "free_below")?,
-        occupied_above: cut(bay, "occupied_above")?,
+        free_below: cut(folder, bay, "free_below")?,
+        occupied_above: cut(folder, bay, "occupied_above")?,
     };
-    let fire_cuts = FireCuts {
-        flame_doubtful: cut(fire, "flame_doubtful")?,
-        flame_alarm: cut(fire, "flame_alarm")?,
-        smoke_doubtful: cut(fire, "smoke_doubtful")?,
-        smoke_alarm: cut(fire, "smoke_alarm")?,
-    };
+    let fire_cuts = fire_cuts(folder, fire)?;
     let bay = BayNet { net: Net::load(folder, bay, engine)?, cuts: bay_cuts };
     let fire = FireNet { net: Net::load(folder, fire, engine)?, cuts: fire_cuts };
     Ok((bay, fire))
@@ -355,6 +387,8 @@ pub fn load(folder: &Path, engine: Engine) -> Result<(BayNet, FireNet), ModelErr
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn shipped() -> PathBuf {

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use super::model::{Engine, Entry, ModelError, Net, golden_input, manifest};
+use super::manifest::{Entry, manifest};
+use super::model::{Engine, ModelError, Net, golden_input};
 use crate::io::clock::cpu_time;
 
 /// Rounds of a measurement, and runs in a round.
@@ -65,7 +66,12 @@ pub fn list(folder: &Path) -> Result<Vec<Listed>, ModelError> {
             apart: apart.fold(0.0, f32::max),
         })
     };
-    manifest(folder)?.iter().map(listed).collect()
+    manifest(folder)?.iter().filter(is_net).map(listed).collect()
+}
+
+/// Remote nets have no file, detectors an account of their own.
+fn is_net(entry: &&Entry) -> bool {
+    entry.tier != "remote" && entry.task != "detect"
 }
 
 /// Measures every net of a folder, with the engine it gets and with the general one.
@@ -74,7 +80,7 @@ pub fn list(folder: &Path) -> Result<Vec<Listed>, ModelError> {
 /// When the manifest or a net cannot be used.
 pub fn measure(folder: &Path) -> Result<Vec<Cost>, ModelError> {
     let mut costs = Vec::new();
-    for entry in &manifest(folder)? {
+    for entry in manifest(folder)?.iter().filter(is_net) {
         for engine in [Engine::Best, Engine::General] {
             let cost = cost(folder, entry, engine)?;
             if engine == Engine::Best

@@ -133,6 +133,12 @@ fn bilinear(frame: &Frame, x: f64, y: f64) -> [f32; 3] {
 /// `[3][side][side]`, normalised. Nothing where the part is empty.
 #[must_use]
 pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
+    Some(normalised(&resized(frame, part, side)?))
+}
+
+/// The same as bytes, three a pixel.
+#[must_use]
+pub fn resized(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<u8>> {
     let [left, top, width, height] = part;
     let (w, h) = (frame.width as f64, frame.height as f64);
     let source =
@@ -142,8 +148,88 @@ pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(left * w, top * h, width * w, height * h);
     Resizer::new().resize(&source, &mut target, &options).ok()?;
-    let pixels = target.buffer();
-    let plane = side * side;
+    Some(target.into_vec())
+}
+
+/// How a frame is put into an input of another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// In its own proportions, the rest grey at the right or below.
+    TopLeft,
+    /// In its own proportions, the rest grey on both sides.
+    Middle,
+    /// Stretched.
+    Stretched,
+}
+
+/// Where a frame stands in an input, in pixels of the input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placed {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Placed {
+    /// Corners in the input as shares of the frame, 0 to 1.
+    #[must_use]
+    pub fn back(&self, corners: [f32; 4]) -> [f64; 4] {
+        let x = |value: f32| ((f64::from(value) - self.left) / self.width).clamp(0.0, 1.0);
+        let y = |value: f32| ((f64::from(value) - self.top) / self.height).clamp(0.0, 1.0);
+        [x(corners[0]), y(corners[1]), x(corners[2]), y(corners[3])]
+    }
+}
+
+/// Grey around a frame that does not fill the input: what detectors are trained with.
+const AROUND: u8 = 114;
+
+/// A whole frame in an input of `size`, as bytes, three a pixel. Nothing where one of them is empty.
+#[must_use]
+pub fn fitted(frame: &Frame, size: (usize, usize), fit: Fit) -> Option<(Vec<u8>, Placed)> {
+    let (w, h) = (frame.width as f64, frame.height as f64);
+    let scale = (size.0 as f64 / w).min(size.1 as f64 / h);
+    let (width, height) = match fit {
+        Fit::Stretched => size,
+        _ => (((w * scale).round() as usize).max(1), ((h * scale).round() as usize).max(1)),
+    };
+    let (left, top) = match fit {
+        Fit::Middle => ((size.0 - width.min(size.0)) / 2, (size.1 - height.min(size.1)) / 2),
+        _ => (0, 0),
+    };
+    let source =
+        ImageRef::new(frame.width as u32, frame.height as u32, &frame.rgb, PixelType::U8x3).ok()?;
+    let mut target = Image::new(width as u32, height as u32, PixelType::U8x3);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut target, &options).ok()?;
+    let mut pixels = vec![AROUND; size.0 * size.1 * 3];
+    let lines = pixels.chunks_exact_mut(size.0 * 3).skip(top);
+    for (line, row) in lines.zip(target.buffer().chunks_exact(width * 3)) {
+        line[left * 3..(left + width) * 3].copy_from_slice(row);
+    }
+    let [left, top, width, height] = [left, top, width, height].map(|pixels| pixels as f64);
+    Some((pixels, Placed { left, top, width, height }))
+}
+
+/// Pixels of three bytes as three planes, each byte times the first and plus the second of its plane's
+/// values.
+#[must_use]
+pub fn planes_of(pixels: &[u8], values: [(f32, f32); 3], is_bgr: bool) -> Vec<f32> {
+    let plane = pixels.len() / 3;
+    let mut out = vec![0.0f32; 3 * plane];
+    for (i, (out, (times, plus))) in out.chunks_mut(plane.max(1)).zip(values).enumerate() {
+        let byte = if is_bgr { 2 - i } else { i };
+        for (out, pixel) in out.iter_mut().zip(pixels.as_chunks::<3>().0) {
+            *out = f32::from(pixel[byte]) * times + plus;
+        }
+    }
+    out
+}
+
+/// Pixels of three bytes as three planes, normalised.
+#[must_use]
+pub fn normalised(pixels: &[u8]) -> Vec<f32> {
+    let plane = pixels.len() / 3;
     let mut out = vec![0.0f32; 3 * plane];
     let table: [f32; 256] = std::array::from_fn(|value| normalise(value as f32));
     let [red, green, blue, _] = planes(&mut out, plane);
@@ -153,7 +239,7 @@ pub fn square(frame: &Frame, part: [f64; 4], side: usize) -> Option<Vec<f32>> {
         *green = table[usize::from(pixel[1])];
         *blue = table[usize::from(pixel[2])];
     }
-    Some(out)
+    out
 }
 
 #[cfg(test)]
@@ -193,6 +279,28 @@ mod tests {
         assert!((edge(high) - normalise(150.0)).abs() < 0.05);
         let marked = crop[3 * 64 * 64..].iter().filter(|v| **v == 1.0).count();
         assert_eq!(marked, 50 * 50);
+    }
+
+    #[test]
+    fn a_frame_is_fitted_as_the_family_does_it_and_boxes_are_led_back() {
+        let frame = Frame { rgb: [200, 100, 50].repeat(160 * 80), width: 160, height: 80 };
+        let table = [
+            (Fit::TopLeft, (0, 31), (0, 33), [0.0, 0.0, 64.0, 32.0]),
+            (Fit::Middle, (0, 17), (0, 15), [0.0, 16.0, 64.0, 48.0]),
+        ];
+        for (fit, inside, outside, whole) in table {
+            let (pixels, place) = fitted(&frame, (64, 64), fit).unwrap();
+            let pixel = |(x, y): (usize, usize)| &pixels[(y * 64 + x) * 3..][..3];
+            assert_eq!(pixel(inside), [200, 100, 50], "{fit:?}");
+            assert_eq!(pixel(outside), [AROUND; 3], "{fit:?}");
+            assert_eq!(place.back(whole), [0.0, 0.0, 1.0, 1.0], "{fit:?}");
+        }
+        let (pixels, place) = fitted(&frame, (64, 64), Fit::Stretched).unwrap();
+        assert!(pixels.as_chunks::<3>().0.iter().all(|pixel| *pixel == [200, 100, 50]));
+        assert_eq!(place.back([16.0, 16.0, 99.0, 48.0]), [0.25, 0.25, 1.0, 0.75]);
+        let values = [(1.0, 0.0), (0.5, 1.0), (1.0, 0.0)];
+        let planes = planes_of(&pixels, values, true);
+        assert_eq!([planes[0], planes[4096], planes[8192]], [50.0, 51.0, 200.0], "blue first");
     }
 
     #[test]

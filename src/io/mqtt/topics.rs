@@ -13,13 +13,15 @@ use crate::logic::decision::{
 };
 use crate::logic::safety::alarms::Alarm;
 use crate::logic::site::Id;
-use crate::logic::vision::BayState;
+use crate::logic::vision::{BayState, Ledger};
 
 /// Version of the topic tree.
 const ROOT: &str = "wattgate/v1";
 
 /// Units by the ending of a key.
-const UNITS: [(&str, &str); 8] = [
+const UNITS: [(&str, &str); 10] = [
+    ("_wh", "Wh"),
+    ("_j", "J"),
     ("_w", "W"),
     ("_a", "A"),
     ("_v", "V"),
@@ -71,6 +73,7 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.cameras.iter().map(|camera| camera_state(overview, camera)));
     states.extend(overview.alarms.iter().map(|alarm| alarm_state(overview, alarm)));
     states.extend(overview.jobs.iter().map(|job| job_state(overview, job)));
+    states.extend(overview.looking.as_ref().map(|looking| looking_state(overview, looking)));
     states.extend(overview.plan.as_ref().map(plan));
     states
 }
@@ -236,11 +239,40 @@ fn camera_state(o: &Overview, camera: &CameraView) -> State {
         "fire": camera.fire,
         "smoke": camera.smoke,
         "verdict": camera.verdict,
+        "tier": camera.tier,
         "cpu_ms": camera.cpu_ms,
+        "look_j": camera.look_j,
         "fault": camera.fault,
     });
     let topic = format!("camera/{}/state", camera.id);
     State { topic, ts: camera.ts.unwrap_or(o.ts), body: object(body) }
+}
+
+/// What looking costs, and the big net's account.
+fn looking_state(o: &Overview, looking: &Ledger) -> State {
+    let joules: f64 = looking.cameras.values().map(|camera| camera.joules).sum();
+    let looks: u64 = looking.cameras.values().map(|camera| camera.looks).sum();
+    let mut body = object(json!({
+        "q": Quality::Good,
+        "metering": looking.metering,
+        "cpu_second_j": looking.joules_per_cpu_s,
+        "looks": looks,
+        "energy_j": (joules * 1000.0).round() / 1000.0,
+        "escalation_rate": looking.escalation_rate(),
+    }));
+    if let Some(big) = &looking.big {
+        body.extend(object(json!({
+            "big_budget_wh": big.budget_wh,
+            "big_spent_wh": big.spent_wh,
+            "big_local": big.local,
+            "big_remote": big.remote,
+            "big_released": big.released,
+            "big_confirmed": big.confirmed,
+            "big_dropped": big.dropped,
+            "big_trouble": big.trouble,
+        })));
+    }
+    State { topic: "gateway/vision/state".to_owned(), ts: o.ts, body }
 }
 
 #[cfg(test)]

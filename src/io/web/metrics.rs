@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::WebState;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
-use crate::logic::vision::BayState;
+use crate::logic::site::Id;
+use crate::logic::vision::{BayState, CameraLedger, Ledger, Metering};
 
 /// Lines of one metric.
 struct Sheet(String);
@@ -51,6 +52,9 @@ pub async fn metrics(State(state): State<WebState>) -> Response {
     if let Some(overview) = state.overview.borrow().as_deref() {
         site(&mut sheet, overview);
         places(&mut sheet, overview);
+        if let Some(looking) = &overview.looking {
+            cost_of_looking(&mut sheet, looking);
+        }
     }
     uplink(&mut sheet, &state.link.borrow(), &state.outbox.borrow());
     sheet.each(
@@ -107,6 +111,52 @@ fn places(sheet: &mut Sheet, o: &Overview) {
         ("wattgate_zone_level", "0 normal, 1 watch, 2 alarm, 3 trip", "zone"),
         o.zones.iter().map(|zone| (zone.id.as_str(), Some(f64::from(zone.level)))),
     );
+}
+
+/// Name, help, and the value of a camera's account.
+type Column = (&'static str, &'static str, fn(&CameraLedger) -> f64);
+
+fn cost_of_looking(sheet: &mut Sheet, looking: &Ledger) {
+    let each = |of: fn(&CameraLedger) -> f64| {
+        let value = move |(id, camera): (&'_ Id, &'_ CameraLedger)| (id.to_string(), of(camera));
+        looking.cameras.iter().map(value).collect::<Vec<_>>()
+    };
+    let tables: [Column; 8] = [
+        ("wattgate_looks_total", "Looks", |c| c.looks as f64),
+        ("wattgate_looks_escalated_total", "Parts that the big net saw", |c| c.escalated as f64),
+        ("wattgate_look_energy_joules_total", "Energy of looking, see metering", |c| c.joules),
+        ("wattgate_look_decode_seconds_total", "CPU time: decoding", |c| c.cpu.decode_ms / 1e3),
+        ("wattgate_look_gate_seconds_total", "CPU time: change, health", |c| c.cpu.gate_ms / 1e3),
+        ("wattgate_look_fire_seconds_total", "CPU time: small fire net", |c| c.cpu.fire_ms / 1e3),
+        ("wattgate_look_bays_seconds_total", "CPU time: bay net", |c| c.cpu.bays_ms / 1e3),
+        ("wattgate_look_big_seconds_total", "CPU time: big net", |c| c.cpu.big_ms / 1e3),
+    ];
+    for (name, help, of) in tables {
+        let values = each(of);
+        let values = values.iter().map(|(id, value)| (id.as_str(), Some(*value)));
+        sheet.each((name, help, "camera"), values);
+    }
+    let method = match looking.metering {
+        Metering::Counter => "counter",
+        Metering::Calibrated => "calibrated",
+        Metering::Nominal => "nominal",
+    };
+    let each_second = [(method, Some(looking.joules_per_cpu_s))].into_iter();
+    let name = "wattgate_cpu_second_joules";
+    sheet.each(
+        (name, "What a second of CPU time draws, and how that is known", "metering"),
+        each_second,
+    );
+    if let Some(big) = &looking.big {
+        sheet.plain(
+            "wattgate_big_budget_wh",
+            "Budget of the big net in any hour",
+            Some(big.budget_wh),
+        );
+        sheet.plain("wattgate_big_spent_wh", "Spent in the last hour", Some(big.spent_wh));
+        let lost = Some(f64::from(big.trouble.is_some()));
+        sheet.plain("wattgate_big_trouble", "1 while the big net does not answer", lost);
+    }
 }
 
 fn uplink(sheet: &mut Sheet, link: &LinkView, outbox: &OutboxView) {

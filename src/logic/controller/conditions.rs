@@ -79,6 +79,12 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
         let exported = condition("export_too_much", "", Severity::Warning);
         all.push(Condition { holds_for: EXPORT_HOLDS, ..exported });
     }
+    if c.looking.as_ref().and_then(|looking| looking.big.as_ref()?.trouble).is_some() {
+        all.push(condition("big_net_lost", "", Severity::Warning));
+    }
+    if c.looking.as_ref().is_some_and(|looking| looking.altered) {
+        all.push(condition("model_altered", "", Severity::Alarm));
+    }
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }

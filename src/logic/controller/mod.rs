@@ -32,23 +32,26 @@ pub use rules::Rule;
 use stored::BatteryWatch;
 
 use super::compute::{CapRamp, JobBook};
-use super::decision::{Decision, Duty, Latched, Overview};
+use super::decision::{Decision, Duty, Effort, Latched, Overview};
 use super::energy::Ramp;
 use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading, Reason,
-    Setpoints, Site, Snapshot, Vehicle,
+    Battery, ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading,
+    Reason, Setpoints, Site, Snapshot, Vehicle,
 };
-use super::vision::{Scene, Verdict};
+use super::vision::{Ledger, Scene, Verdict};
 use crate::units::{Amps, Moment};
 
 /// Kept free below the limit: metering noise and steps of the devices. Our own figure.
 const MARGIN: Amps = Amps(0.5);
 /// Answers in a row that a device must give before anything is raised on it (fault FB9).
 const FRESH_SAMPLES: u32 = 2;
+/// This far below its floor (points of charge) a battery is taken to carry the site alone. Our figures.
+const ECO_BELOW: f64 = 1.0;
+const SURVIVAL_BELOW: f64 = 3.0;
 
 /// The gateway's mind.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ pub struct Controller {
     ramps: BTreeMap<Id, Ramp>,
     caps: BTreeMap<Id, CapRamp>,
     scenes: BTreeMap<Id, Scene>,
+    looking: Option<Ledger>,
     silences: BTreeMap<Id, Silence>,
     disobeyed: BTreeMap<Id, u32>,
     findings: BTreeSet<(Id, Finding)>,
@@ -99,6 +103,7 @@ impl Controller {
             ramps,
             caps: BTreeMap::new(),
             scenes: BTreeMap::new(),
+            looking: None,
             silences: BTreeMap::new(),
             disobeyed: BTreeMap::new(),
             findings: BTreeSet::new(),
@@ -179,8 +184,13 @@ impl Controller {
                 // Urgent: nobody may go on reading "free" from a dead eye.
                 self.fire.go_blind();
                 self.scenes.clear();
+                self.looking = None;
                 self.eyes_gone = true;
                 true
+            }
+            Observation::Looked { ledger, .. } => {
+                self.looking = Some(ledger);
+                false
             }
             Observation::Trouble { trouble, holds, .. } => {
                 if holds {
@@ -303,7 +313,7 @@ impl Controller {
             at: now,
             writing: self.armed || guarding::must_act(self),
             permitted,
-            duty: self.duty(),
+            duty: self.duty(now),
             errands,
         }
     }
@@ -383,7 +393,7 @@ impl Controller {
     }
 
     /// Cameras of zones from Watch on, and those that see anything, are looked at every second.
-    fn duty(&self) -> Duty {
+    fn duty(&self, now: Moment) -> Duty {
         let hot = |id: &Id| self.hazards.get(id).is_some_and(|h| h.level >= Level::Watch);
         let zones = self.site.zones.iter().filter(|zone| hot(&zone.id));
         let mut eager: Vec<Id> = zones.flat_map(|zone| zone.cameras.clone()).collect();
@@ -391,6 +401,25 @@ impl Controller {
         eager.extend(doubted.map(|scene| scene.camera.clone()));
         eager.sort();
         eager.dedup();
-        Duty { eager }
+        Duty { eager, effort: self.effort(now) }
+    }
+
+    /// A battery at work never goes below its floor by itself. One that is below it carries the site
+    /// without the grid, and looking shall not be what empties it; fire is the last to go (INF6).
+    fn effort(&self, now: Moment) -> Effort {
+        let below = |battery: &Battery| match self.snapshot.at(&battery.id, now).fresh() {
+            Some(Reading::Battery(b) | Reading::Hybrid { battery: b, .. }) => {
+                battery.min_soc.percent() - b.soc.percent()
+            }
+            _ => 0.0,
+        };
+        let deepest = self.site.batteries.iter().map(below).fold(0.0, f64::max);
+        if deepest >= SURVIVAL_BELOW {
+            Effort::Survival
+        } else if deepest >= ECO_BELOW {
+            Effort::Eco
+        } else {
+            Effort::Full
+        }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         bays: c.site.bays.iter().map(|bay| bay_view(c, bay, now)).collect(),
         zones: zones(c, now),
         cameras: cameras(c, now),
+        looking: c.looking.clone(),
         sensors: sensors(c, now),
         relays: relays(c, decision),
         alarms: c.alarms.list(),
@@ -297,6 +298,7 @@ fn relays(c: &Controller, decision: &Decision) -> Vec<RelayView> {
 }
 
 fn cameras(c: &Controller, now: Moment) -> Vec<CameraView> {
+    let account = |id: &Id| c.looking.as_ref().and_then(|looking| looking.cameras.get(id));
     let view = |camera: &crate::logic::site::Camera| {
         let scene = c.scenes.get(&camera.id);
         let sees = c.fire.sees(&camera.id, now);
@@ -313,7 +315,9 @@ fn cameras(c: &Controller, now: Moment) -> Vec<CameraView> {
             fire: scene.map(|scene| round(scene.fire)),
             smoke: scene.map(|scene| round(scene.smoke)),
             verdict: scene.filter(|_| sees).map(|scene| scene.verdict),
+            tier: scene.map(|scene| scene.tier),
             cpu_ms: scene.map(|scene| round(scene.cpu_ms)),
+            look_j: account(&camera.id).map(|account| round(account.joules_per_look())),
             fault: fault.and_then(|fault| fault.as_str().map(str::to_owned)),
         }
     };

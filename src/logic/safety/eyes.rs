@@ -1,13 +1,13 @@
 //! What the cameras say: the last judged frame of each, and for how long it counts as sight.
 //!
-//! What a stranger gets wrong: a frame counts once, and a faulty one is no sight. A camera without
-//! sight is blind, which is never "clear".
+//! What a stranger gets wrong: a frame counts once; what the big net says of it later only changes its
+//! verdict. A faulty one is no sight. A camera without sight is blind, which is never "clear".
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::logic::site::{Id, Zone};
-use crate::logic::vision::{Scene, Verdict};
+use crate::logic::vision::{Scene, Tier, Verdict};
 use crate::units::Moment;
 
 /// No frame for this long is a fault of the camera's zones (decisions: 5 s).
@@ -63,7 +63,8 @@ impl Eyes {
             eye.seen = None;
             return;
         }
-        if eye.frame == Some(scene.frame) {
+        let again = eye.frame == Some(scene.frame);
+        if again && scene.tier != Tier::Big {
             return;
         }
         eye.frame = Some(scene.frame);
@@ -71,7 +72,7 @@ impl Eyes {
         eye.verdict = scene.verdict;
         eye.doubts = match scene.verdict {
             Verdict::Clear => 0,
-            _ => eye.doubts.saturating_add(1),
+            _ => eye.doubts.saturating_add(u32::from(!again)),
         };
     }
 

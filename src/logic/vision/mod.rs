@@ -1,13 +1,21 @@
 //! Thinking about pictures after the pixels: scores in, states out. Which scores make a verdict
-//! (`triage`), which measures a camera's fault (`health`), which reads make a bay occupied (`occupancy`), and what one judged frame looks like to
-//! the rest of the house (`scene`). Pixels never come here.
+//! (`triage`), which doubts the big net sees (`escalation`), which measures make a camera's fault (`health`),
+//! which reads make a bay occupied (`occupancy`), what a detector's outputs
+//! mean (`boxes`), what all of it costs (`ledger`), and what one judged
+//! frame looks like to the rest of the house (`scene`). Pixels never come here.
 
+mod boxes;
+mod escalation;
 mod health;
+mod ledger;
 mod occupancy;
 mod scene;
 mod triage;
 
+pub use boxes::{Boxed, Writing, boxes, stands_in};
+pub use escalation::{Budget, Doubt, Escalation};
 pub use health::{Health, Measures};
+pub use ledger::{BigLedger, BigTrouble, CameraLedger, Ledger, Metering, Stages};
 pub use occupancy::{BayCuts, BayState, Occupancy};
 pub use scene::{BayLook, CameraFault, Scene, Tier, Verdict};
-pub use triage::{FireCuts, Triage};
+pub use triage::{Answer, FireCuts, Triage};

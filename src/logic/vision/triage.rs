@@ -6,9 +6,10 @@
 //!     ▲                                   │           apart (flame) or >= 5 s (smoke)          │
 //!     └────── 5 s without such a look ────┴──────────────────────────────────────────────────┘
 //! ```
+//! The big net's answers come later, to the look they are about: it can take a doubt back or confirm it.
 //! What a stranger gets wrong: the verdict follows the scene and may go back to clear; what latches is
 //! the hazard level of the zone (`logic::safety::fire`), not the verdict. A still picture has no time:
-//! its verdict can only be clear, doubtful or — with a score over the alarm cut — alarm by itself.
+//! its verdict is what its scores say by themselves (`FireCuts::single`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -44,12 +45,43 @@ pub struct FireCuts {
     pub smoke_alarm: f64,
 }
 
+impl FireCuts {
+    /// What one pair of scores says by itself. A score that is not a number is doubtful.
+    #[must_use]
+    pub fn single(&self, flame: f64, smoke: f64) -> Verdict {
+        if flame >= self.flame_alarm || smoke >= self.smoke_alarm {
+            Verdict::Alarm
+        } else if !(flame < self.flame_doubtful && smoke < self.smoke_doubtful) {
+            Verdict::Doubtful
+        } else {
+            Verdict::Clear
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Look {
     at: Duration,
     flame: bool,
     smoke: bool,
-    doubtful: bool,
+    /// Parts of the frame that are in doubt and that the big net has not released.
+    doubts: usize,
+}
+
+/// What the big net says about one part of a look, by its own cut-offs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing there: the doubt is taken back.
+    Released,
+    /// It doubts too, or may not release.
+    Doubtful,
+    /// It sees flame, smoke, or both.
+    Confirmed {
+        /// Flame.
+        flame: bool,
+        /// Smoke.
+        smoke: bool,
+    },
 }
 
 /// The recent looks at one camera.
@@ -66,32 +98,41 @@ impl Triage {
         Triage { cuts, looks: VecDeque::new() }
     }
 
-    /// What a picture without time says.
-    #[must_use]
-    pub fn still(cuts: FireCuts, flame: f64, smoke: f64) -> Verdict {
-        if flame >= cuts.flame_alarm || smoke >= cuts.smoke_alarm {
-            Verdict::Alarm
-        } else if flame >= cuts.flame_doubtful || smoke >= cuts.smoke_doubtful {
-            Verdict::Doubtful
-        } else {
-            Verdict::Clear
-        }
-    }
-
-    /// Adds the look taken at `at` (any steady clock of the source) and gives the verdict now. A score
-    /// that is not a number is doubtful. A look that is not newer than the last one is not counted.
-    pub fn judge(&mut self, at: Duration, flame: f64, smoke: f64) -> Verdict {
+    /// Adds the look taken at `at` (any steady clock of the source), flame and smoke of each part of the
+    /// frame that was looked at, and gives the verdict now. A score that is not a number is doubtful. A
+    /// look that is not newer than the last one is not counted.
+    pub fn judge(&mut self, at: Duration, parts: &[(f64, f64)]) -> Verdict {
         if self.looks.back().is_none_or(|last| at > last.at) {
-            let broken = flame.is_nan() || smoke.is_nan();
+            let in_doubt =
+                |(flame, smoke): &&(f64, f64)| self.cuts.single(*flame, *smoke) != Verdict::Clear;
             self.looks.push_back(Look {
                 at,
-                flame: flame >= self.cuts.flame_alarm,
-                smoke: smoke >= self.cuts.smoke_alarm,
-                doubtful: broken
-                    || flame >= self.cuts.flame_doubtful
-                    || smoke >= self.cuts.smoke_doubtful,
+                flame: parts.iter().any(|(flame, _)| *flame >= self.cuts.flame_alarm),
+                smoke: parts.iter().any(|(_, smoke)| *smoke >= self.cuts.smoke_alarm),
+                doubts: parts.iter().filter(in_doubt).count(),
             });
         }
+        self.verdict(at)
+    }
+
+    /// Takes in what the big net says about one part of the look at `at`; an answer about a look that
+    /// is no longer remembered changes nothing. The verdict as of the newest look.
+    pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
+        if let Some(look) = self.looks.iter_mut().find(|look| look.at == at) {
+            match answer {
+                Answer::Released => look.doubts = look.doubts.saturating_sub(1),
+                Answer::Doubtful => {}
+                Answer::Confirmed { flame, smoke } => {
+                    look.flame |= flame;
+                    look.smoke |= smoke;
+                }
+            }
+        }
+        let newest = self.looks.back().map_or(at, |look| look.at);
+        self.verdict(newest)
+    }
+
+    fn verdict(&mut self, at: Duration) -> Verdict {
         while self.looks.len() > MOST_LOOKS
             || self.looks.front().is_some_and(|old| at.saturating_sub(old.at) > WINDOW)
         {
@@ -103,7 +144,8 @@ impl Triage {
             return Verdict::Alarm;
         }
         let recent = |look: &&Look| at.saturating_sub(look.at) < DOUBT_LASTS;
-        if self.looks.iter().filter(recent).any(|look| look.doubtful) {
+        let doubted = |look: &Look| look.doubts > 0 || look.flame || look.smoke;
+        if self.looks.iter().filter(recent).any(doubted) {
             Verdict::Doubtful
         } else {
             Verdict::Clear
@@ -142,7 +184,7 @@ mod tests {
     fn judge(period_ms: u64, scores: &[(f64, f64)]) -> Vec<Verdict> {
         let mut triage = Triage::new(CUTS);
         let at = |i: usize| Duration::from_millis(period_ms * i as u64);
-        scores.iter().enumerate().map(|(i, &(f, s))| triage.judge(at(i), f, s)).collect()
+        scores.iter().enumerate().map(|(i, part)| triage.judge(at(i), &[*part])).collect()
     }
 
     #[test]
@@ -178,7 +220,42 @@ mod tests {
     fn the_same_frame_counts_once() {
         let mut triage = Triage::new(CUTS);
         for _ in 0..50 {
-            assert_ne!(triage.judge(Duration::from_secs(1), 0.9, 0.9), Verdict::Alarm);
+            assert_ne!(triage.judge(Duration::from_secs(1), &[(0.9, 0.9)]), Verdict::Alarm);
         }
+    }
+
+    #[test]
+    fn a_doubt_is_over_once_all_its_parts_are_released() {
+        let mut triage = Triage::new(CUTS);
+        let at = Duration::from_secs(1);
+        let doubted = triage.judge(at, &[(0.5, 0.0), (0.0, 0.6), (0.0, 0.0)]);
+        assert_eq!(doubted, Verdict::Doubtful);
+        assert_eq!(triage.answer(at, Answer::Doubtful), Verdict::Doubtful);
+        assert_eq!(triage.answer(at, Answer::Released), Verdict::Doubtful, "one part is left");
+        assert_eq!(triage.answer(Duration::from_secs(9), Answer::Released), Verdict::Doubtful);
+        assert_eq!(triage.answer(at, Answer::Released), Verdict::Clear);
+    }
+
+    #[test]
+    fn a_score_over_the_alarm_cut_cannot_be_released() {
+        let mut triage = Triage::new(CUTS);
+        let at = Duration::from_secs(1);
+        triage.judge(at, &[(0.9, 0.0)]);
+        assert_eq!(triage.answer(at, Answer::Released), Verdict::Doubtful);
+    }
+
+    #[test]
+    fn what_the_big_net_confirms_counts_towards_an_alarm() {
+        let mut triage = Triage::new(CUTS);
+        let at = |i: u64| Duration::from_millis(500 * i);
+        for i in 1..=4 {
+            triage.judge(at(i), &[(0.5, 0.0)]);
+        }
+        for i in 1..4 {
+            let sees = Answer::Confirmed { flame: true, smoke: false };
+            assert_ne!(triage.answer(at(i), sees), Verdict::Alarm);
+        }
+        let sees = Answer::Confirmed { flame: true, smoke: false };
+        assert_eq!(triage.answer(at(4), sees), Verdict::Alarm);
     }
 }

@@ -1,6 +1,7 @@
 //! Rows EN1 to EN5 of the fault matrix on the control side: decisions in virtual time, a sample a second.
 //! The wire's share of the bounds is in `tests/wire/safety`.
 
+use wattgate::logic::decision::Effort;
 use wattgate::logic::safety::fire::Level;
 use wattgate::logic::safety::linkage::Isolation;
 use wattgate::logic::safety::sensing::Vote;
@@ -263,6 +264,28 @@ fn inf5_a_burst_of_false_flames_is_one_alarm_and_isolates_nothing() {
     }
     let alarms = rig.alarms();
     assert_eq!(alarms.iter().filter(|alarm| alarm.starts_with("fire_")).count(), 1, "{alarms:?}");
+}
+
+#[test]
+fn inf6_a_battery_below_its_floor_sheds_the_big_net_then_the_bays_and_never_fire() {
+    let mut rig = Rig::new();
+    rig.run(10);
+    let floor = site::FLOOR;
+    let cases = [
+        (0.5, Effort::Full),
+        (floor, Effort::Full),
+        (floor - 0.015, Effort::Eco),
+        (floor - 0.04, Effort::Survival),
+        (floor + 0.02, Effort::Full),
+    ];
+    for (soc, wanted) in cases {
+        rig.soc = soc;
+        rig.verdict = Verdict::Doubtful;
+        rig.run(3);
+        let duty = &rig.decision().duty;
+        assert_eq!(duty.effort, wanted, "{soc}");
+        assert_eq!(duty.eager.len(), 1, "a doubt is looked at every second whatever it costs");
+    }
 }
 
 #[test]

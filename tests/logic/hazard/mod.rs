@@ -61,6 +61,8 @@ pub struct Rig {
     /// The contactor does not open.
     pub welded: bool,
     pub battery_w: f64,
+    /// State of charge, 0 to 1.
+    pub soc: f64,
     pub now: Moment,
     seconds: u64,
     last: Option<Decision>,
@@ -96,6 +98,7 @@ impl Rig {
             deaf: false,
             welded: false,
             battery_w: -4000.0,
+            soc: 0.5,
             now,
             seconds: 0,
             last: None,
@@ -172,7 +175,7 @@ impl Rig {
         let inputs = |values: &BTreeMap<String, f64>| {
             Reading::Inputs(InputsReading { values: values.clone() })
         };
-        let soc = Soc::from_ratio(0.5).unwrap();
+        let soc = Soc::from_ratio(self.soc).unwrap();
         let battery = BatteryReading { power: Watts(self.battery_w), soc };
         let readings = [
             ("grid", Reading::Meter(meter(self.seconds))),

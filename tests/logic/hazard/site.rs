@@ -8,6 +8,9 @@ use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, Watts};
 
 use super::id;
 
+/// Floor of the battery, a share of its charge.
+pub const FLOOR: f64 = 0.1;
+
 fn pile(name: &str) -> Charger {
     Charger {
         id: id(name),
@@ -127,7 +130,7 @@ pub fn guarded() -> Site {
             name: "pack".into(),
             max_charge: Watts(10_000.0),
             max_discharge: Watts(10_000.0),
-            min_soc: Soc::from_ratio(0.1).unwrap(),
+            min_soc: Soc::from_ratio(FLOOR).unwrap(),
             capacity: None,
         }],
         computes: Vec::new(),

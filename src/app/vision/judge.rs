@@ -1,0 +1,269 @@
+//! The judging loop of the vision child: deliveries one after another, beats in between, the big net's
+//! answers as they come, and the account of what it all costs.
+//!
+//! What a stranger gets wrong: a scene that the big net has spoken on is told again with the frame's own
+//! number. It changes the verdict on that frame and is no second look.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::bays::BayPlace;
+use super::cascade::{Answered, Cascade};
+use super::eyes::{Eyes, Sight, Watch};
+use super::process::{BEAT, Delivery, Inbox};
+use crate::app::messages::{self, FromChild};
+use crate::io::camera::Frame;
+use crate::io::clock::{Clock, thread_time};
+use crate::io::inference::FileGuard;
+use crate::io::meter::Meter;
+use crate::logic::decision::Duty;
+use crate::logic::site::{Bay, Id, Site};
+use crate::logic::vision::{CameraFault, Ledger, Scene, Tier, Verdict};
+use crate::units::Moment;
+
+/// A frame judged later than this after it came is too old to say that all is well.
+const LATE: Duration = Duration::from_secs(3);
+/// Quality of the stills for the page.
+const STILL_QUALITY: u8 = 75;
+/// How often the nets are tested (fault INF4).
+const TESTED_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How often the account is told, site time.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Judges for all cameras.
+pub struct Judge<'a> {
+    eyes: &'a Eyes,
+    clock: Clock,
+    socket: UnixStream,
+    cascade: Option<Cascade>,
+    cameras: BTreeMap<Id, Seen>,
+    meter: Meter,
+    guard: Option<FileGuard>,
+    ledger: Ledger,
+    /// When the nets were last tested, and whether they passed.
+    tested: (Moment, bool),
+    told: Option<Moment>,
+    frames: u64,
+    duty: Duty,
+}
+
+/// What is remembered of a camera.
+struct Seen {
+    watch: Watch,
+    /// The last scene that was told.
+    scene: Option<Scene>,
+}
+
+impl<'a> Judge<'a> {
+    /// Nothing seen yet.
+    pub fn new(
+        eyes: &'a Eyes,
+        (site, clock): (&Site, Clock),
+        (cascade, meter, guard): (Option<Cascade>, Meter, Option<FileGuard>),
+        socket: UnixStream,
+    ) -> Judge<'a> {
+        let watch = |camera: &Id| {
+            let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
+            let place = |bay: &Bay| BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() };
+            eyes.watch(mine.map(place).collect()).at_pace(clock.vision_pace())
+        };
+        let seen = |id: &Id| (id.clone(), Seen { watch: watch(id), scene: None });
+        Judge {
+            eyes,
+            clock,
+            socket,
+            cascade,
+            cameras: site.cameras.iter().map(|camera| seen(&camera.id)).collect(),
+            meter,
+            guard,
+            ledger: Ledger::default(),
+            // Loading has tested them.
+            tested: (clock.now(), true),
+            told: None,
+            frames: 0,
+            duty: Duty::default(),
+        }
+    }
+
+    /// Judges until the socket ends.
+    pub fn run(mut self, inbox: &Inbox) -> std::io::Result<()> {
+        loop {
+            messages::say(&mut self.socket, &FromChild::Beat)?;
+            let (deliveries, duty) = inbox.take(BEAT);
+            self.obey(duty);
+            self.test_nets();
+            for (camera, delivery) in deliveries {
+                self.amend()?;
+                self.deliver(camera, delivery)?;
+            }
+            self.amend()?;
+            self.account()?;
+        }
+    }
+
+    fn obey(&mut self, duty: Duty) {
+        if duty.effort != self.duty.effort {
+            tracing::info!(effort = ?duty.effort, "what may be spent on looking");
+            self.cameras.values_mut().for_each(|seen| seen.watch.spend(duty.effort));
+        }
+        self.duty = duty;
+    }
+
+    /// Once a day; a net that fails sees nothing any more.
+    fn test_nets(&mut self) {
+        let now = self.clock.now();
+        if self.tested.0.age_at(now) < TESTED_EVERY {
+            return;
+        }
+        let passed = self.eyes.self_test();
+        if let Err(error) = &passed {
+            tracing::error!(%error, "a net fails its daily test");
+        }
+        self.tested = (now, passed.is_ok());
+    }
+
+    /// Judges one delivery and tells the parent: the scene, and the still for the page.
+    fn deliver(&mut self, camera: Id, delivery: Delivery) -> std::io::Result<()> {
+        if !self.cameras.contains_key(&camera) {
+            return Ok(());
+        }
+        self.frames += 1;
+        let before = thread_time();
+        let (coded, at) = match delivery {
+            Delivery::Picture(coded, at) => (coded, at),
+            Delivery::Nothing(at) => return self.tell_blind(camera, at, CameraFault::Lost),
+        };
+        let frame = match coded.decode() {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::warn!(%camera, %error, "frame thrown away");
+                return self.tell_blind(camera, at, CameraFault::Undecodable);
+            }
+        };
+        let decode_ms = thread_time().saturating_sub(before).as_secs_f64() * 1000.0;
+        self.see((&camera, at), &frame, decode_ms)?;
+        if let Ok(jpeg) = frame.jpeg(STILL_QUALITY)
+            && jpeg.len() <= messages::MOST_STILL
+        {
+            let still = FromChild::Still { camera, at, bytes: jpeg.len() };
+            messages::say(&mut self.socket, &still)?;
+            messages::frame(&mut self.socket, &jpeg)?;
+        }
+        Ok(())
+    }
+
+    fn see(
+        &mut self,
+        (camera, at): (&Id, Moment),
+        frame: &Frame,
+        decode_ms: f64,
+    ) -> std::io::Result<()> {
+        if !self.tested.1 {
+            return self.tell_blind(camera.clone(), at, CameraFault::Model);
+        }
+        let Some(seen) = self.cameras.get_mut(camera) else { return Ok(()) };
+        let mut sight = match self.eyes.see(&mut seen.watch, at.uptime, frame) {
+            Ok(sight) => sight,
+            Err(error) => {
+                tracing::error!(%camera, %error, "model failed");
+                return self.tell_blind(camera.clone(), at, CameraFault::Model);
+            }
+        };
+        sight.stages.decode_ms = decode_ms;
+        self.ledger.book(camera, &sight.stages);
+        let age = self.clock.wall_time(self.clock.now().uptime.saturating_sub(at.uptime));
+        if age > LATE && sight.fault.is_none() {
+            sight = sight.with_fault(CameraFault::Late);
+        }
+        if let Some(cascade) = self.cascade.as_ref().filter(|_| sight.fault.is_none()) {
+            cascade.ask(camera, &sight, frame, self.duty.eager.contains(camera));
+        }
+        let scene = scene((camera.clone(), self.frames), at, sight);
+        seen.scene = Some(scene.clone());
+        messages::say(&mut self.socket, &FromChild::Scene(scene))
+    }
+
+    fn tell_blind(&mut self, camera: Id, at: Moment, fault: CameraFault) -> std::io::Result<()> {
+        if let Some(seen) = self.cameras.get_mut(&camera) {
+            // What the big net says of an earlier frame must not make this one a sight.
+            seen.scene = None;
+        }
+        let scene = blind((camera, self.frames), at, fault);
+        messages::say(&mut self.socket, &FromChild::Scene(scene))
+    }
+
+    /// Takes in what the big net has answered.
+    fn amend(&mut self) -> std::io::Result<()> {
+        let answers = self.cascade.as_ref().map(Cascade::answers).unwrap_or_default();
+        for Answered { doubt, answer, cpu_ms, joules } in answers {
+            self.ledger.book_big(&doubt.camera, cpu_ms, joules);
+            let Some(seen) = self.cameras.get_mut(&doubt.camera) else { continue };
+            let verdict = seen.watch.answer(doubt.at, answer);
+            let Some(scene) = seen.scene.as_mut().filter(|scene| scene.fault.is_none()) else {
+                continue;
+            };
+            scene.verdict = verdict;
+            scene.tier = Tier::Big;
+            messages::say(&mut self.socket, &FromChild::Scene(scene.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Tells what it has cost so far, now and then.
+    fn account(&mut self) -> std::io::Result<()> {
+        let at = self.clock.now();
+        let due = self.told.is_none_or(|told| {
+            self.clock.wall_time(told.age_at(at)) >= self.clock.wall_time(TOLD_EVERY)
+        });
+        let altered = self.guard.as_mut().is_none_or(|guard| match guard.altered() {
+            Some(file) if !self.ledger.altered => {
+                tracing::error!(file = %file.display(), "a model file was altered");
+                true
+            }
+            other => other.is_some(),
+        });
+        if !due && altered == self.ledger.altered {
+            return Ok(());
+        }
+        self.ledger.altered = altered;
+        self.told = Some(at);
+        (self.ledger.joules_per_cpu_s, self.ledger.metering) = self.meter.read();
+        if let Some(cascade) = &self.cascade {
+            cascade.tell(self.ledger.joules_per_cpu_s, self.duty.effort);
+            self.ledger.big = Some(cascade.account());
+        }
+        messages::say(&mut self.socket, &FromChild::Ledger { ledger: self.ledger.clone(), at })
+    }
+}
+
+fn scene((camera, frame): (Id, u64), at: Moment, sight: Sight) -> Scene {
+    Scene {
+        camera,
+        frame,
+        at,
+        fire: sight.fire,
+        smoke: sight.smoke,
+        verdict: sight.verdict,
+        tier: sight.tier,
+        bays: sight.bays,
+        cpu_ms: sight.stages.sum(),
+        fault: sight.fault,
+    }
+}
+
+/// News of a camera without sight: doubtful at best, its bays unknown.
+fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
+    Scene {
+        camera,
+        frame,
+        at,
+        fire: 0.0,
+        smoke: 0.0,
+        verdict: Verdict::Doubtful,
+        tier: Tier::Small,
+        bays: Vec::new(),
+        cpu_ms: 0.0,
+        fault: Some(fault),
+    }
+}
