@@ -233,7 +233,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     if args.params:
         shape = net.of_size(args.params)
-        model = net.fold_norms(net.Net(**shape))
+        model = net.Net(**shape).eval()
         write_onnx(model, (1, 3, shape["size"], shape["size"]), args.out / f"random-{args.params}.onnx")
         print(f"{net.count_params(model)} parameters, {net.count_mflop(shape)} MFLOP, random weights")
         return
