@@ -22,7 +22,7 @@ def main():
     args = parser.parse_args()
     lines = ["# The shipped nets. Written by train/manifest.py; the gateway refuses a file whose hash or golden",
              "# output differs. Normalisation: (v / 255 - 0.5) / 0.25. See train/README.md.", ""]
-    for path in sorted(args.source.glob("*-small.json")):
+    for path in sorted(args.source.glob("*-*.json")):
         entry = json.loads(path.read_text())
         shutil.copy(args.source / entry["file"], args.to / entry["file"])
         lines.append("[[model]]")

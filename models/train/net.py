@@ -14,9 +14,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 HEAD = 64
 
 SHAPES = {
-    "bay": dict(size=64, channels=4, stem=(32, 64, 128, 128), blocks=2, outputs=1),
-    "fire": dict(size=160, channels=3, stem=(24, 48, 96, 128), blocks=3, outputs=2),
+    "bay": dict(size=64, channels=4, stem=(32, 64, 128, 192), blocks=3, outputs=1),
+    "fire": dict(size=192, channels=3, stem=(24, 48, 96, 128), blocks=4, outputs=2),
 }
+# Dimension and blocks of nets with random weights (`export.py --params NAME`): cost only.
+SIZES = {"5m": (192, 12), "22m": (384, 12), "86m": (768, 12), "1b": (1408, 42)}
+# The teacher, and the big fire net: EfficientNet-Lite2 with ImageNet weights (Apache-2.0), fine-tuned.
+TEACHER = "efficientnet-lite2"
+BIG_SIZE = {"bay": 128, "fire": 256}
 
 
 class Stem(nn.Module):
@@ -69,11 +74,62 @@ class Net(nn.Module):
             nn.init.normal_(block.proj.weight, std=0.02 / math.sqrt(2 * blocks))
             nn.init.normal_(block.down.weight, std=0.02 / math.sqrt(2 * blocks))
 
-    def forward(self, image):
+    def features(self, image):
         x = self.stem(image).flatten(2).transpose(1, 2) + self.position
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x).mean(1))
+        return self.norm(x).mean(1)
+
+    def forward(self, image):
+        return self.head(self.features(image))
+
+
+class Control(nn.Module):
+    """A plain residual CNN of equal cost: the stem, then 3x3 convolutions where the blocks were."""
+
+    def __init__(self, size, channels, stem, blocks, outputs):
+        super().__init__()
+        dim = stem[-1]
+        self.stem = Stem(channels, stem)
+        # A block costs 12 dim^2 a token (plus attention), a 3x3 convolution 9 dim^2.
+        count = round(blocks * 12 / 9)
+        self.convs = nn.ModuleList(nn.Conv2d(dim, dim, 3, 1, 1, bias=False) for _ in range(count))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(dim) for _ in range(count))
+        self.head = nn.Linear(dim, outputs)
+
+    def features(self, image):
+        x = self.stem(image)
+        for conv, norm in zip(self.convs, self.norms):
+            x = x + torch.relu(norm(conv(x)))
+        return x.mean((2, 3))
+
+    def forward(self, image):
+        return self.head(self.features(image))
+
+
+class Teacher(nn.Module):
+    """EfficientNet-Lite with our heads. Takes the gateway's normalisation, and RGB only."""
+
+    def __init__(self, task, weights=None):
+        super().__init__()
+        from efficientnet_lite_pytorch import EfficientNet
+
+        size, outputs = BIG_SIZE[task], SHAPES[task]["outputs"]
+        self.body = EfficientNet.from_name(TEACHER, num_classes=1000, image_size=size)
+        if weights:
+            known = torch.load(weights, map_location="cpu")
+            self.body.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in known.items()})
+        self.head = nn.Linear(self.body._fc.in_features, outputs)
+        self.body._fc = nn.Identity()
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, image):
+        # The published weights take -1 to 1, the gateway gives -2 to 2.
+        return self.body.extract_features(image[:, :3] * 0.5).mean((2, 3))
+
+    def forward(self, image):
+        return self.head(nn.functional.dropout(self.features(image), 0.2, self.training))
 
 
 def build(task):
@@ -92,9 +148,14 @@ def count_params(net):
     return sum(p.numel() for p in net.parameters())
 
 
-def count_mflop(task):
-    """Millions of floating point operations of one forward; a multiply-add counts as two."""
-    s = SHAPES[task]
+def of_size(name):
+    """The shape of a net with this many parameters, 224 px."""
+    dim, blocks = SIZES[name]
+    return dict(size=224, channels=3, stem=(32, 64, 128, dim), blocks=blocks, outputs=2)
+
+
+def count_mflop(s):
+    """Millions of floating point operations of one forward of a shape; a multiply-add counts as two."""
     size, wide, macs = s["size"], [s["channels"], *s["stem"]], 0
     for a, b in zip(wide, wide[1:]):
         size //= 2

@@ -191,22 +191,45 @@ pub(super) fn car(canvas: &mut Canvas, scene: &Scene, i: usize, look: u64) {
     );
 }
 
-/// A scene for training: another camera, other cars, now and then fire or smoke.
-#[must_use]
-pub fn random_scene(rng: &mut fastrand::Rng) -> Scene {
-    let between = |rng: &mut fastrand::Rng, low: f64, high: f64| low + (high - low) * rng.f64();
-    let count = rng.usize(3..6);
-    let up = between(rng, 4.5, 9.0);
-    let away = between(rng, 4.5, 9.0);
+/// A camera for training: from a pole, from straight above, or low and far over a long row.
+fn random_view(
+    rng: &mut fastrand::Rng,
+    between: impl Fn(&mut fastrand::Rng, f64, f64) -> f64,
+) -> (View, usize) {
+    let kind = rng.f64();
+    let (count, up, away, focal) = if kind < 0.5 {
+        let count = rng.usize(3..6);
+        let focal = between(rng, 0.72, 0.95) * (4.0 / count as f64).sqrt();
+        (count, between(rng, 4.5, 9.0), between(rng, 4.5, 9.0), focal)
+    } else if kind < 0.72 {
+        // From a roof or a mast: the bays lie right below.
+        let count = rng.usize(3..9);
+        let up = between(rng, 9.0, 22.0);
+        let fills = 0.9 * up / (count as f64 * BAY_WIDTH + 1.0);
+        (count, up, between(rng, -3.2, 1.0), fills.min(2.2) * between(rng, 0.8, 1.0))
+    } else {
+        let count = rng.usize(5..13);
+        let away = between(rng, 8.0, 24.0);
+        let fills = 0.9 * away / (count as f64 * BAY_WIDTH + 2.0);
+        (count, between(rng, 3.0, 8.0), away, fills * between(rng, 0.8, 1.0))
+    };
     let view = View {
         up_m: up,
         away_m: away,
         aside_m: between(rng, -1.5, 1.5),
-        pitch: (up / (away + 2.2)).atan() + between(rng, -0.06, 0.06),
-        focal: between(rng, 0.72, 0.95) * (4.0 / count as f64).sqrt(),
-        shear_m: between(rng, -1.0, 1.0),
+        pitch: up.atan2(away + 2.2) + between(rng, -0.06, 0.06),
+        focal,
+        shear_m: between(rng, -1.6, 1.6),
         ..View::default()
     };
+    (view, count)
+}
+
+/// A scene for training: another camera, other cars, now and then fire or smoke.
+#[must_use]
+pub fn random_scene(rng: &mut fastrand::Rng) -> Scene {
+    let between = |rng: &mut fastrand::Rng, low: f64, high: f64| low + (high - low) * rng.f64();
+    let (view, count) = random_view(rng, between);
     let hazard = rng.f64();
     let burning = rng.usize(0..count);
     let slot = |i: usize, rng: &mut fastrand::Rng| Slot {
