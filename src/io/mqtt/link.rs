@@ -109,9 +109,6 @@ mod tests {
         assert_eq!(next_version(Version::V5, &lost, false), Version::V311);
         let refused = MqttError::Refused(String::new());
         assert_eq!(next_version(Version::V5, &refused, false), Version::V5);
-        // Slow is not deaf: in 3.1.1 a broker cannot even say that it does not take a message.
-        let slow = MqttError::Silent("");
-        assert_eq!(next_version(Version::V5, &slow, false), Version::V5);
         let version = MqttError::Version(String::new());
         assert_eq!(next_version(Version::V311, &version, false), Version::V5);
     }

@@ -296,13 +296,9 @@ fn error5(error: v5::ConnectionError) -> MqttError {
         v5::ConnectionError::MqttState(v5::StateError::Deserialization(why)) => {
             MqttError::Version(why.to_string())
         }
-        v5::ConnectionError::Timeout(_) => SLOW,
         other => MqttError::Lost(other.to_string()),
     }
 }
-
-/// A broker that is slow has said nothing about the version it speaks.
-const SLOW: MqttError = MqttError::Silent("no answer from the broker in time");
 
 fn error311(error: rumqttc::ConnectionError) -> MqttError {
     use rumqttc::ConnectReturnCode as Code;
@@ -314,7 +310,6 @@ fn error311(error: rumqttc::ConnectionError) -> MqttError {
             }
             other => MqttError::Refused(format!("{other:?}")),
         },
-        rumqttc::ConnectionError::NetworkTimeout | rumqttc::ConnectionError::FlushTimeout => SLOW,
         other => MqttError::Lost(other.to_string()),
     }
 }

@@ -2,7 +2,6 @@
 //! socket; a panic in one of its tasks ends the fuzzer, since the fuzzer's hook hears every panic.
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::sync_channel;
@@ -69,7 +68,7 @@ fn gateway(listen: SocketAddr, meter: SocketAddr) {
         unit: 1,
         failsafe_a: None,
         serve_as: Some(7),
-        relays: BTreeMap::new(),
+        relays: Vec::new(),
     };
     let site = include_str!("../../../config/depot.toml");
     let folder = std::env::temp_dir().join(format!("wattgate-fuzz-{}.toml", std::process::id()));
