@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout)] // figures
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use wattgate::io::inference::{Remote, RemoteError, RemoteNet};
 
 use crate::gateway::{PATIENCE, get, kill, now, until};
 
-/// MLServer in a process group of its own; all of it ends with this.
+/// MLServer without workers of its own; it ends with this.
 struct Server {
     process: Child,
     url: String,
@@ -44,7 +43,6 @@ impl Server {
             .env("PYTHONPATH", folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .process_group(0)
             .spawn()
             .expect("MLServer (tests/run installs it)");
         let server = Server { process, url, _folder: folder };
@@ -56,7 +54,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-KILL", &format!("-{}", self.process.id())]).status();
+        // Stopped or not.
+        let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
