@@ -3,18 +3,20 @@
 //!
 //! What a stranger gets wrong: registers older than the age limit are not served; their unit answers with
 //! exception 11, as a bridge does whose device is gone. A read must lie within one block that the gateway
-//! reads itself, else exception 2. Unit ids here are those of the site file's `serve_as`.
+//! reads itself, else exception 2. Unit ids here are those of the site file's `serve_as`. Frames are taken
+//! apart here and not by tokio-modbus, whose decoder can panic on a request cut short (0.17, function 15).
 
 use std::collections::BTreeMap;
-use std::future::{Ready, ready};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_modbus::server::tcp::Server;
-use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_modbus::ExceptionCode;
 
 use crate::config::Table;
 use crate::io::clock::Clock;
@@ -22,6 +24,10 @@ use crate::units::Moment;
 
 /// Most clients at a time; the next one is closed at once.
 const MOST_CLIENTS: usize = 16;
+/// A client that asks nothing for this long makes room for another.
+const MOST_IDLE: Duration = Duration::from_secs(300);
+/// Bytes of a Modbus/TCP frame before its function code: transaction, protocol, length, unit.
+const HEAD: usize = 7;
 /// The server listens again this long after accepting failed.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
@@ -97,32 +103,49 @@ pub struct Library {
     pub clock: Clock,
 }
 
-struct Client {
-    library: Library,
-    _place: OwnedSemaphorePermit,
+impl Library {
+    /// The answer to what a unit is asked, from its function code on.
+    fn answer(&self, unit: u8, asked: &[u8]) -> Vec<u8> {
+        let function = asked.first().copied().unwrap_or(0);
+        let words = match *asked {
+            [function @ (3 | 4), first_high, first_low, count_high, count_low] => {
+                let span =
+                    [[first_high, first_low], [count_high, count_low]].map(u16::from_be_bytes);
+                let table = if function == 3 { Table::Holding } else { Table::Input };
+                let limits = (self.clock.now(), self.max_age);
+                let view = self.views.get(&unit).ok_or(ExceptionCode::GatewayPathUnavailable);
+                view.and_then(|view| view.read(table, (span[0], span[1]), limits))
+            }
+            [3 | 4, ..] => Err(ExceptionCode::IllegalDataValue),
+            _ => Err(ExceptionCode::IllegalFunction),
+        };
+        match words {
+            // A read has at most 125 registers.
+            Ok(words) => [function, (words.len() * 2) as u8]
+                .into_iter()
+                .chain(words.into_iter().flat_map(u16::to_be_bytes))
+                .collect(),
+            Err(exception) => vec![function | 0x80, exception.into()],
+        }
+    }
 }
 
-impl tokio_modbus::server::Service for Client {
-    type Request = SlaveRequest<'static>;
-    type Response = Response;
-    type Exception = ExceptionCode;
-    type Future = Ready<Result<Response, ExceptionCode>>;
-
-    fn call(&self, request: Self::Request) -> Self::Future {
-        let library = &self.library;
-        let Some(view) = library.views.get(&request.slave) else {
-            return ready(Err(ExceptionCode::GatewayPathUnavailable));
-        };
-        let limits = (library.clock.now(), library.max_age);
-        ready(match request.request {
-            Request::ReadHoldingRegisters(first, count) => view
-                .read(Table::Holding, (first, count), limits)
-                .map(Response::ReadHoldingRegisters),
-            Request::ReadInputRegisters(first, count) => {
-                view.read(Table::Input, (first, count), limits).map(Response::ReadInputRegisters)
-            }
-            _ => Err(ExceptionCode::IllegalFunction),
-        })
+/// Answers one client until it hangs up, is silent for long, or says what is no Modbus/TCP.
+async fn talk(mut stream: TcpStream, library: Library) -> io::Result<()> {
+    loop {
+        let mut head = [0; HEAD];
+        tokio::time::timeout(MOST_IDLE, stream.read_exact(&mut head)).await??;
+        let [t1, t2, p1, p2, l1, l2, unit] = head;
+        let length = usize::from(u16::from_be_bytes([l1, l2]));
+        if [p1, p2] != [0, 0] || !(2..=254).contains(&length) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut asked = vec![0; length - 1];
+        tokio::time::timeout(MOST_IDLE, stream.read_exact(&mut asked)).await??;
+        let answer = library.answer(unit, &asked);
+        let mut frame = vec![t1, t2, 0, 0, 0, (answer.len() + 1) as u8, unit];
+        frame.extend(answer);
+        tokio::time::timeout(MOST_IDLE, stream.write_all(&frame)).await??;
     }
 }
 
@@ -143,23 +166,29 @@ pub async fn serve(listen: SocketAddr, library: Library, mut shutdown: watch::Re
     }
 }
 
-/// Answers until accepting fails; tokio-modbus then stops listening.
+/// Answers until accepting fails.
 async fn answer(listener: TcpListener, library: &Library) {
-    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
-    let connected = |stream, peer: SocketAddr| {
-        let place = Arc::clone(&places).try_acquire_owned();
-        let library = library.clone();
-        async move {
-            let Ok(place) = place else {
+    let mut clients = JoinSet::new();
+    loop {
+        let accepted = listener.accept().await;
+        while clients.try_join_next().is_some() {}
+        match accepted {
+            Ok((_, peer)) if clients.len() >= MOST_CLIENTS => {
                 tracing::warn!(%peer, "too many clients of the modbus server");
-                return Ok(None);
-            };
-            Ok(Some((Client { library, _place: place }, stream)))
+            }
+            Ok((stream, peer)) => {
+                let library = library.clone();
+                clients.spawn(async move {
+                    if let Err(error) = talk(stream, library).await {
+                        tracing::debug!(%peer, %error, "connection ended");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting failed; listening again");
+                return;
+            }
         }
-    };
-    let broken = |error: std::io::Error| tracing::debug!(%error, "connection ended");
-    if let Err(error) = Server::new(listener).serve(&connected, broken).await {
-        tracing::warn!(%error, "accepting failed; listening again");
     }
 }
 
@@ -189,5 +218,28 @@ mod tests {
             assert_eq!(read(Table::Input, span, 15), outside, "{span:?}");
         }
         assert_eq!(read(Table::Input, (0, 0), 15), Err(ExceptionCode::IllegalDataValue));
+    }
+
+    #[test]
+    fn whatever_is_asked_gets_registers_or_an_exception() {
+        let (shelf, view) = Shelf::new();
+        let clock = Clock::real();
+        shelf.put(Table::Holding, 0, &[0x0102, 0x0304], clock.now());
+        let views = Arc::new(BTreeMap::from([(7, view)]));
+        let library = Library { views, max_age: Duration::from_secs(60), clock };
+        let table: [(u8, &[u8], &[u8]); 8] = [
+            (7, &[3, 0, 0, 0, 2], &[3, 4, 1, 2, 3, 4]),
+            (7, &[4, 0, 0, 0, 1], &[0x84, 2]),
+            (9, &[3, 0, 0, 0, 1], &[0x83, 10]),
+            (7, &[3, 0, 0, 0, 0], &[0x83, 3]),
+            (7, &[3, 0, 0], &[0x83, 3]),
+            (7, &[6, 0, 0, 0, 1], &[0x86, 1]),
+            // The request that tokio-modbus 0.17 panics on.
+            (7, &[15, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0], &[0x8f, 1]),
+            (7, &[], &[0x80, 1]),
+        ];
+        for (unit, asked, answer) in table {
+            assert_eq!(library.answer(unit, asked), answer, "{unit} {asked:?}");
+        }
     }
 }
