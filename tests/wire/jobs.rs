@@ -49,7 +49,7 @@ impl Gateway {
         let log = BufReader::new(process.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
-                eprintln!("{line}");
+                let _ = writeln!(std::io::stderr(), "{line}");
                 if let Some((_, code)) = line.split_once("(new at every start): ") {
                     let _ = send.send(code.to_owned());
                 }
