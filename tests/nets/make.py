@@ -49,7 +49,7 @@ def slow():
               helper.make_node("Add", ["seen", "zero"], ["logits"])]
     weights = np.array([[1, 0], [0, 1], [0.5, 0.5]])
     return nodes, [ints("first", [0]), ints("second", [1]), ints("axis", [1]), ints("shape", [wide, wide]),
-                   ints("single", [1, 1]), const("small", 1 / wide), const("nothing", 0.0), const("weights", weights)]
+                   ints("single", [1, 1]), const("small", 1 / wide), const("nothing", 1e-6), const("weights", weights)]
 
 
 def nan():
