@@ -150,9 +150,9 @@ mod tests {
     fn a_pattern_is_known_again_in_other_light_and_not_after_a_turn() {
         let picture = |shift: usize, gain: usize| {
             let pixel = |i: usize| {
-                let (x, y) = (i % 640 + shift, i / 640);
-                [((((x / 40) * 7919 + (y / 45) * 104_729) * 2_654_435_761 >> 7) % 7 * gain) as u8;
-                    3]
+                let (x, y) = ((i % 640 + shift) / 40, i / 640 / 45);
+                let mixed = (x * 7919 + y * 104_729) * 2_654_435_761;
+                [((mixed >> 7) % 7 * gain) as u8; 3]
             };
             Frame { rgb: (0..640 * 360).flat_map(pixel).collect(), width: 640, height: 360 }
         };

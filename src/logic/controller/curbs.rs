@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Controller;
 use crate::logic::energy::Room;
-use crate::logic::site::{DemandLimit, MeterReading};
+use crate::logic::site::{ChargerSetpoint, DemandLimit, Line, MeterReading, Reason};
 use crate::units::{Moment, WattHours, Watts};
 
 /// Shares of the minimum for every controllable load beyond the first (BNetzA BK6-22-300, table of
@@ -51,6 +51,30 @@ impl Controller {
         match limits.power {
             Some(power) if power <= left => (Some(power), false),
             _ => (Some(left), true),
+        }
+    }
+
+    /// Which curb or limit bounds a share.
+    pub(super) fn bound_why(
+        &self,
+        share: ChargerSetpoint,
+        (room, line): (usize, Line),
+        now: Moment,
+    ) -> Reason {
+        if room > self.site.circuits.len() {
+            return Reason::Dimmed;
+        }
+        if (room, line) == (0, Line::Power) && self.import_limit(now).1 {
+            return Reason::DemandLimit;
+        }
+        let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
+        let circuit = circuit.map(|circuit| circuit.id.clone());
+        match (share, circuit, line) {
+            (ChargerSetpoint::Pause, circuit, line) => Reason::BelowMinimum { circuit, line },
+            (_, Some(circuit), line) => Reason::CircuitLimit { circuit, line },
+            (_, None, Line::Phase(phase)) => Reason::GridLimit { phase },
+            (_, None, Line::Power) => Reason::PowerLimit,
+            (_, None, Line::Unbalance(phase)) => Reason::UnbalanceLimit { phase },
         }
     }
 }

@@ -12,8 +12,7 @@ use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
 use crate::logic::energy::{self, Claim, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
-    Charger, ChargerReading, ChargerSetpoint, Id, Known, Line, MeterReading, Reason, Setpoints,
-    Vehicle,
+    Charger, ChargerReading, ChargerSetpoint, Id, Known, MeterReading, Reason, Setpoints, Vehicle,
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
@@ -355,29 +354,6 @@ impl Controller {
             .or_else(|| self.vehicle_why(charger, share.setpoint))
             .or_else(|| self.derating(&charger.id))
             .unwrap_or(Reason::DeviceMaximum)
-    }
-
-    pub(super) fn bound_why(
-        &self,
-        share: ChargerSetpoint,
-        (room, line): (usize, Line),
-        now: Moment,
-    ) -> Reason {
-        if room > self.site.circuits.len() {
-            return Reason::Dimmed;
-        }
-        if (room, line) == (0, Line::Power) && self.import_limit(now).1 {
-            return Reason::DemandLimit;
-        }
-        let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
-        let circuit = circuit.map(|circuit| circuit.id.clone());
-        match (share, circuit, line) {
-            (ChargerSetpoint::Pause, circuit, line) => Reason::BelowMinimum { circuit, line },
-            (_, Some(circuit), line) => Reason::CircuitLimit { circuit, line },
-            (_, None, Line::Phase(phase)) => Reason::GridLimit { phase },
-            (_, None, Line::Power) => Reason::PowerLimit,
-            (_, None, Line::Unbalance(phase)) => Reason::UnbalanceLimit { phase },
-        }
     }
 }
 
