@@ -7,6 +7,7 @@
 //! parent's business.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -141,7 +142,15 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     // It guards the files of the site's own folder, even where the copy is in use.
     let guard = FileGuard::of(&config.models).ok();
     let judge = Judge::new(&eyes, (&config.site, clock), (cascade, meter, guard), socket);
-    judge.run(&inbox).map_err(failed)
+    match judge.run(&inbox) {
+        // The gateway is gone, and with it whoever could read an error.
+        Err(cause)
+            if matches!(cause.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+        {
+            Ok(())
+        }
+        ended => ended.map_err(failed),
+    }
 }
 
 /// The small nets, and the folder that they came from: the site's own, or the last good copy in the state
