@@ -41,7 +41,8 @@ use crate::logic::compute::JobBook;
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
-use crate::logic::site::Mode;
+use crate::logic::site::{Mode, Work};
+use crate::units::WattHours;
 
 /// The field bus says this often that it moves.
 const BUS_BEATS: Duration = Duration::from_millis(100);
@@ -162,7 +163,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 fn make_safe(config: &mut Config) {
     tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
     config.site.mode = Mode::Observe;
-    config.site.work.workloads.clear();
+    // Jobs are known and wait; the book keeps them.
+    config.site.work.per_hour = Some(WattHours(0.0));
     if let Some(mqtt) = &mut config.mqtt {
         mqtt.commands.clear();
     }
@@ -203,7 +205,7 @@ struct Gateway {
     stop: watch::Sender<bool>,
     controller_stops: Arc<AtomicBool>,
     controller: JoinHandle<()>,
-    crew: JoinHandle<()>,
+    crew: jobs::Threads,
     latch: JoinHandle<()>,
     bus: JoinHandle<()>,
     uplink: JoinHandle<()>,
@@ -224,7 +226,6 @@ impl Gateway {
         let journal = Journal::start(&config.state, outbox_cap, clock)
             .map_err(|error| RunError::Journal(error.to_string()))?;
         let stills = StillBoard::new(config.cameras.iter().map(|camera| camera.id.clone()));
-
         let wiring = modbus::Wiring {
             fieldbus: config.fieldbus.clone(),
             site: Arc::new(config.site.clone()),
@@ -265,8 +266,7 @@ impl Gateway {
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
         let toys = (options.simulated.then_some(breakage), aside);
-        let way = (observations.clone(), clock);
-        let orders = jobs::orders(config.site.work.clone(), newest_overview.clone(), way);
+        let orders = take_orders(&config, begun, &newest_overview, (observations.clone(), clock));
         open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
@@ -291,7 +291,8 @@ impl Gateway {
         join("field bus", self.bus);
         self.controller_stops.store(true, Ordering::Relaxed);
         join("controller", self.controller);
-        join("jobs", self.crew);
+        join("jobs", self.crew.hands);
+        join("book of jobs", self.crew.book);
         join("latch", self.latch);
         self.eyes.stop();
         join("uplink", self.uplink);
@@ -362,6 +363,17 @@ fn open_desk(
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
     }
+}
+
+/// In safe mode nothing new can be asked for.
+fn take_orders(
+    config: &Config,
+    begun: &Begun<'_>,
+    overview: &watch::Receiver<Option<Arc<Overview>>>,
+    way: (SyncSender<Observation>, Clock),
+) -> Orders {
+    let work = if begun.storm { Work::default() } else { config.site.work.clone() };
+    jobs::orders(work, overview.clone(), way)
 }
 
 type CrewNeeds =

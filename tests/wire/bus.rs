@@ -9,4 +9,4 @@
 mod faults;
 mod lines;
 mod peers;
-mod rig;
+pub mod rig;

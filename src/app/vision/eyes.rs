@@ -333,7 +333,7 @@ mod tests {
             };
             for k in 0..160u64 {
                 for (i, bay) in world.bays.iter_mut().enumerate() {
-                    bay.occupied = k / 10 % 8 >= i as u64 + 1;
+                    bay.occupied = k / 10 % 8 > i as u64;
                 }
                 let mut scene = scene(&world);
                 scene.light = (k as f64 / 160.0 * std::f64::consts::PI).sin().max(0.2);

@@ -151,7 +151,7 @@ mod tests {
         let picture = |shift: usize, gain: usize| {
             let pixel = |i: usize| {
                 let (x, y) = (i % 640 + shift, i / 640);
-                [((((x / 40) * 7919 + (y / 45) * 104_729) * 2_654_435_761 >> 7) % 7 * gain) as u8;
+                [(((((x / 40) * 7919 + (y / 45) * 104_729) * 2_654_435_761) >> 7) % 7 * gain) as u8;
                     3]
             };
             Frame { rgb: (0..640 * 360).flat_map(pixel).collect(), width: 640, height: 360 }

@@ -25,8 +25,7 @@ const WORTH_WAITING: Amps = Amps(0.5);
 pub(super) struct Left {
     /// Of each room.
     pub rooms: Vec<Room>,
-    /// What is exported of each phase with every charger and battery at rest: nobody but a battery may have it,
-    /// a cloud takes it back.
+    /// Exported of each phase with chargers and batteries at rest: a battery's only, a cloud takes it back.
     pub surplus: PerPhase<Watts>,
 }
 

@@ -324,6 +324,5 @@ fn by_hand(site: &wattgate::logic::site::Site, told: &BTreeMap<Id, f64>, clock: 
         permitted: interlock::permit(site, wishes, &BTreeMap::new()),
         errands: Vec::new(),
         duty: Duty::default(),
-        errands: Vec::new(),
     }
 }
