@@ -8,6 +8,7 @@
 //! What a stranger gets wrong: the controller waits for nobody. It takes what has come, decides once a
 //! second, and leaves the newest decision where whoever needs it can look.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,8 @@ use crate::logic::compute::JobBook;
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
-use crate::logic::site::Mode;
+use crate::logic::site::{Mode, Work};
+use crate::units::WattHours;
 
 /// The field bus says this often that it moves.
 const BUS_BEATS: Duration = Duration::from_millis(100);
@@ -163,7 +165,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
 fn make_safe(config: &mut Config) {
     tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
     config.site.mode = Mode::Observe;
-    config.site.work.workloads.clear();
+    // Jobs are known and wait; the book keeps them.
+    config.site.work.per_hour = Some(WattHours(0.0));
     if let Some(mqtt) = &mut config.mqtt {
         mqtt.commands.clear();
     }
@@ -204,10 +207,10 @@ struct Gateway {
     stop: watch::Sender<bool>,
     controller_stops: Arc<AtomicBool>,
     controller: JoinHandle<()>,
-    crew: JoinHandle<()>,
-    latch: JoinHandle<()>,
+    crew: jobs::Threads,
     bus: JoinHandle<()>,
-    wear: JoinHandle<()>,
+    /// Threads that write what must not be lost.
+    kept: [(&'static str, JoinHandle<()>); 2],
     uplink: JoinHandle<()>,
     eyes: child::Child,
     journal: Journal,
@@ -226,17 +229,9 @@ impl Gateway {
         let journal = Journal::start(&config.state, outbox_cap, clock)
             .map_err(|error| RunError::Journal(error.to_string()))?;
         let stills = StillBoard::new(config.cameras.iter().map(|camera| camera.id.clone()));
-
         let (wear, writes, written) = wear::keep(config.state.clone())?;
-        let wiring = modbus::Wiring {
-            fieldbus: config.fieldbus.clone(),
-            site: Arc::new(config.site.clone()),
-            clock,
-            observations: observations.clone(),
-            decisions: newest_decision,
-            writes,
-            shutdown: stopped.clone(),
-        };
+        let news = (observations.clone(), newest_decision);
+        let wiring = wiring(&config, clock, news, (writes, stopped.clone()));
         let bus_moves = Arc::new(AtomicU64::new(millis(Clock::real().now())));
         let bus = start_bus(config.devices.clone(), wiring, (&bus_moves, &breakage))?;
         let controller_stops = Arc::new(AtomicBool::new(false));
@@ -269,8 +264,7 @@ impl Gateway {
         let ends = Arc::clone(&controller_stops);
         let controller = named("control", move || mind.think(&ends))?;
         let toys = (options.simulated.then_some(breakage), aside);
-        let way = (observations.clone(), clock);
-        let orders = jobs::orders(config.site.work.clone(), newest_overview.clone(), way);
+        let orders = take_orders(&config, begun, &newest_overview, (observations.clone(), clock));
         open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
         let uplink = Uplink {
             journal: journal.clone(),
@@ -287,18 +281,8 @@ impl Gateway {
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        Ok(Gateway {
-            stop,
-            controller_stops,
-            controller,
-            crew,
-            latch,
-            bus,
-            wear,
-            uplink,
-            eyes,
-            journal,
-        })
+        let kept = [("latch", latch), ("wear", wear)];
+        Ok(Gateway { stop, controller_stops, controller, crew, bus, uplink, eyes, kept, journal })
     }
 
     /// Actuators first, then the eyes, then the messengers, then the memory.
@@ -307,9 +291,11 @@ impl Gateway {
         join("field bus", self.bus);
         self.controller_stops.store(true, Ordering::Relaxed);
         join("controller", self.controller);
-        join("jobs", self.crew);
-        join("latch", self.latch);
-        join("wear", self.wear);
+        join("jobs", self.crew.hands);
+        join("book of jobs", self.crew.book);
+        for (name, keeper) in self.kept {
+            join(name, keeper);
+        }
         self.eyes.stop();
         join("uplink", self.uplink);
         self.journal.stop();
@@ -378,6 +364,37 @@ fn open_desk(
     };
     if let Err(error) = desk::open(&config.state, desk) {
         tracing::warn!(%error, socket = %desk::socket(&config.state).display(), "no control socket: `wattgate alarm` will not work");
+    }
+}
+
+/// In safe mode nothing new can be asked for.
+fn take_orders(
+    config: &Config,
+    begun: &Begun<'_>,
+    overview: &watch::Receiver<Option<Arc<Overview>>>,
+    way: (SyncSender<Observation>, Clock),
+) -> Orders {
+    let work = if begun.storm { Work::default() } else { config.site.work.clone() };
+    jobs::orders(work, overview.clone(), way)
+}
+
+type News = (SyncSender<Observation>, watch::Receiver<Option<Arc<Decision>>>);
+
+/// What the field bus is wired to.
+fn wiring(
+    config: &Config,
+    clock: Clock,
+    (observations, decisions): News,
+    (writes, shutdown): (watch::Sender<BTreeMap<String, u64>>, watch::Receiver<bool>),
+) -> modbus::Wiring {
+    modbus::Wiring {
+        fieldbus: config.fieldbus.clone(),
+        site: Arc::new(config.site.clone()),
+        clock,
+        observations,
+        decisions,
+        writes,
+        shutdown,
     }
 }
 

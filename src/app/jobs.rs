@@ -1,5 +1,6 @@
 //! The crew: runs the jobs that the controller grants, as programs below a warden or on a remote node,
-//! and tells it what they take. The book of jobs is kept on disk here, too.
+//! and tells it what they take. The book of jobs is kept on disk here, too, by a thread of its own: a slow
+//! disk holds up no job, and a program that is slow to end no book.
 //!
 //! What a stranger gets wrong: a job that the newest decision does not name is ended, and when there is
 //! no fresh decision every job waits. The crew never decides that something may run.
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ const LOOKS_EVERY: Duration = Duration::from_millis(100);
 const METERS_EVERY: Duration = Duration::from_secs(1);
 /// Older decisions grant nothing.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long a cancelled program may take to end before it is killed, wall time.
+/// How long a job that is not wanted any more may take to end before it is killed, wall time.
 const LEAVES_IN: Duration = Duration::from_secs(3);
-/// News that may wait for the controller.
+/// News that may wait for the controller before no more joules are told; the next ones hold the sum.
 const MOST_NEWS: usize = 512;
 
 /// What the crew needs.
@@ -54,6 +55,14 @@ pub struct Crew {
     pub state: PathBuf,
 }
 
+/// What [`start`] has started.
+pub struct Threads {
+    /// Runs jobs; ends, and all jobs with it, when it is told to stop.
+    pub hands: JoinHandle<()>,
+    /// Keeps the book; ends when the controller's side of `books` is gone, and has kept the last one then.
+    pub book: JoinHandle<()>,
+}
+
 /// Understands wishes about jobs and hands them on; the job that each is about, or why not.
 pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
 
@@ -69,8 +78,9 @@ pub fn orders(
         let live: Vec<Id> = overview
             .borrow()
             .iter()
-            .flat_map(|o| o.jobs.clone())
-            .filter_map(|job| (!job.state.is_over()).then_some(job.id))
+            .flat_map(|o| &o.jobs)
+            .filter(|job| !job.state.is_over())
+            .map(|job| job.id.clone())
             .collect();
         let name = format!("j{}-{:04x}", at.utc.format("%y%m%d-%H%M%S"), fastrand::u16(..));
         let fresh = Id::try_from(name).map_err(|error| error.to_string())?;
@@ -85,19 +95,31 @@ pub fn orders(
     })
 }
 
-/// Starts the crew's thread; it ends, and all jobs with it, when `stop` is set or the controller is gone.
+fn keep(state: &Path, books: &Receiver<JobBook>) {
+    while let Ok(book) = books.recv() {
+        if let Err(error) = write_book(state, &book) {
+            tracing::warn!(%error, "the book of jobs could not be kept");
+        }
+    }
+}
+
+/// Starts the crew.
 ///
 /// # Errors
-/// When the thread cannot be started.
-pub fn start(crew: Crew, stop: Arc<AtomicBool>) -> Result<JoinHandle<()>, RunError> {
-    let computing = &crew.computing;
+/// When a thread cannot be started.
+pub fn start(crew: Crew, stop: Arc<AtomicBool>) -> Result<Threads, RunError> {
+    let Crew { computing, work, decisions, books, observations, clock, state } = crew;
+    let book = named("book", move || keep(&state, &books))?;
     let meter = Meter::find(&computing.powercap, computing.watts_per_core, computing.idle_w);
-    named("jobs", move || {
-        let now = Clock::real().now();
+    let hands = named("jobs", move || {
         let mut hands = Hands {
-            crew,
+            runners: computing.runners,
+            work,
+            decisions,
+            observations,
+            clock,
             meter,
-            metered: now,
+            metered: Clock::real().now(),
             running: BTreeMap::new(),
             leaving: Vec::new(),
             news: VecDeque::new(),
@@ -105,14 +127,13 @@ pub fn start(crew: Crew, stop: Arc<AtomicBool>) -> Result<JoinHandle<()>, RunErr
             sequence: 0,
         };
         while !stop.load(Ordering::Relaxed) {
-            match hands.crew.books.recv_timeout(LOOKS_EVERY) {
-                Ok(book) => hands.keep(&book),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
+            std::thread::park_timeout(LOOKS_EVERY);
             hands.turn();
         }
-    })
+        // All are asked before the first is waited for.
+        hands.running.values_mut().for_each(|job| job.hand.stop());
+    })?;
+    Ok(Threads { hands, book })
 }
 
 /// Where a job runs.
@@ -128,6 +149,13 @@ impl Hand {
             Hand::Node(endpoint) => endpoint.report(),
         }
     }
+
+    fn stop(&mut self) {
+        match self {
+            Hand::Program(worker) => worker.stop(),
+            Hand::Node(endpoint) => endpoint.stop(),
+        }
+    }
 }
 
 struct Running {
@@ -139,12 +167,51 @@ struct Running {
     joules: f64,
 }
 
+impl Running {
+    fn new_cpu_s(&self) -> f64 {
+        (self.cpu_s - self.metered_cpu_s).max(0.0)
+    }
+
+    /// Turns the CPU time since the last look into joules; the sum, where there is more of it.
+    fn account(&mut self, meter: &Meter) -> Option<JobNews> {
+        let new = self.new_cpu_s();
+        if self.on_node || new <= 0.0 {
+            return None;
+        }
+        self.joules += meter.joules(new);
+        self.metered_cpu_s = self.cpu_s;
+        let energy = WattHours(self.joules / 3600.0);
+        Some(JobNews::Spent { energy, cpu_s: self.cpu_s, method: meter.method() })
+    }
+
+    /// Whether a job that was asked to end has.
+    fn has_left(&mut self) -> bool {
+        loop {
+            match self.hand.report() {
+                Ok(None) => return false,
+                Ok(Some(Report::CpuS(cpu_s))) => self.cpu_s = cpu_s.max(self.cpu_s),
+                Ok(Some(Report::Ended { cpu_s, .. })) => {
+                    self.cpu_s = cpu_s.max(self.cpu_s);
+                    return true;
+                }
+                Ok(Some(Report::Began(_) | Report::NotStarted(_))) => {}
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
 struct Hands {
-    crew: Crew,
+    runners: BTreeMap<Id, Runner>,
+    work: Work,
+    decisions: watch::Receiver<Option<Arc<Decision>>>,
+    observations: SyncSender<Observation>,
+    clock: Clock,
     meter: Meter,
     metered: Moment,
     running: BTreeMap<Id, Running>,
-    leaving: Vec<(Worker, Moment)>,
+    /// Jobs that nobody wants any more and that still take something, with when they were asked to end.
+    leaving: Vec<(Id, Running, Moment)>,
     news: VecDeque<Observation>,
     /// Jobs that have ended here, and the decision from which on they may begin again: those before it
     /// were made without knowing.
@@ -153,15 +220,9 @@ struct Hands {
 }
 
 impl Hands {
-    fn keep(&self, book: &JobBook) {
-        if let Err(error) = write_book(&self.crew.state, book) {
-            tracing::warn!(%error, "the book of jobs could not be kept");
-        }
-    }
-
     fn turn(&mut self) {
-        let decision = self.crew.decisions.borrow().clone();
-        let now = self.crew.clock.now();
+        let decision = self.decisions.borrow().clone();
+        let now = self.clock.now();
         let fresh = decision.filter(|decision| decision.at.age_at(now) < FRESH);
         match fresh {
             Some(decision) => {
@@ -177,12 +238,9 @@ impl Hands {
             self.metered = wall;
             self.meter(span);
         }
-        self.leaving.retain_mut(|(worker, since)| {
-            let ended = matches!(worker.report(), Ok(Some(Report::Ended { .. })) | Err(_));
-            !ended && since.age_at(wall) < LEAVES_IN
-        });
+        self.see_off(wall);
         while let Some(next) = self.news.pop_front() {
-            if let Err(full) = self.crew.observations.try_send(next) {
+            if let Err(full) = self.observations.try_send(next) {
                 let (std::sync::mpsc::TrySendError::Full(next)
                 | std::sync::mpsc::TrySendError::Disconnected(next)) = full;
                 self.news.push_front(next);
@@ -191,11 +249,21 @@ impl Hands {
         }
     }
 
-    fn tell(&mut self, job: &Id, news: JobNews) {
-        if self.news.len() < MOST_NEWS {
-            let at = self.crew.clock.now();
-            self.news.push_back(Observation::Job { job: job.clone(), news, at });
+    /// The last joules of those that have left; who takes too long is killed.
+    fn see_off(&mut self, wall: Moment) {
+        for (id, mut job, since) in std::mem::take(&mut self.leaving) {
+            let gone = job.has_left() || since.age_at(wall) >= LEAVES_IN;
+            if !gone {
+                self.leaving.push((id, job, since));
+            } else if let Some(spent) = job.account(&self.meter) {
+                self.tell(&id, spent);
+            }
         }
+    }
+
+    fn tell(&mut self, job: &Id, news: JobNews) {
+        let at = self.clock.now();
+        self.news.push_back(Observation::Job { job: job.clone(), news, at });
     }
 
     /// Starts, allows, ends: as the errands say.
@@ -203,15 +271,19 @@ impl Hands {
         let named = |id: &Id| errands.iter().any(|errand| errand.job == *id);
         let gone: Vec<Id> = self.running.keys().filter(|id| !named(id)).cloned().collect();
         for id in gone {
-            if let Some(Running { hand: Hand::Program(mut worker), .. }) = self.running.remove(&id)
-            {
-                worker.stop();
-                self.leaving.push((worker, Clock::real().now()));
+            if let Some(mut job) = self.running.remove(&id) {
+                job.hand.stop();
+                self.leaving.push((id, job, Clock::real().now()));
             }
         }
         let watts_per_core = self.meter.watts_per_core();
-        let sequence = self.sequence;
-        self.rested.retain(|_, from| *from > sequence);
+        if self.news.is_empty() {
+            let sequence = self.sequence;
+            self.rested.retain(|_, from| *from > sequence);
+        } else {
+            let from = self.known_from();
+            self.rested.values_mut().for_each(|rested| *rested = from);
+        }
         for errand in errands {
             if let Some(running) = self.running.get_mut(&errand.job) {
                 allow(running, errand.power.get(), watts_per_core);
@@ -228,9 +300,9 @@ impl Hands {
     }
 
     fn begin(&mut self, errand: &Errand) {
-        let workload = self.crew.work.workload(errand.workload.as_str());
+        let workload = self.work.workload(errand.workload.as_str());
         let on_node = workload.is_some_and(|workload| workload.node.is_some());
-        let runner = self.crew.computing.runners.get(&errand.workload);
+        let runner = self.runners.get(&errand.workload);
         let power = errand.power.get();
         let hand = match runner {
             None => Err(std::io::Error::other("it is not in the site file")),
@@ -285,32 +357,50 @@ impl Hands {
         }
     }
 
+    /// The first decision that surely knows what is told now: one may be in the making, and one more may be
+    /// made before the controller has taken in what has come.
+    fn known_from(&self) -> u64 {
+        let newest = self.decisions.borrow().as_ref().map(|decision| decision.sequence);
+        newest.unwrap_or(self.sequence) + 3
+    }
+
     /// The last joules, then the end.
     fn end(&mut self, id: &Id, news: JobNews) {
         self.account(id);
-        self.running.remove(id);
-        self.rested.insert(id.clone(), self.sequence + 3);
+        if let Some(mut job) = self.running.remove(id).filter(|job| job.on_node) {
+            // Its node may have to be told, and may not answer: nobody waits for that.
+            job.hand.stop();
+            self.leaving.push((id.clone(), job, Clock::real().now()));
+        }
+        self.rested.insert(id.clone(), self.known_from());
         self.tell(id, news);
     }
 
     fn meter(&mut self, span: Duration) {
-        let new = |job: &Running| (job.cpu_s - job.metered_cpu_s).max(0.0);
-        let all = self.running.values().map(new).sum();
+        let running = self.running.values().chain(self.leaving.iter().map(|(_, job, _)| job));
+        let all = running.filter(|job| !job.on_node).map(Running::new_cpu_s).sum();
         self.meter.read(span, all);
+        if self.news.len() >= MOST_NEWS {
+            return;
+        }
         let ids: Vec<Id> = self.running.keys().cloned().collect();
         for id in ids {
             self.account(&id);
         }
+        let mut leaving = std::mem::take(&mut self.leaving);
+        for (id, job, _) in &mut leaving {
+            if let Some(spent) = job.account(&self.meter) {
+                self.tell(id, spent);
+            }
+        }
+        self.leaving = leaving;
     }
 
-    /// Turns the CPU time since the last look into joules and tells the sum.
     fn account(&mut self, id: &Id) {
-        let Some(job) = self.running.get_mut(id).filter(|job| !job.on_node) else { return };
-        job.joules += self.meter.joules((job.cpu_s - job.metered_cpu_s).max(0.0));
-        job.metered_cpu_s = job.cpu_s;
-        let (energy, cpu_s) = (WattHours(job.joules / 3600.0), job.cpu_s);
-        let method = self.meter.method();
-        self.tell(id, JobNews::Spent { energy, cpu_s, method });
+        let spent = self.running.get_mut(id).and_then(|job| job.account(&self.meter));
+        if let Some(spent) = spent {
+            self.tell(id, spent);
+        }
     }
 }
 

@@ -52,7 +52,13 @@ pub(super) struct Mind {
 }
 
 impl Mind {
+    /// Until the end; whoever keeps the book of jobs gets the last one then.
     pub fn think(mut self, ends: &AtomicBool) {
+        self.decide_until(ends);
+        let _ = self.books.send(self.controller.jobs().clone());
+    }
+
+    fn decide_until(&mut self, ends: &AtomicBool) {
         let mut next = self.clock.now();
         while !ends.load(Ordering::Relaxed) {
             let now = self.clock.now();

@@ -15,7 +15,7 @@ use super::storm;
 use crate::io::clock::Clock;
 
 /// Threads that the process does not outlive.
-pub const VITAL_THREADS: [&str; 3] = ["control", "fieldbus", "latch"];
+pub const VITAL_THREADS: [&str; 5] = ["control", "fieldbus", "latch", "jobs", "book"];
 /// Exit status after a panic in a vital thread (sysexits: internal software error).
 const PANICKED: i32 = 70;
 

@@ -10,7 +10,8 @@ use simulators::physics::IDLE_W;
 use simulators::scenario::Scenario;
 use wattgate::logic::compute::{Errand, JobNews};
 use wattgate::logic::observation::Observation;
-use wattgate::logic::site::{Compute, Id, Order, Site, SubmissionWords, Work, Workload};
+use wattgate::logic::site::{Compute, Id, Mode, Order, Site, SubmissionWords, Work, Workload};
+use wattgate::logic::vision::Verdict;
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{Bench, id};
@@ -124,6 +125,47 @@ fn work(bench: &mut Bench, jobs: &mut [Real], errands: &[Errand], second: u32) -
         }
     }
     drawn
+}
+
+/// A node's cap is not written before the gateway is armed, and what is not written binds nobody.
+#[test]
+fn jobs_wait_for_a_cap_that_is_written_and_on_the_gateway_for_the_fire_watch() {
+    let scenario = Scenario { node_w: Some(NODE_W), ..Scenario::sunny_day() };
+    let mut site = site(&scenario);
+    let local = Workload { node: None, ..workload("local", (1.0, 4.0), 0.002) };
+    site.work.workloads.push(local);
+    for mode in [Mode::Observe, Mode::Auto] {
+        let site = Site { mode, ..site.clone() };
+        let declared = site.work.clone();
+        let mut bench = Bench::of(site, scenario.clone(), 7);
+        for (job, workload) in [("near", "small"), ("here", "local")] {
+            let words = SubmissionWords { within_h: Some(1.0), ..Default::default() };
+            let ask = declared.understand(id(job), workload, &words, bench.now().utc).unwrap();
+            bench.tell(|at| Observation::Ordered { order: Order::Submit(ask), at });
+        }
+        let power = |errands: &[Errand], job: &str| {
+            errands.iter().find(|errand| errand.job == id(job)).map(|errand| errand.power.get())
+        };
+        let mut most = 0.0_f64;
+        for _ in 0..60 {
+            let errands = bench.second().errands;
+            most = most.max(power(&errands, "near").unwrap_or(0.0));
+            assert_eq!(power(&errands, "here"), Some(4.0), "{mode:?}");
+        }
+        assert_eq!(most > 0.0, mode == Mode::Auto, "{mode:?}: {most} W");
+        for job in ["near", "here"] {
+            bench.tell(|at| Observation::Job { job: id(job), news: JobNews::Started, at });
+        }
+        bench.verdict = Verdict::Doubtful;
+        assert_eq!(power(&bench.second().errands, "here"), Some(0.0), "shed");
+        bench.verdict = Verdict::Clear;
+        until_again(&mut bench, |errands| power(errands, "here") == Some(4.0));
+    }
+}
+
+fn until_again(bench: &mut Bench, holds: impl Fn(&[Errand]) -> bool) {
+    let again = (0..600).any(|_| holds(&bench.second().errands));
+    assert!(again, "not within ten minutes");
 }
 
 struct Week {

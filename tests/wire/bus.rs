@@ -9,5 +9,5 @@
 mod faults;
 mod lines;
 mod peers;
-mod rig;
+pub mod rig;
 mod serial;

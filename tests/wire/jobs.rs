@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::broker::rig::{Broker, free_port};
+use crate::bus::rig::devices;
 use crate::gateway::{Demo, PATIENCE, get_json, kill, now, until};
 
 const WATTS_PER_CORE: f64 = 4.0;
@@ -29,11 +30,16 @@ struct Gateway {
 
 impl Gateway {
     fn start(folder: &Path, more: &str) -> Gateway {
+        Gateway::of(folder, ("observe", "127.0.0.1:1"), more)
+    }
+
+    fn of(folder: &Path, (mode, meter): (&str, &str), more: &str) -> Gateway {
         let page = format!("127.0.0.1:{}", free_port());
         let site = folder.join("site.toml");
         let text = format!(
-            "[site]\nid = \"crew\"\n[grid]\nmeter = \"grid\"\nlimit_a = 35\nbreaker_a = 40\n\
-             [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://127.0.0.1:1\"\n\
+            "[site]\nid = \"crew\"\nmode = \"{mode}\"\n\
+             [grid]\nmeter = \"grid\"\nlimit_a = 300\nbreaker_a = 400\nmax_base_load_a = 200\n\
+             [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://{meter}\"\n\
              [web]\nlisten = \"{page}\"\n[paths]\nstate = \"state\"\n{more}"
         );
         std::fs::write(&site, text).unwrap();
@@ -349,19 +355,69 @@ fn a_killed_gateway_leaves_no_orphan_and_knows_its_jobs_again() {
     let known = until("the job", PATIENCE, || again.job(&job));
     assert!(known["submitted"].is_string(), "{known}");
     again.is(&job, "running");
-    // A gateway that is asked to stop ends its jobs, too.
+    let joules = |again: &Gateway| again.job(&job)?["joules"].as_f64();
+    let at_first = joules(&again).unwrap();
+    let told = until("more joules", Duration::from_secs(60), || {
+        joules(&again).filter(|joules| *joules > at_first + 3.0)
+    });
+    // A gateway that is asked to stop ends its jobs, too, and forgets nothing that was told.
     drop(again);
     until("nobody left", PATIENCE, || Demo::processes(&[&word]).is_empty().then_some(()));
+    let text = std::fs::read_to_string(folder.path().join("state/jobs")).unwrap();
+    let book: Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
+    let wh = |key: &str| book["jobs"][0][key].as_f64().unwrap();
+    let kept = (wh("spent") + wh("lost")) * 3600.0;
+    assert!(kept >= told - 0.01, "{kept} J are kept, {told} J were told");
+}
+
+/// The gateway is gone before the warden can say that the program runs: nobody may be left.
+#[test]
+fn a_warden_that_nobody_hears_leaves_nobody_behind() {
+    let word = word();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut warden = Command::new(env!("CARGO_BIN_EXE_wattgate"))
+        .args(["warden", "--cores", "1", "--", "/bin/sh", "-c", "sleep 600; true", &word])
+        .stdin(Stdio::piped())
+        .stdout(writer)
+        .spawn()
+        .unwrap();
+    // Its input stays open: only the missing listener says that the gateway is gone.
+    let input = warden.stdin.take();
+    until("the end of the warden", PATIENCE, || warden.try_wait().unwrap());
+    assert_eq!(Demo::processes(&[&word]), Vec::<u32>::new());
+    drop(input);
 }
 
 #[test]
-fn a_job_on_a_remote_node_is_started_there_and_ended() {
+fn a_program_goes_first_when_memory_is_short() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/run", listener.local_addr().unwrap());
-    let asked: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let word = word();
+    let gateway = Gateway::start(folder.path(), &burner(&word, ""));
+    let job = gateway.submit("burn", &json!({"parameters": {"level": "low"}}));
+    gateway.is(&job, "running");
+    let pid = until("the program", PATIENCE, || program(&word));
+    let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    assert_eq!(score.trim(), "1000");
+    let own = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", gateway.process.id()));
+    assert_ne!(own.unwrap().trim(), "1000");
+}
+
+/// The service of a remote node.
+#[derive(Clone)]
+struct Node {
+    /// First line and body of what was answered.
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+    /// How each job is.
+    state: Arc<Mutex<&'static str>>,
+    /// A start or power that holds this is taken and not answered, so often.
+    losing: Arc<Mutex<(&'static str, u32)>>,
+}
+
+fn serve(listener: TcpListener) -> Node {
     let state = Arc::new(Mutex::new("running"));
-    let (log, answer) = (Arc::clone(&asked), Arc::clone(&state));
+    let node = Node { asked: Arc::default(), state, losing: Arc::default() };
+    let Node { asked: log, state: answer, losing: loses } = node.clone();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -379,7 +435,13 @@ fn a_job_on_a_remote_node_is_started_there_and_ended() {
             }
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
-            log.lock().unwrap().push((first, String::from_utf8(body).unwrap()));
+            let body = String::from_utf8(body).unwrap();
+            let mut loses = loses.lock().unwrap();
+            if loses.1 > 0 && first.starts_with("PUT") && body.contains(loses.0) {
+                loses.1 -= 1;
+                continue;
+            }
+            log.lock().unwrap().push((first, body));
             let text = json!({"state": *answer.lock().unwrap()}).to_string();
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -388,11 +450,24 @@ fn a_job_on_a_remote_node_is_started_there_and_ended() {
             let _ = stream.write_all((head + &text).as_bytes());
         }
     });
+    node
+}
+
+#[test]
+fn a_job_on_a_remote_node_is_started_there_and_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_runtime, sim) = devices("sunny_day");
+    let node = sim.addresses().node.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/run", listener.local_addr().unwrap());
+    let Node { asked, state, losing } = serve(listener);
     let more = format!(
-        "[[workload]]\nid = \"train\"\nenergy_wh = 5000\nmax_w = 900\nurl = \"{url}\"\n\
+        "[[device]]\nid = \"node\"\nprofile = \"capped-node\"\naddress = \"tcp://{node}\"\n\
+         min_w = 800\nmax_w = 6000\nfailsafe_w = 2000\n\
+         [[workload]]\nid = \"train\"\nenergy_wh = 5000\nmax_w = 900\nurl = \"{url}\"\nnode = \"node\"\n\
          [[workload.parameter]]\nname = \"epochs\"\nmin = 1\nmax = 50\n"
     );
-    let gateway = Gateway::start(folder.path(), &more);
+    let gateway = Gateway::of(folder.path(), ("auto", &sim.addresses().meter.to_string()), &more);
     let said = |verb: &str, job: &str, word: &str| {
         let start = format!("{verb} /run/{job} ");
         let all = asked.lock().unwrap();
@@ -404,7 +479,9 @@ fn a_job_on_a_remote_node_is_started_there_and_ended() {
     let first = gateway.submit("train", &body);
     gateway.is(&first, "running");
     said("PUT", &first, r#""epochs":"7""#).expect("its parameters");
-    said("PUT", &first, r#""power_w":900.0"#).expect("its power");
+    until("its power", PATIENCE, || said("PUT", &first, r#""power_w":900.0"#));
+    // That it waits is said again when it was lost.
+    *losing.lock().unwrap() = (r#""power_w":0.0"#, 1);
     gateway.post(&format!("jobs/{first}/pause"), &gateway.code, "");
     until("the pause", PATIENCE, || said("PUT", &first, r#""power_w":0.0"#));
     gateway.post(&format!("jobs/{first}/resume"), &gateway.code, "");
@@ -415,4 +492,9 @@ fn a_job_on_a_remote_node_is_started_there_and_ended() {
     gateway.is(&second, "running");
     gateway.post(&format!("jobs/{second}/cancel"), &gateway.code, "");
     until("the end", PATIENCE, || said("DELETE", &second, ""));
+    // Nobody knows whether a node that did not answer has begun: it is told to end.
+    *losing.lock().unwrap() = ("epochs", 1);
+    let third = gateway.submit("train", &body);
+    until("the end of what may run", PATIENCE, || said("DELETE", &third, ""));
+    gateway.is(&third, "failed");
 }

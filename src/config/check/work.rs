@@ -59,9 +59,16 @@ pub fn check(tables: &WorkTables, devices: &Devices, faults: &mut Faults) -> (Wo
     (work, computing)
 }
 
-/// Either a program with its arguments or an endpoint.
+/// Either a program of the gateway itself with its arguments, or the endpoint of a node.
 fn runner(table: &WorkloadTable, faults: &mut Faults) -> Option<Runner> {
     let id = || vec![("id", table.id.as_ref().map_or_else(String::new, |id| id.value.clone()))];
+    if table.url.is_some() != table.node.is_some() {
+        // Neither the gateway's processor nor a node's meter would count what it takes.
+        let at =
+            table.url.as_ref().and_then(|url| url.at).or(table.node.as_ref().and_then(|n| n.at));
+        faults.push(error("WG0125", at, id()));
+        return None;
+    }
     match (table.command.as_slice(), &table.url) {
         ([], Some(url)) if url.value.starts_with("http://") => {
             Some(Runner::Endpoint(url.value.trim_end_matches('/').to_owned()))
@@ -78,8 +85,17 @@ fn runner(table: &WorkloadTable, faults: &mut Faults) -> Option<Runner> {
                 .collect();
             for (argument, at) in arguments {
                 let inner = argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-                if let Some(name) = inner.filter(|name| !known.contains(name)) {
-                    faults.push(error("WG0122", *at, vec![("parameter", name.to_owned())]));
+                let part = known.iter().find(|name| argument.contains(&format!("{{{name}}}")));
+                match (inner.filter(|name| !name.contains(['{', '}'])), part) {
+                    (Some(name), None) => {
+                        faults.push(error("WG0122", *at, vec![("parameter", name.to_owned())]));
+                    }
+                    (None, Some(name)) => {
+                        let values =
+                            vec![("argument", argument.clone()), ("parameter", (*name).to_owned())];
+                        faults.push(error("WG0126", *at, values));
+                    }
+                    _ => {}
                 }
             }
             let arguments = arguments.iter().map(|(argument, _)| argument.clone()).collect();

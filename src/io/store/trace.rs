@@ -59,10 +59,17 @@ pub fn site_hash(site: &Site) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// CRC-32 of a decision's setpoints with their reasons, as JSON: equal only if every byte is.
+/// CRC-32 of a decision's setpoints with their reasons, and of the errands where there are any, as JSON:
+/// equal only if every byte is.
 #[must_use]
 pub fn digest(decision: &Decision) -> u32 {
-    crc32fast::hash(&serde_json::to_vec(&decision.permitted).unwrap_or_default())
+    let Decision { permitted, errands, .. } = decision;
+    let bytes = if errands.is_empty() {
+        serde_json::to_vec(permitted)
+    } else {
+        serde_json::to_vec(&(permitted, errands))
+    };
+    crc32fast::hash(&bytes.unwrap_or_default())
 }
 
 /// One line.

@@ -14,7 +14,7 @@ use crate::logic::site::{JobWish, SubmissionWords};
 
 /// All jobs and what they have spent.
 pub async fn list(State(state): State<WebState>) -> Response {
-    let overview = state.overview.borrow();
+    let overview = state.overview.borrow().clone();
     let jobs = overview.as_ref().map(|o| json!({"jobs": o.jobs, "budget": o.job_budget}));
     Json(jobs.unwrap_or_else(|| json!({"jobs": []}))).into_response()
 }

@@ -1,15 +1,19 @@
 //! Jobs on a remote node that has a service for them, over HTTP:
 //!
 //! ```text
-//!   PUT    <url>/<job>   {"workload": ..., "parameters": {...}, "power_w": N}   start it, or its new power; 0: wait
+//!   PUT    <url>/<job>   {"workload": ..., "parameters": {...}, "power_w": N, "lease_s": N}
+//!                        start it, or its power from now on; 0: wait. Said again every two seconds while it runs
 //!   GET    <url>/<job>   {"state": "running" | "done" | "failed", "error": ...}
 //!   DELETE <url>/<job>   end it
 //! ```
+//! A node should end a job that it hears nothing of for `lease_s`, and must not begin one anew that has ended.
+//!
 //! What a stranger gets wrong: the node's energy is not asked for here. Its meter is on the field bus,
 //! where a job cannot touch it.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -23,13 +27,21 @@ const ANSWER: Duration = Duration::from_secs(3);
 const ASKS_EVERY: Duration = Duration::from_secs(2);
 /// So many requests in a row without an answer, and the job counts as lost.
 const MOST_SILENT: u32 = 5;
+/// A node that hears nothing for so long may end the job by itself, s: the gateway is gone.
+const LEASE_S: u32 = 10;
+/// How long the last request may take before it is waited for no longer.
+const LEAVES_IN: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
 /// A longer answer is none.
 const MOST_BYTES: u64 = 16 << 10;
 
 /// One job on a remote node. Dropping it ends the job.
 #[derive(Debug)]
 pub struct Endpoint {
-    power: Sender<f64>,
+    /// Its end is the end of the job.
+    power: Option<Sender<f64>>,
+    talk: JoinHandle<()>,
     reports: Receiver<Report>,
     told_w: f64,
 }
@@ -55,12 +67,13 @@ impl Endpoint {
         let talk = Talk {
             agent: config.new_agent(),
             url: format!("{url}/{job}"),
-            body: json!({"workload": workload, "parameters": parameters}),
+            body: json!({"workload": workload, "parameters": parameters, "lease_s": LEASE_S}),
             told,
             send,
         };
-        std::thread::Builder::new().name("endpoint".to_owned()).spawn(move || talk.run(power_w))?;
-        Ok(Endpoint { power, reports, told_w: power_w })
+        let thread = std::thread::Builder::new().name("endpoint".to_owned());
+        let talk = thread.spawn(move || talk.run(power_w))?;
+        Ok(Endpoint { power: Some(power), talk, reports, told_w: power_w })
     }
 
     /// From now on the job may draw this much; 0: it waits.
@@ -68,8 +81,13 @@ impl Endpoint {
         // A watt more or less is not worth a request.
         if (power_w - self.told_w).abs() >= 1.0 || (power_w == 0.0) != (self.told_w == 0.0) {
             self.told_w = power_w;
-            let _ = self.power.send(power_w);
+            let _ = self.power.as_ref().map(|power| power.send(power_w));
         }
+    }
+
+    /// Asks the node to end the job; there are no more reports when it was asked.
+    pub fn stop(&mut self) {
+        self.power = None;
     }
 
     /// The next report.
@@ -85,6 +103,17 @@ impl Endpoint {
     }
 }
 
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.stop();
+        let mut left = LEAVES_IN;
+        while !self.talk.is_finished() && !left.is_zero() {
+            std::thread::park_timeout(LOOKS_EVERY);
+            left = left.saturating_sub(LOOKS_EVERY);
+        }
+    }
+}
+
 struct Talk {
     agent: ureq::Agent,
     url: String,
@@ -94,40 +123,53 @@ struct Talk {
 }
 
 impl Talk {
-    fn run(mut self, mut power_w: f64) {
+    fn run(mut self, power_w: f64) {
+        if !self.follow(power_w)
+            && let Err(error) = self.agent.delete(&self.url).call()
+        {
+            tracing::warn!(%error, url = %self.url, "a job could not be ended");
+        }
+    }
+
+    /// Until the job has ended or nobody wants it any more. Whether its node said that it has ended; in any
+    /// other case it may still run there, even where no answer ever came.
+    fn follow(&mut self, mut power_w: f64) -> bool {
         if let Err(why) = self.put(power_w) {
             let _ = self.send.send(Report::NotStarted(why));
-            return;
+            return false;
         }
         let _ = self.send.send(Report::Began(0));
         let mut silent = 0;
         loop {
-            match self.told.recv_timeout(ASKS_EVERY) {
+            let answer = match self.told.recv_timeout(ASKS_EVERY) {
                 Ok(newest) => {
                     power_w = self.told.try_iter().last().unwrap_or(newest);
-                    silent = if self.put(power_w).is_ok() { 0 } else { silent + 1 };
+                    self.put(power_w).map(|()| None)
                 }
-                Err(RecvTimeoutError::Timeout) => match self.state() {
-                    Ok(Some(ended)) => {
-                        let _ = self.send.send(ended);
-                        return;
-                    }
-                    Ok(None) => silent = 0,
-                    Err(_) => silent += 1,
-                },
-                Err(RecvTimeoutError::Disconnected) => {
-                    if let Err(error) = self.agent.delete(&self.url).call() {
-                        tracing::warn!(%error, url = %self.url, "a job could not be ended");
-                    }
-                    return;
+                Err(RecvTimeoutError::Timeout) => self.asked(power_w),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            };
+            match answer {
+                Ok(Some(ended)) => {
+                    let _ = self.send.send(ended);
+                    return true;
                 }
+                Ok(None) => silent = 0,
+                Err(_) => silent += 1,
             }
             if silent >= MOST_SILENT {
                 let output = "its node does not answer".to_owned();
-                let ended = Report::Ended { code: None, cpu_s: 0.0, output, printed: 0 };
-                let _ = self.send.send(ended);
-                return;
+                let _ = self.send.send(Report::Ended { code: None, cpu_s: 0.0, output });
+                return false;
             }
+        }
+    }
+
+    /// How the job is; while it runs its power is said again, as the request that said it may have been lost.
+    fn asked(&mut self, power_w: f64) -> Result<Option<Report>, String> {
+        match self.state()? {
+            None => self.put(power_w).map(|()| None),
+            ended => Ok(ended),
         }
     }
 
@@ -145,7 +187,7 @@ impl Talk {
         let body: Value =
             serde_json::from_str(&body.map_err(said)?).map_err(|error| error.to_string())?;
         let error = body["error"].as_str().unwrap_or_default().to_owned();
-        let ended = |code| Report::Ended { code, cpu_s: 0.0, output: error.clone(), printed: 0 };
+        let ended = |code| Report::Ended { code, cpu_s: 0.0, output: error.clone() };
         match body["state"].as_str() {
             Some("running") => Ok(None),
             Some("done") => Ok(Some(ended(Some(0)))),

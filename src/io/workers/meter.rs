@@ -20,6 +20,8 @@ pub struct Meter {
     busy_s: f64,
     /// What the span before now is worth: joules for each CPU second of a job.
     per_cpu_s: Option<f64>,
+    /// A counter could not be read when it was read last.
+    blind: bool,
 }
 
 #[derive(Debug)]
@@ -50,14 +52,16 @@ impl Meter {
                 folder,
             })
         });
-        let packages = packages.collect();
-        Meter { packages, watts_per_core, idle_w, busy_s: tree::busy_s(), per_cpu_s: None }
+        // A share of a counter needs the CPU time of all, which a sandbox may hide.
+        let busy_s = tree::busy_s();
+        let packages = if busy_s > 0.0 { packages.collect() } else { Vec::new() };
+        Meter { packages, watts_per_core, idle_w, busy_s, per_cpu_s: None, blind: false }
     }
 
     /// How this meter knows.
     #[must_use]
     pub fn method(&self) -> Method {
-        if self.packages.is_empty() { Method::CpuTime } else { Method::Counter }
+        if self.packages.is_empty() || self.blind { Method::CpuTime } else { Method::Counter }
     }
 
     /// Watts that one busy core is taken for.
@@ -72,9 +76,12 @@ impl Meter {
         if self.packages.is_empty() {
             return;
         }
-        let mut joules = 0.0;
+        let (mut joules, mut silent) = (0.0, 0);
         for package in &mut self.packages {
-            let Some(now) = number(&package.folder.join("energy_uj")) else { continue };
+            let Some(now) = number(&package.folder.join("energy_uj")) else {
+                silent += 1;
+                continue;
+            };
             let moved = if now >= package.last_uj {
                 now - package.last_uj
             } else {
@@ -86,6 +93,12 @@ impl Meter {
         let busy_now = tree::busy_s();
         let busy = (busy_now - self.busy_s).max(jobs_cpu_s);
         self.busy_s = busy_now;
+        let was_blind = std::mem::replace(&mut self.blind, silent > 0);
+        if self.blind || was_blind {
+            // What a counter shows after a gap was told by the model already.
+            self.per_cpu_s = None;
+            return;
+        }
         let active = (joules - self.idle_w * span.as_secs_f64()).max(0.0);
         self.per_cpu_s = (busy > 0.0).then_some(active / busy);
     }
@@ -128,5 +141,16 @@ mod tests {
         meter.read(Duration::from_secs(1), 1e6);
         assert!((meter.joules(1e6) - 140.0).abs() < 1e-6, "{}", meter.joules(1e6));
         assert!((meter.joules(0.5e6) - 70.0).abs() < 1e-6, "half of it");
+        // A counter that is gone counts nothing for nothing: the model counts until it is back for a span.
+        fs::remove_file(package.join("energy_uj")).unwrap();
+        meter.read(Duration::from_secs(1), 0.5);
+        assert_eq!((meter.method(), meter.joules(0.5)), (Method::CpuTime, 3.0));
+        fs::write(package.join("energy_uj"), "900000000\n").unwrap();
+        meter.read(Duration::from_secs(1), 0.5);
+        assert_eq!(meter.joules(0.5), 3.0, "what came in the gap was told");
+        fs::write(package.join("energy_uj"), "950000000\n").unwrap();
+        meter.read(Duration::from_secs(1), 1e6);
+        assert_eq!(meter.method(), Method::Counter);
+        assert!((meter.joules(1e6) - 40.0).abs() < 1e-6, "{}", meter.joules(1e6));
     }
 }

@@ -31,7 +31,9 @@ const SAVED_S: f64 = 0.2;
 /// Of what the program prints, the end is kept.
 const MOST_OUTPUT: usize = 4096;
 /// Jobs come after everything else on the machine.
-const NICE: i32 = 10;
+const NICE: i32 = 19;
+/// The most that `oom_score_adj` of `proc(5)` takes.
+const FIRST_TO_GO: &str = "1000";
 
 /// What the warden tells, one line of JSON each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +51,6 @@ pub enum Report {
         cpu_s: f64,
         /// The end of what it printed.
         output: String,
-        /// Bytes that it printed.
-        printed: u64,
     },
     /// It could not be started.
     NotStarted(String),
@@ -60,12 +60,6 @@ pub enum Report {
 enum Told {
     Cores(f64),
     Stop,
-}
-
-#[derive(Default)]
-struct Output {
-    end: VecDeque<u8>,
-    printed: u64,
 }
 
 /// Guards one program until it has ended, the gateway says `stop`, or `input` ends.
@@ -92,29 +86,31 @@ pub fn guard(
         Ok(started) => started,
         Err(error) => return tell(&Report::NotStarted(error.to_string())),
     };
-    tell(&Report::Began(pid.as_raw_nonzero().get()))?;
-    let (send, told) = channel();
-    std::thread::Builder::new().name("told".to_owned()).spawn(move || hear(input, &send))?;
+    // From here on there is no way out but past `end_all`.
     let mut watch =
         Watch { own: own.as_raw_nonzero().get(), cores, saved_s: SAVED_S, ..Watch::new() };
+    let (send, told) = channel();
+    let ears =
+        std::thread::Builder::new().name("told".to_owned()).spawn(move || hear(input, &send));
     // Who cannot be told any more is as gone as who says nothing any more.
-    let heard = watch.keep(pid, &told, &mut tell).unwrap_or(false);
+    let heard = tell(&Report::Began(pid.as_raw_nonzero().get())).is_ok()
+        && ears.is_ok()
+        && watch.keep(pid, &told, &mut tell).unwrap_or(false);
     watch.end_all(heard);
     if !heard {
         return Ok(());
     }
     let kept = output.lock().unwrap_or_else(PoisonError::into_inner);
-    let bytes: Vec<u8> = kept.end.iter().copied().collect();
+    let bytes: Vec<u8> = kept.iter().copied().collect();
     tell(&Report::Ended {
         code: watch.code,
         cpu_s: watch.cpu_s,
         output: String::from_utf8_lossy(&bytes).into_owned(),
-        printed: kept.printed,
     })
 }
 
 /// The program, in a group of its own, with nothing of the gateway's surroundings.
-fn start(program: &Path, arguments: &[String]) -> io::Result<(Pid, Arc<Mutex<Output>>)> {
+fn start(program: &Path, arguments: &[String]) -> io::Result<(Pid, Arc<Mutex<VecDeque<u8>>>)> {
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -126,31 +122,41 @@ fn start(program: &Path, arguments: &[String]) -> io::Result<(Pid, Arc<Mutex<Out
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()?;
-    let output = Arc::<Mutex<Output>>::default();
+    // When memory is short, the program goes before anything of the gateway.
+    let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), FIRST_TO_GO);
+    let output = Arc::<Mutex<VecDeque<u8>>>::default();
     let pipes: [Option<Box<dyn Read + Send>>; 2] = [
         child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
         child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
     ];
-    for pipe in pipes.into_iter().flatten() {
+    let reads = |pipe| {
         let kept = Arc::clone(&output);
-        std::thread::Builder::new().name("output".to_owned()).spawn(move || keep(pipe, &kept))?;
-    }
+        let thread = std::thread::Builder::new().name("output".to_owned());
+        thread.spawn(move || keep(pipe, &kept)).map(|_| ())
+    };
+    let read = pipes.into_iter().flatten().try_for_each(reads);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    Ok((pid.ok_or_else(|| io::Error::other("no process id"))?, output))
+    match read.and(pid.ok_or_else(|| io::Error::other("no process id"))) {
+        Ok(pid) => Ok((pid, output)),
+        Err(error) => {
+            // What cannot be guarded does not run.
+            let _ = child.kill().and_then(|()| child.wait());
+            Err(error)
+        }
+    }
 }
 
 /// Reads all that is printed and keeps the end of it.
-fn keep(mut pipe: Box<dyn Read + Send>, kept: &Mutex<Output>) {
+fn keep(mut pipe: Box<dyn Read + Send>, kept: &Mutex<VecDeque<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(bytes) = pipe.read(&mut buffer) {
         if bytes == 0 {
             return;
         }
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.printed += bytes as u64;
-        kept.end.extend(&buffer[..bytes]);
-        let over = kept.end.len().saturating_sub(MOST_OUTPUT);
-        kept.end.drain(..over);
+        kept.extend(&buffer[..bytes]);
+        let over = kept.len().saturating_sub(MOST_OUTPUT);
+        kept.drain(..over);
     }
 }
 
@@ -194,7 +200,9 @@ impl Watch {
     ) -> io::Result<bool> {
         let (mut before, mut told_at) = (self.clock.now(), self.clock.now());
         loop {
-            match told.recv_timeout(TICK) {
+            // Who stands still needs no close look.
+            let waits = self.stopped && self.cores <= 0.0;
+            match told.recv_timeout(if waits { TELLS_EVERY } else { TICK }) {
                 Ok(Told::Cores(cores)) => self.cores = cores.max(0.0),
                 Ok(Told::Stop) => return Ok(true),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -246,7 +254,8 @@ impl Watch {
         self.stopped = stop;
     }
 
-    /// Ends what is left: asks first where there is time, and then does not ask.
+    /// Ends what is left: asks first where there is time, and then does not ask. It does not return before
+    /// nobody is left.
     fn end_all(&mut self, may_ask: bool) {
         let began = self.clock.now();
         let (living, _) = self.measure();
@@ -260,7 +269,7 @@ impl Watch {
             let asked = began.age_at(self.clock.now());
             while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
             let (living, _) = self.measure();
-            if living.is_empty() || asked > ENDS_IN * 3 {
+            if living.is_empty() {
                 return;
             }
             if !may_ask || asked > ENDS_IN {

@@ -28,6 +28,10 @@ const READY_BEFORE_H: f64 = 2.0;
 const MORE: f64 = 1.1;
 /// Weight of a new run in what a run is thought to take.
 const LEARNS: f64 = 0.3;
+/// Letters of what a program says about its failure that are kept.
+const MOST_TROUBLE: usize = 200;
+/// Jobs that run on the gateway itself at a time: control and fire watch share the machine with them.
+const MOST_RUNNING: usize = 4;
 /// Pause before a job that failed is tried again, s, times its failures.
 const RETRY_S: i64 = 60;
 /// A reading that is this old says nothing about what was drawn since.
@@ -53,7 +57,7 @@ pub struct Share {
     pub power: Option<Watts>,
     /// Whether there is a plan on this site at all.
     pub plans: bool,
-    /// Jobs are shed: the gateway saves its energy.
+    /// Jobs on the gateway itself are shed: it saves its energy.
     pub shed: bool,
 }
 
@@ -82,17 +86,38 @@ impl JobBook {
         self.changes
     }
 
-    /// As it is after the gateway was started again: whatever ran was ended with it and begins anew.
+    /// As it is after the gateway was started again: whatever ran was ended with it and begins anew. That
+    /// counts as a failure, as it may have been what ended the gateway.
     #[must_use]
-    pub fn after_restart(mut self, work: &Work) -> JobBook {
+    pub fn after_restart(mut self, work: &Work, now: DateTime<Utc>) -> JobBook {
         for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
+            if job.has_begun() {
+                job.failures = job.failures.saturating_add(1);
+            }
             job.lost = job.used();
             (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
             job.state = JobState::Waiting;
         }
         // What the site file no longer knows or no longer allows is not done.
-        self.jobs.retain(|job| job.state.is_over() || work.allows(&job.ask));
+        let live = self.jobs.iter().filter(|job| !job.state.is_over());
+        let gone = live.filter(|job| !work.allows(&job.ask)).map(|job| job.ask.job.clone());
+        for id in gone.collect::<Vec<Id>>() {
+            self.live(&id, |job| {
+                job.trouble = Some("the site file no longer allows it".to_owned());
+            });
+            self.end(&id, JobState::Failed, now);
+        }
         self
+    }
+
+    /// Who comes first: by priority, deadline, submission.
+    fn in_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
+        order.sort_by_key(|i| {
+            let ask = &self.jobs[*i].ask;
+            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
+        });
+        order
     }
 
     /// Takes an order; one that is not allowed is ignored, as whoever gave it was told.
@@ -177,10 +202,15 @@ impl JobBook {
             }),
             JobNews::Spent { energy, cpu_s, method } => {
                 let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
-                let Some(job) = job.filter(|job| !job.state.is_over()) else { return };
+                let Some(job) = job else { return };
                 let more = WattHours((energy.get() - job.spent.get()).max(0.0));
                 job.spent = WattHours(job.spent.get() + more.get());
                 (job.cpu_s, job.method) = (cpu_s.max(job.cpu_s), Some(method));
+                // What a job takes until it has really ended counts as well.
+                if job.state.is_over() {
+                    let account = self.accounts.entry(job.ask.workload.clone()).or_default();
+                    account.energy_wh += more.get();
+                }
                 self.spent.add(more, now);
             }
             JobNews::Done => self.end(id, JobState::Done, now),
@@ -190,7 +220,8 @@ impl JobBook {
                 let last = job.failures >= retries;
                 self.live(id, |job| {
                     job.failures = job.failures.saturating_add(1);
-                    job.trouble = Some(why.chars().take(200).collect());
+                    let plain = why.chars().filter(|letter| !letter.is_control());
+                    job.trouble = Some(plain.take(MOST_TROUBLE).collect());
                     if !last {
                         job.lost = job.used();
                         (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
@@ -206,24 +237,22 @@ impl JobBook {
         }
     }
 
-    /// A node was read: what it draws beyond its idle power its running jobs have taken.
+    /// A node was read: what it draws beyond its idle power the jobs that have begun there have taken, also
+    /// where they were told to wait and it does not.
     pub fn meter(&mut self, node: &Id, beyond_idle: Watts, work: &Work, at: Moment) {
         let before = self.metered.insert(node.clone(), at);
         let Some(gap) = before.map(|b| b.age_at(at)).filter(|gap| *gap < METER_GAP) else { return };
-        let here = |job: &Job| {
-            let workload = work.workload(job.ask.workload.as_str());
-            job.state == JobState::Running
-                && workload.is_some_and(|w| w.node.as_ref() == Some(node))
-        };
-        let running = self.jobs.iter().filter(|job| here(job));
-        let all: f64 = running.map(|job| job.granted.get()).sum();
-        if all <= 0.0 {
+        let begun = |job: &&mut Job| job.has_begun() && runs_on(job, node, work);
+        let mut here: Vec<&mut Job> = self.jobs.iter_mut().filter(begun).collect();
+        if here.is_empty() {
             return;
         }
+        let all: f64 = here.iter().map(|job| job.granted.get()).sum();
+        let alike = 1.0 / here.len() as f64;
         let energy = beyond_idle.get().max(0.0) * gap.as_secs_f64() / 3600.0;
-        for job in self.jobs.iter_mut().filter(|job| here(job)) {
-            let part = energy * job.granted.get() / all;
-            job.spent = WattHours(job.spent.get() + part);
+        for job in &mut here {
+            let share = if all > 0.0 { job.granted.get() / all } else { alike };
+            job.spent = WattHours(job.spent.get() + energy * share);
             job.method = Some(Method::NodeMeter);
         }
         self.spent.add(WattHours(energy), at.utc);
@@ -256,29 +285,35 @@ impl JobBook {
     }
 
     /// What each job wishes to draw now, and why: its share of the plan, all it can take where its
-    /// deadline is near. The budget bounds them in the order of priority, deadline, submission.
+    /// deadline is near. The budget and the places on the gateway itself bound them in the order of
+    /// priority, deadline, submission.
     pub fn wish(&mut self, work: &Work, share: impl Fn(&Id) -> Share, now: Moment) {
         self.spent.turn(now.utc);
         let (mut room, window) = self.spent.room(work);
-        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
-        order.sort_by_key(|i| {
-            let ask = &self.jobs[*i].ask;
-            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
-        });
-        for i in order {
+        let sitting = self.jobs.iter().filter(|job| sits(job, work)).count();
+        let mut places = MOST_RUNNING.saturating_sub(sitting);
+        for i in self.in_order() {
             let job = &mut self.jobs[i];
             let Some(workload) = work.workload(job.ask.workload.as_str()) else { continue };
             if job.state.is_over() {
                 continue;
             }
+            let sits = sits(job, work);
             let (wished, why) = wish(job, workload, share(&job.ask.job), now.utc);
             let within = wished.min(room);
+            let local = wished > Watts::ZERO && workload.node.is_none() && !sits;
             (job.granted, job.why) = match window {
-                Some(window) if wished > Watts::ZERO && within < workload.min => {
+                _ if local && places == 0 => (Watts::ZERO, JobReason::Crowded),
+                Some(window)
+                    if wished > Watts::ZERO && (within < workload.min || within <= Watts::ZERO) =>
+                {
                     (Watts::ZERO, window.into())
                 }
                 _ => (within, why),
             };
+            if local && job.granted > Watts::ZERO {
+                places -= 1;
+            }
             room = room - job.granted;
         }
     }
@@ -288,23 +323,14 @@ impl JobBook {
     pub fn wished_of(&self, work: &Work, node: &Id) -> Option<Watts> {
         let names = |w: &&Workload| w.node.as_ref() == Some(node);
         work.workloads.iter().find(names)?;
-        let here = |job: &&Job| {
-            let workload = work.workload(job.ask.workload.as_str());
-            workload.is_some_and(|w| w.node.as_ref() == Some(node))
-        };
-        Some(self.jobs.iter().filter(here).map(|job| job.granted).sum())
+        Some(self.jobs.iter().filter(|job| runs_on(job, node, work)).map(|job| job.granted).sum())
     }
 
     /// Cuts the wishes to what each node may draw beyond its idle power: `left` says it, nothing where a
     /// node is lost. What comes of it is what the jobs are told.
     pub fn settle(&mut self, work: &Work, left: impl Fn(&Id) -> Option<Watts>) -> Vec<Errand> {
         let mut rooms: BTreeMap<Id, Option<Watts>> = BTreeMap::new();
-        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
-        order.sort_by_key(|i| {
-            let ask = &self.jobs[*i].ask;
-            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
-        });
-        for i in order {
+        for i in self.in_order() {
             let job = &mut self.jobs[i];
             let workload = work.workload(job.ask.workload.as_str());
             let Some((workload, node)) = workload.and_then(|w| Some((w, w.node.as_ref()?))) else {
@@ -316,7 +342,7 @@ impl JobBook {
             let room = rooms.entry(node.clone()).or_insert_with(|| left(node));
             match room {
                 None => (job.granted, job.why) = (Watts::ZERO, JobReason::NodeLost),
-                Some(room) if *room < workload.min => {
+                Some(room) if *room < workload.min || *room <= Watts::ZERO => {
                     (job.granted, job.why) = (Watts::ZERO, JobReason::NodeLimit);
                 }
                 Some(room) => {
@@ -333,13 +359,25 @@ impl JobBook {
     }
 }
 
+fn runs_on(job: &Job, node: &Id, work: &Work) -> bool {
+    let workload = work.workload(job.ask.workload.as_str());
+    workload.is_some_and(|workload| workload.node.as_ref() == Some(node))
+}
+
+/// Whether a job has a place on the gateway itself that nobody can take from it.
+fn sits(job: &Job, work: &Work) -> bool {
+    let workload = work.workload(job.ask.workload.as_str());
+    let stays = workload.is_some_and(|w| w.node.is_none() && !w.preemptible);
+    stays && job.has_begun() && !job.held
+}
+
 /// What a job that is not over wishes by itself.
 fn wish(job: &Job, workload: &Workload, share: Share, now: DateTime<Utc>) -> (Watts, JobReason) {
     let hours = (job.ask.deadline - now).num_seconds() as f64 / 3600.0;
     let needs_h = job.left().get() / workload.max.get().max(1e-9);
     if job.held {
         (Watts::ZERO, JobReason::Held)
-    } else if share.shed {
+    } else if share.shed && workload.node.is_none() {
         (Watts::ZERO, JobReason::Shed)
     } else if job.not_before.is_some_and(|at| now < at) {
         (Watts::ZERO, JobReason::RetryWaits)

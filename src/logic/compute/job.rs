@@ -82,6 +82,8 @@ pub enum JobReason {
     RetryWaits,
     /// The gateway saves its energy for the fire watch.
     Shed,
+    /// As many jobs run on the gateway itself as may.
+    Crowded,
     /// It is over.
     Over,
 }
@@ -103,6 +105,7 @@ impl JobReason {
             JobReason::NodeLost => "node_lost",
             JobReason::RetryWaits => "retry_waits",
             JobReason::Shed => "shed",
+            JobReason::Crowded => "crowded",
             JobReason::Over => "over",
         }
     }

@@ -19,15 +19,21 @@ impl Controller {
     /// What each job wishes to draw, by the plan and where that does not look.
     pub(super) fn wish_jobs(&mut self, now: Moment) {
         let (planning, plans) = (&self.planning, self.planning.plans(now));
-        let share = |job: &Id| Share { power: planning.job_share(job, now), plans, shed: false };
+        // While the fire watch looks closely, the gateway's own processor is its.
+        let shed = !self.duty(now).eager.is_empty();
+        let share = |job: &Id| Share { power: planning.job_share(job, now), plans, shed };
         self.jobs.wish(&self.site.work, share, now);
     }
 
-    /// What jobs are told: no more than their node was permitted, and nothing while it does not answer.
+    /// What jobs are told: no more than their node was permitted, and nothing while it does not answer or
+    /// its cap is not written.
     pub(super) fn errands(&mut self, permitted: &Permitted, now: Moment) -> Vec<Errand> {
         let left = |id: &Id| -> Option<Watts> {
             let node = self.site.computes.iter().find(|node| node.id == *id)?;
             self.compute(id, now).usable()?;
+            if !self.armed {
+                return Some(Watts::ZERO);
+            }
             let (cap, _) = permitted.compute(id)?;
             Some((*cap - node.min).max(Watts::ZERO))
         };

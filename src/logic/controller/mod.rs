@@ -141,7 +141,7 @@ impl Controller {
     /// Takes up the jobs that were there before the gateway started. To be called before the first
     /// decision.
     pub fn remember_jobs(&mut self, book: JobBook) {
-        self.jobs = book.after_restart(&self.site.work);
+        self.jobs = book.after_restart(&self.site.work, self.started.utc);
     }
 
     /// The book of jobs, to be kept.

@@ -192,7 +192,9 @@ impl Allowed {
                 // Only digits, sign, point and exponent: no blanks, no "inf".
                 let plain = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'e');
                 let number: f64 = text.parse().ok().filter(|_| text.bytes().all(plain))?;
-                (number >= *min && number <= *max).then_some(text)
+                // "-0" is no number below 0: the program would take it for an option.
+                let dash = text.starts_with('-') && number >= 0.0;
+                (number >= *min && number <= *max && !dash).then_some(text)
             }
         }
     }
@@ -347,6 +349,17 @@ mod tests {
         for (workload, words, why) in refused {
             let said = ask(workload, words.clone()).unwrap_err().to_string();
             assert!(said.starts_with(why), "{words}: {said}");
+        }
+        let zero = Allowed::Number { min: -1.0, max: 1.0 };
+        for (text, taken) in [
+            ("-0", false),
+            ("-0.0", false),
+            ("-0e9", false),
+            ("-.0", false),
+            ("-0.5", true),
+            ("0", true),
+        ] {
+            assert_eq!(zero.taken(&json!(text)).is_some(), taken, "{text}");
         }
         let smuggled = Submission {
             parameters: [("camera".into(), "../../x".into()), ("days".into(), "1".into())].into(),

@@ -150,7 +150,12 @@ fn a_failed_job_is_tried_again_and_costs_what_it_took() {
         assert_eq!(told(&mut book, &work, FREE, 0.0, at).len(), 1, "try {try_}");
         book.hear(&id("a"), JobNews::Started, &work, second(at).utc);
         book.hear(&id("a"), spent(40.0), &work, second(at).utc);
-        book.hear(&id("a"), JobNews::Failed("exit code 3".into()), &work, second(at).utc);
+        book.hear(
+            &id("a"),
+            JobNews::Failed("exit code 3: \u{1b}[31mred\n\u{7}".into()),
+            &work,
+            second(at).utc,
+        );
         if try_ == 0 {
             assert_eq!(told(&mut book, &work, FREE, 0.0, 30), [], "it waits a minute");
             assert_eq!(why(&book, "a"), JobReason::RetryWaits);
@@ -158,7 +163,7 @@ fn a_failed_job_is_tried_again_and_costs_what_it_took() {
     }
     let job = &book.jobs()[0];
     assert_eq!((job.state, job.used(), job.failures), (JobState::Failed, WattHours(80.0), 2));
-    assert_eq!(job.trouble.as_deref(), Some("exit code 3"));
+    assert_eq!(job.trouble.as_deref(), Some("exit code 3: [31mred"), "no control characters");
     assert_eq!(book.accounts()[&id("local")].energy_wh, 80.0);
 }
 
@@ -172,13 +177,97 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
     book.hear(&id("a"), spent, &work, second(2).utc);
     let text = serde_json::to_string(&book).unwrap();
     let known: JobBook = serde_json::from_str(&text).unwrap();
-    let again = known.clone().after_restart(&work);
+    let again = known.clone().after_restart(&work, second(9).utc);
     assert_eq!(again.jobs().len(), 2);
     let a = &again.jobs()[0];
     assert_eq!((a.state, a.used(), a.left()), (JobState::Waiting, WattHours(7.0), a.need));
+    assert_eq!((a.failures, again.jobs()[1].failures), (1, 0), "it may have ended the gateway");
     assert!((again.spent().day_wh - 7.0).abs() < 1e-9);
     let smaller = Work { workloads: vec![workload("train", Some("node"))], ..Work::default() };
-    assert_eq!(known.after_restart(&smaller).jobs().len(), 1, "what is no longer declared is gone");
+    let less = known.after_restart(&smaller, second(9).utc);
+    let a = &less.jobs()[0];
+    assert_eq!((a.state, a.ended), (JobState::Failed, Some(second(9).utc)));
+    assert_eq!(a.trouble.as_deref(), Some("the site file no longer allows it"));
+    assert_eq!(less.accounts()[&id("local")].energy_wh, 7.0);
+    assert_eq!(less.jobs()[1].state, JobState::Waiting);
+    assert_eq!(less.clone().after_restart(&smaller, second(9).utc), less, "once is enough");
+}
+
+#[test]
+fn what_a_cancelled_job_takes_until_it_has_ended_counts() {
+    let work = work();
+    let mut book = with(&work, &[("a", "local", 12.0)]);
+    told(&mut book, &work, FREE, 0.0, 1);
+    let spent =
+        |wh: f64| JobNews::Spent { energy: WattHours(wh), cpu_s: 1.0, method: Method::CpuTime };
+    book.hear(&id("a"), JobNews::Started, &work, second(1).utc);
+    book.hear(&id("a"), spent(5.0), &work, second(2).utc);
+    book.order(Order::Cancel(id("a")), &work, second(3).utc);
+    book.hear(&id("a"), spent(12.0), &work, second(4).utc);
+    assert!((book.spent().hour_wh - 12.0).abs() < 1e-9, "{:?}", book.spent());
+    assert_eq!(book.accounts()[&id("local")].energy_wh, 12.0);
+    assert_eq!(book.jobs()[0].used(), WattHours(12.0));
+}
+
+#[test]
+fn a_node_that_draws_on_while_its_jobs_wait_draws_for_them() {
+    let work = work();
+    let mut book = with(&work, &[("a", "train", 12.0), ("b", "train", 12.0), ("c", "train", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 1);
+    for job in ["a", "b"] {
+        book.hear(&id(job), JobNews::Started, &work, second(1).utc);
+    }
+    let used =
+        |book: &JobBook| -> Vec<f64> { book.jobs().iter().map(|j| j.used().get()).collect() };
+    book.meter(&id("node"), Watts(3600.0), &work, second(1));
+    book.meter(&id("node"), Watts(3600.0), &work, second(3));
+    assert_eq!(
+        used(&book),
+        [1.0, 1.0, 0.0],
+        "as they were granted, and nothing to who has not begun"
+    );
+    told(&mut book, &work, NOT_YET, 9000.0, 4);
+    assert_eq!(book.jobs()[0].state, JobState::Paused);
+    book.meter(&id("node"), Watts(3600.0), &work, second(5));
+    assert_eq!(used(&book), [2.0, 2.0, 0.0], "alike where nobody is granted anything");
+    assert!((book.spent().hour_wh - 4.0).abs() < 1e-9, "{:?}", book.spent());
+}
+
+#[test]
+fn few_jobs_run_on_the_gateway_at_a_time_and_none_while_the_fire_watch_needs_it() {
+    let mut work = work();
+    work.workloads.push(Workload { preemptible: false, ..workload("firm", None) });
+    let mut book = with(&work, &[("firm", "firm", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 1);
+    book.hear(&id("firm"), JobNews::Started, &work, second(1).utc);
+    for job in ["a", "b", "c", "d", "e", "node"] {
+        let workload = if job == "node" { "train" } else { "local" };
+        let ask = asked(&work, job, workload, 11.0).unwrap();
+        book.order(Order::Submit(ask), &work, second(1).utc);
+    }
+    let names = |told: Vec<(String, f64)>| -> Vec<String> {
+        told.into_iter().filter(|(_, power)| *power > 0.0).map(|(name, _)| name).collect()
+    };
+    let now = names(told(&mut book, &work, FREE, 9000.0, 2));
+    assert_eq!(now, ["firm", "a", "b", "c", "node"], "what may not be stopped keeps its place");
+    assert_eq!(why(&book, "d"), JobReason::Crowded);
+    book.hear(&id("a"), JobNews::Done, &work, second(3).utc);
+    assert_eq!(names(told(&mut book, &work, FREE, 9000.0, 3)), ["firm", "b", "c", "d", "node"]);
+    let shed = Share { shed: true, ..FREE };
+    assert_eq!(names(told(&mut book, &work, shed, 9000.0, 4)), ["node"]);
+    assert_eq!((why(&book, "b"), why(&book, "firm")), (JobReason::Shed, JobReason::Shed));
+}
+
+#[test]
+fn nothing_left_is_nothing_also_for_jobs_that_need_no_least_power() {
+    let mut work = work();
+    work.workloads.iter_mut().for_each(|workload| workload.min = Watts::ZERO);
+    let mut book = with(&work, &[("a", "train", 12.0)]);
+    assert_eq!(told(&mut book, &work, FREE, 0.0, 1), []);
+    assert_eq!(why(&book, "a"), JobReason::NodeLimit);
+    let none = Work { per_hour: Some(WattHours(0.0)), ..work };
+    assert_eq!(told(&mut book, &none, FREE, 9000.0, 2), []);
+    assert_eq!(why(&book, "a"), JobReason::BudgetHour);
 }
 
 #[test]
