@@ -246,7 +246,15 @@ fn drills_show_what_the_gateway_does_and_report_it() {
 #[test]
 fn drills_of_a_lost_broker_and_a_disobedient_charger_report_what_follows() {
     let demo = guarded();
-    until("a charging car", PATIENCE, || (charging(&demo) > 7.0).then_some(()));
+    // The drill takes what the gateway knows, which is a reading behind the world.
+    let known = |overview: Value| {
+        let devices = overview["overview"]["devices"].as_array().cloned().unwrap_or_default();
+        devices.iter().any(|device| {
+            device["kind"] == "charger"
+                && device["values"]["current_l1_a"].as_f64().is_some_and(|amps| amps > 7.0)
+        })
+    };
+    until("a charging car", PATIENCE, || demo.overview().is_some_and(known).then_some(()));
     let (code, report) = drill(&demo, "charger-disobeys", "en");
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report.matches("| passed |").count(), 3, "{report}");
