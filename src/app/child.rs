@@ -166,7 +166,8 @@ impl Supervisor {
                     tracing::warn!("vision child hangs: it is killed");
                     return Ok(End::Failed);
                 }
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                // How it ended, its status says.
+                Err(error) if messages::is_end(&error) => {}
                 done => return done.map(|()| End::Other),
             }
         }

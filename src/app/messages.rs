@@ -94,6 +94,13 @@ pub fn take(from: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether the other side is gone: its end of the socket was closed, between messages or within one.
+#[must_use]
+pub fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,6 @@
 //! parent's business.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -144,11 +143,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let judge = Judge::new(&eyes, (&config.site, clock), (cascade, meter, guard), socket);
     match judge.run(&inbox) {
         // The gateway is gone, and with it whoever could read an error.
-        Err(cause)
-            if matches!(cause.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
-        {
-            Ok(())
-        }
+        Err(cause) if messages::is_end(&cause) => Ok(()),
         ended => ended.map_err(failed),
     }
 }
