@@ -23,7 +23,7 @@ use crate::io::workers::{Endpoint, Meter, Report, Worker};
 use crate::logic::compute::{Errand, JobBook, JobNews, MOST_LIVE};
 use crate::logic::decision::{Decision, Overview};
 use crate::logic::observation::Observation;
-use crate::logic::site::{Id, JobWish, Work};
+use crate::logic::site::{Id, Work};
 use crate::units::{Moment, WattHours};
 
 /// How often the crew looks up, wall time.
@@ -64,7 +64,7 @@ pub struct Threads {
 }
 
 /// Understands wishes about jobs and hands them on; the job that each is about, or why not.
-pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
+pub use crate::io::web::Orders;
 
 /// The one way in for orders, however they were asked.
 #[must_use]

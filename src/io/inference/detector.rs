@@ -11,7 +11,7 @@ use tract_onnx::prelude::*;
 
 use super::file;
 use super::manifest::{Colour, Decoder, Entry, manifest};
-use super::model::ModelError;
+use super::model::{ModelError, plan};
 use super::tensors::{self, Fit};
 use crate::io::camera::Frame;
 use crate::logic::vision::{Writing, boxes};
@@ -55,13 +55,7 @@ impl Detector {
         let path = entry.path(folder);
         let bytes = file::read(folder, &entry)?;
         let shape = [1, entry.channels, entry.height, entry.width];
-        let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
-        let plan = tract_onnx::onnx()
-            .model_for_read(&mut bytes.as_slice())
-            .and_then(|model| model.with_input_fact(0, fact))
-            .and_then(|model| model.into_optimized())
-            .and_then(|model| model.into_runnable());
-        let plan = plan.map_err(|error| ModelError::Shape {
+        let plan = plan(&bytes, shape).map_err(|error| ModelError::Shape {
             path: path.clone(),
             cause: format!(
                 "cannot be run with an input of {shape:?} (width, height, channels of the entry): {error:#}"

@@ -157,13 +157,7 @@ impl Net {
             let net = Net { runner, shape, temperature: entry.temperature, path };
             return net.self_test().map(|()| net);
         }
-        let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
-        let plan = tract_onnx::onnx()
-            .model_for_read(&mut bytes.as_slice())
-            .and_then(|model| model.with_input_fact(0, fact))
-            .and_then(|model| model.into_optimized())
-            .and_then(|model| model.into_runnable());
-        let plan = plan.map_err(|error| ModelError::Runtime {
+        let plan = plan(&bytes, shape).map_err(|error| ModelError::Runtime {
             path: path.clone(),
             cause: format!("{error:#}"),
         })?;
@@ -383,6 +377,13 @@ pub fn load(folder: &Path, engine: Engine) -> Result<(BayNet, FireNet), ModelErr
     let bay = BayNet { net: Net::load(folder, bay, engine)?, cuts: bay_cuts };
     let fire = FireNet { net: Net::load(folder, fire, engine)?, cuts: fire_cuts };
     Ok((bay, fire))
+}
+
+/// A net as tract runs it, for inputs of one shape.
+pub(super) fn plan(bytes: &[u8], shape: [usize; 4]) -> TractResult<Arc<TypedRunnableModel>> {
+    let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
+    let model = tract_onnx::onnx().model_for_read(&mut &*bytes)?.with_input_fact(0, fact)?;
+    model.into_optimized()?.into_runnable()
 }
 
 #[cfg(test)]

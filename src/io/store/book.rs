@@ -7,10 +7,11 @@
 //! What a stranger gets wrong: a book that cannot be believed is no reason to stop. It is set aside for
 //! whoever wants to look, and jobs have to be asked for again.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::whole::replace;
 use crate::logic::compute::JobBook;
 
 const NAME: &str = "jobs";
@@ -54,12 +55,7 @@ pub fn write_book(folder: &Path, book: &JobBook) -> io::Result<()> {
     let body = serde_json::to_vec(book).map_err(io::Error::other)?;
     let mut text = format!("{MAGIC} {:08x}\n", crc32fast::hash(&body)).into_bytes();
     text.extend(body);
-    let fresh = folder.join("jobs.new");
-    let mut file = File::create(&fresh)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&fresh, place(folder))?;
-    File::open(folder)?.sync_all()
+    replace(folder, NAME, &text)
 }
 
 #[cfg(test)]

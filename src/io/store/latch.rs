@@ -8,10 +8,11 @@
 //! What a stranger gets wrong: a file that is missing where a latch was once installed, or that cannot
 //! be believed, is not "nothing latched". Unless the other copy is whole, the site counts as tripped.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::whole::replace;
 use crate::logic::decision::Latched;
 
 const COPIES: [&str; 2] = ["latch.a", "latch.b"];
@@ -65,21 +66,12 @@ impl Latch {
         let mut text = format!("{MAGIC} {} {sum:08x}\n", self.number).into_bytes();
         text.extend(body);
         for name in COPIES {
-            self.replace(name, &text)?;
+            replace(&self.folder, name, &text)?;
         }
         if !self.folder.join(INSTALLED).exists() {
-            self.replace(INSTALLED, b"a latch was installed here\n")?;
+            replace(&self.folder, INSTALLED, b"a latch was installed here\n")?;
         }
         Ok(())
-    }
-
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let fresh = self.folder.join(format!("{name}.new"));
-        let mut file = File::create(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, self.folder.join(name))?;
-        File::open(&self.folder)?.sync_all()
     }
 }
 

@@ -20,6 +20,7 @@ mod record;
 mod ring;
 mod trace;
 mod trace_ring;
+mod whole;
 mod writes;
 
 use std::path::PathBuf;

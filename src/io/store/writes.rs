@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::StoreError;
+use super::whole::replace;
 
 /// `device/address` (zero-based, as on the wire) to writes.
 pub type Writes = BTreeMap<String, u64>;
@@ -31,12 +32,7 @@ pub fn load(folder: &Path) -> Writes {
 /// When the disk refuses.
 pub fn save(folder: &Path, writes: &Writes) -> Result<(), StoreError> {
     let text = serde_json::to_string(writes).map_err(std::io::Error::other)?;
-    let fresh = folder.join(format!("{FILE}.new"));
-    let mut file = std::fs::File::create(&fresh)?;
-    std::io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, folder.join(FILE))?;
-    Ok(())
+    Ok(replace(folder, FILE, text.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -87,16 +87,20 @@ mod tests {
     use super::*;
     use crate::logic::site::Id;
 
-    #[test]
-    fn follows_the_grid_within_its_limits() {
-        let battery = Battery {
+    fn battery() -> Battery {
+        Battery {
             id: Id::try_from("b").unwrap(),
             name: "b".into(),
             max_charge: Watts(5000.0),
             max_discharge: Watts(8000.0),
             min_soc: Soc::from_ratio(0.1).unwrap(),
             capacity: None,
-        };
+        }
+    }
+
+    #[test]
+    fn follows_the_grid_within_its_limits() {
+        let battery = battery();
         let next = |power: f64, soc: f64, grid: f64| {
             let soc = Soc::from_ratio(soc).unwrap();
             let state = BatteryState { power: Watts(power), soc, grid: Watts(grid) };
@@ -113,14 +117,7 @@ mod tests {
 
     #[test]
     fn no_more_is_exported_than_may_be() {
-        let battery = Battery {
-            id: Id::try_from("b").unwrap(),
-            name: "b".into(),
-            max_charge: Watts(5000.0),
-            max_discharge: Watts(8000.0),
-            min_soc: Soc::from_ratio(0.1).unwrap(),
-            capacity: None,
-        };
+        let battery = battery();
         // Battery, state of charge, grid, wish, most; what it is told and whether the limit bound it.
         let table = [
             (2000.0, 0.5, -500.0, 1750.0, 0.0, 1500.0, true),
@@ -141,14 +138,7 @@ mod tests {
 
     #[test]
     fn the_plan_is_followed_and_deviations_are_taken_towards_less() {
-        let battery = Battery {
-            id: Id::try_from("b").unwrap(),
-            name: "b".into(),
-            max_charge: Watts(5000.0),
-            max_discharge: Watts(8000.0),
-            min_soc: Soc::from_ratio(0.1).unwrap(),
-            capacity: None,
-        };
+        let battery = battery();
         // Planned battery and grid, what the rest of the site draws, where battery and grid end.
         let table = [
             (-3000.0, 5000.0, 2000.0, -3000.0, 5000.0),
