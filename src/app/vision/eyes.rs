@@ -1,5 +1,6 @@
-//! How a frame is seen: the fire net on the whole frame and on a tile in turn, the bay net on bays that
-//! changed or have not been looked at for a while, and the temporal logic of `logic::vision` behind.
+//! How a frame is seen: the fire net on the whole frame, on a tile in turn and on the one most in doubt, the
+//! bay net on bays that changed or have not been looked at for a while, and the temporal logic of
+//! `logic::vision` behind.
 //!
 //! What a stranger gets wrong: fire is looked for in every frame, whether anything moved or not; only
 //! the bays wait for a change.
@@ -88,8 +89,12 @@ impl Sight {
 pub struct Watch {
     triage: Triage,
     bays: Vec<BayMemory>,
+    /// Whether the bays could not be read in the last look.
+    bays_fail: bool,
     before: Option<Glance>,
     tile: usize,
+    /// The tile that was most in doubt in the last look.
+    hot: Option<usize>,
     health: Health,
     /// What the camera usually shows, and where nothing comes and goes.
     pattern: Option<Glance>,
@@ -126,19 +131,7 @@ impl Eyes {
     /// Starts to watch a camera or film.
     #[must_use]
     pub fn watch(&self, bays: Vec<BayPlace>) -> Watch {
-        let areas: Vec<[f64; 4]> = bays.iter().map(|bay| bounds(&bay.polygon)).collect();
-        let background = gate::background(&areas);
-        Watch {
-            triage: Triage::new(self.fire.cuts),
-            bays: bays.into_iter().map(BayMemory::new).collect(),
-            before: None,
-            tile: 0,
-            health: Health::default(),
-            pattern: None,
-            background,
-            pace: 1.0,
-            effort: Effort::Full,
-        }
+        Watch::new(self.fire.cuts, bays)
     }
 
     /// Sees the next frame of a camera or film; `at` is a steady clock of the source.
@@ -153,10 +146,14 @@ impl Eyes {
         let gate_ms = lap.ms();
         let tile = 1 + watch.tile % TILES;
         watch.tile += 1;
-        let parts = self.parts(frame, [0, tile])?;
+        // What only a tile shows would be seen in every fourth look, and never be confirmed.
+        let hot = watch.hot.filter(|hot| *hot != tile);
+        let parts = self.parts(frame, [0, tile].into_iter().chain(hot))?;
+        watch.hot = self.most_doubted(&parts);
         let verdict = watch.judge(at, &parts);
         let fire_ms = lap.ms();
-        self.read_bays(watch, frame, &glance, at)?;
+        let read = self.read_bays(watch, frame, &glance, at);
+        watch.take(read);
         watch.before = Some(glance);
         let (decode_ms, big_ms) = (0.0, 0.0);
         let stages = Stages { decode_ms, gate_ms, fire_ms, bays_ms: lap.ms(), big_ms };
@@ -195,6 +192,16 @@ impl Eyes {
         let stages = Stages { fire_ms, bays_ms: lap.ms(), ..Stages::default() };
         let (at, tier) = (Duration::ZERO, Tier::Small);
         Ok(Sight { fire, smoke, verdict, bays, fault: None, tier, at, parts, stages })
+    }
+
+    /// The tile with the highest score of those in doubt.
+    fn most_doubted(&self, parts: &[PartLook]) -> Option<usize> {
+        let in_doubt = |look: &&PartLook| {
+            look.part > 0 && self.fire.cuts.single(look.flame, look.smoke) != Verdict::Clear
+        };
+        let score = |look: &PartLook| look.flame.max(look.smoke);
+        let doubted = parts.iter().filter(in_doubt);
+        doubted.max_by(|a, b| score(a).total_cmp(&score(b))).map(|look| look.part)
     }
 
     fn parts(
@@ -268,6 +275,23 @@ impl Eyes {
 }
 
 impl Watch {
+    fn new(cuts: FireCuts, bays: Vec<BayPlace>) -> Watch {
+        let areas: Vec<[f64; 4]> = bays.iter().map(|bay| bounds(&bay.polygon)).collect();
+        Watch {
+            triage: Triage::new(cuts),
+            bays: bays.into_iter().map(BayMemory::new).collect(),
+            bays_fail: false,
+            before: None,
+            tile: 0,
+            hot: None,
+            health: Health::default(),
+            pattern: None,
+            background: gate::background(&areas),
+            pace: 1.0,
+            effort: Effort::Full,
+        }
+    }
+
     /// For simulated sites whose time runs faster than cameras: see `io::clock`. At least 1.
     #[must_use]
     pub fn at_pace(self, pace: f64) -> Watch {
@@ -282,6 +306,16 @@ impl Watch {
     /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.
     pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
         self.triage.answer(at, answer)
+    }
+
+    /// Bays that cannot be read are unknown; what the fire net has seen in the same look is seen.
+    fn take(&mut self, read: Result<(), ModelError>) {
+        let failed_before = std::mem::replace(&mut self.bays_fail, read.is_err());
+        let Err(error) = read else { return };
+        if !failed_before {
+            tracing::error!(%error, "bays cannot be read and are unknown; fire is still looked for");
+        }
+        self.bays.iter_mut().for_each(BayMemory::forget);
     }
 
     fn judge(&mut self, at: Duration, parts: &[PartLook]) -> Verdict {
@@ -328,161 +362,4 @@ fn highest(parts: &[PartLook]) -> (f64, f64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::io::inference::folders;
-    use crate::logic::site::Id;
-    use simulators::physics::World;
-    use simulators::picture::{Scene, jpeg};
-    use simulators::scenario::Scenario;
-
-    fn watch() -> Watch {
-        let background = gate::background(&[]);
-        let cuts = FireCuts {
-            flame_doubtful: 0.5,
-            flame_alarm: 0.8,
-            smoke_doubtful: 0.5,
-            smoke_alarm: 0.8,
-        };
-        Watch {
-            triage: Triage::new(cuts),
-            bays: Vec::new(),
-            before: None,
-            tile: 0,
-            health: Health::default(),
-            pattern: None,
-            background,
-            pace: 1.0,
-            effort: Effort::Full,
-        }
-    }
-
-    /// A patterned place with noise, as a camera sees it.
-    fn place(rng: &mut fastrand::Rng, shift: usize) -> Frame {
-        let pixel = |i: usize| {
-            let (x, y) = (i % 320 + shift, i / 320);
-            [(20 + (x / 20 * 37 + y / 30 * 91) % 7 * 30) as u8 + rng.u8(0..6); 3]
-        };
-        Frame { rgb: (0..320 * 180).flat_map(pixel).collect(), width: 320, height: 180 }
-    }
-
-    #[test]
-    fn inf1_a_net_that_gives_no_number_is_an_error_and_no_clear_sight() {
-        let folder = folders::with("nan");
-        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
-        let mut watch = eyes.watch(Vec::new());
-        let at = Duration::from_secs(1);
-        let grey = Frame { rgb: vec![120; 160 * 90 * 3], width: 160, height: 90 };
-        assert!(eyes.see(&mut watch, at, &grey).is_ok());
-        let black = Frame { rgb: vec![0; 160 * 90 * 3], ..grey };
-        let seen = eyes.see(&mut watch, at * 2, &black);
-        assert!(matches!(seen, Err(ModelError::NotANumber { .. })), "{seen:?}");
-    }
-
-    #[test]
-    fn inf4_a_net_that_says_the_same_of_everything_is_refused() {
-        let folder = folders::with("blind");
-        let opened = Eyes::open(folder.path(), Engine::Best).map(|_| ());
-        assert!(matches!(opened, Err(ModelError::Blind { .. })), "{opened:?}");
-    }
-
-    #[test]
-    fn inf6_with_little_energy_bays_are_shed_and_fire_is_not() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let eyes = Eyes::open(&root.join("models"), Engine::Best).unwrap();
-        let polygon = vec![[0.3, 0.3], [0.7, 0.3], [0.7, 0.8], [0.3, 0.8]];
-        let bay = BayPlace { id: Id::try_from("bay").unwrap(), polygon };
-        let mut watch = eyes.watch(vec![bay]);
-        let mut rng = fastrand::Rng::with_seed(2);
-        for (second, effort) in
-            [(1, Effort::Full), (2, Effort::Survival), (3, Effort::Survival), (4, Effort::Eco)]
-        {
-            watch.spend(effort);
-            let frame = place(&mut rng, 0);
-            let sight = eyes.see(&mut watch, Duration::from_secs(second), &frame).unwrap();
-            assert_eq!(sight.parts.len(), 2, "whole frame and a tile in every look");
-            assert!(sight.stages.fire_ms > 0.0);
-            if effort == Effort::Survival {
-                assert_eq!(sight.bays[0].state, BayState::Unknown);
-                assert!(sight.stages.bays_ms < sight.stages.fire_ms / 100.0, "{:?}", sight.stages);
-            }
-        }
-    }
-
-    #[test]
-    fn cam2_and_cam3_are_seen_in_pixels() {
-        let mut rng = fastrand::Rng::with_seed(21);
-        let usual = place(&mut rng, 0);
-        let dull = |frame: &Frame, to: u8| {
-            let rgb = frame.rgb.iter().map(|v| to + v / 32).collect();
-            Frame { rgb, ..frame.clone() }
-        };
-        let cases = [
-            (dull(&usual, 90), CameraFault::Covered),
-            (Frame { rgb: vec![2; 320 * 180 * 3], ..usual.clone() }, CameraFault::Dark),
-            (place(&mut rng, 90), CameraFault::Moved),
-            (
-                Frame { rgb: usual.rgb[..320 * 120 * 3].to_vec(), width: 320, height: 120 },
-                CameraFault::Shape,
-            ),
-        ];
-        for (then, wanted) in cases {
-            let mut watch = watch();
-            let mut told = None;
-            for second in 0..60u64 {
-                let mut frame = if second < 20 { place(&mut rng, 0) } else { then.clone() };
-                // A sensor's noise: without it any picture is a frozen one.
-                frame.rgb.iter_mut().for_each(|v| *v = v.saturating_add(rng.u8(0..3)));
-                let at = Duration::from_secs(second);
-                let glance = Glance::of(&frame);
-                let fault = watch.fault(&frame, &glance, at);
-                watch.before = Some(glance);
-                assert!(second >= 20 || fault.is_none(), "{fault:?} on a usual picture");
-                told = told.or(fault.map(|fault| (second - 20, fault)));
-            }
-            let (after, fault) = told.unwrap();
-            assert_eq!(fault, wanted);
-            assert!(after <= 30, "{wanted:?} after {after} s");
-        }
-    }
-
-    /// A day of both cameras of the drawn site in 160 looks: light comes and goes, every bay fills and empties.
-    #[test]
-    fn a_day_with_cars_is_no_moved_camera_and_a_turned_one_is() {
-        let mut world = World::new(Scenario::sunny_day(), 5);
-        for second in [false, true] {
-            let scene =
-                |world: &World| if second { Scene::of_second(world) } else { Scene::of(world) };
-            let mut watch = watch();
-            let first = scene(&world);
-            let areas: Vec<[f64; 4]> = (0..2).map(|i| bounds(&first.polygon(i))).collect();
-            watch.background = gate::background(&areas);
-            let look = |watch: &mut Watch, scene: &Scene, at: u64| {
-                let frame = Frame::decode(&jpeg(scene).unwrap()).unwrap();
-                let glance = Glance::of(&frame);
-                let fault = watch.fault(&frame, &glance, Duration::from_secs(at));
-                watch.before = Some(glance);
-                fault
-            };
-            for k in 0..160u64 {
-                for (i, bay) in world.bays.iter_mut().enumerate() {
-                    bay.occupied = k / 10 % 8 > i as u64;
-                }
-                let mut scene = scene(&world);
-                scene.light = (k as f64 / 160.0 * std::f64::consts::PI).sin().max(0.2);
-                scene.time_s = k as f64;
-                assert_eq!(look(&mut watch, &scene, k), None, "look {k}, second {second}");
-            }
-            let mut turned = scene(&world);
-            turned.view.aside_m += 1.8;
-            turned.view.pitch += 0.12;
-            let told = (160..200).find_map(|at| {
-                turned.time_s = at as f64;
-                Some((at, look(&mut watch, &turned, at)?))
-            });
-            let (at, fault) = told.unwrap();
-            assert_eq!(fault, CameraFault::Moved);
-            assert!(at <= 190, "after {} s", at - 160);
-        }
-    }
-}
+mod tests;
