@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::logic::site::{Id, Zone};
-use crate::logic::vision::{Scene, Tier, Verdict};
+use crate::logic::vision::{CameraFault, Scene, Tier, Verdict};
 use crate::units::Moment;
 
 /// No frame for this long is a fault of the camera's zones (decisions: 5 s).
@@ -38,13 +38,16 @@ struct Eye {
     frame: Option<u64>,
     verdict: Verdict,
     doubts: u32,
+    /// Whether the last frame confirmed fire, but was judged too late to be sight.
+    burns_late: bool,
 }
 
 impl Eyes {
     /// None has seen anything yet.
     #[must_use]
     pub fn new(zones: &[Zone]) -> Eyes {
-        let eye = || Eye { seen: None, frame: None, verdict: Verdict::Clear, doubts: 0 };
+        let (verdict, burns_late) = (Verdict::Clear, false);
+        let eye = || Eye { seen: None, frame: None, verdict, doubts: 0, burns_late };
         let eyes = zones.iter().flat_map(|z| &z.cameras).map(|c| (c.clone(), eye())).collect();
         Eyes { eyes, blind_after: BLIND_AFTER }
     }
@@ -59,6 +62,7 @@ impl Eyes {
         let Some(eye) = self.eyes.get_mut(&scene.camera) else {
             return;
         };
+        eye.burns_late = scene.fault == Some(CameraFault::Late) && scene.verdict == Verdict::Alarm;
         if scene.fault.is_some() {
             eye.seen = None;
             return;
@@ -81,7 +85,15 @@ impl Eyes {
         for eye in self.eyes.values_mut() {
             eye.seen = None;
             eye.frame = None;
+            eye.burns_late = false;
         }
+    }
+
+    /// Whether its last frame confirmed fire, too late to say that all is well: not too late to say that it
+    /// burns.
+    #[must_use]
+    pub fn burns_late(&self, camera: &Id) -> bool {
+        self.eyes.get(camera).is_some_and(|eye| eye.burns_late)
     }
 
     /// What a camera sees now; nothing where it is blind or not known.

@@ -219,7 +219,12 @@ impl FireWatch {
         for camera in &zone.cameras {
             let by = || camera.clone();
             match self.eyes.sight(camera, now) {
-                None => blind = true,
+                None => {
+                    blind = true;
+                    if self.eyes.burns_late(camera) {
+                        causes.push(Cause { sign: Sign::SeenFire, by: by() });
+                    }
+                }
                 Some(Sight { verdict: Verdict::Alarm, .. }) => {
                     causes.push(Cause { sign: Sign::SeenFire, by: by() });
                 }
@@ -422,6 +427,21 @@ mod tests {
         assert!(watch.reset(&zone, "Li", second(603)));
         assert_eq!(level(&mut watch, 603).0, Level::Normal);
         assert!(watch.latched().is_empty());
+    }
+
+    #[test]
+    fn fire_that_is_confirmed_too_late_is_an_alarm_of_a_blind_camera() {
+        let mut watch = watch();
+        watch.see(&scene(1, Verdict::Doubtful, Some(CameraFault::Late)));
+        assert_eq!(level(&mut watch, 1), (Level::Normal, true), "a late doubt is only blindness");
+        watch.see(&scene(2, Verdict::Alarm, Some(CameraFault::Late)));
+        assert_eq!(level(&mut watch, 2), (Level::Alarm, true));
+        let zone = id("zone");
+        let still_seen = Some(ResetObstacle::StillSeen);
+        assert_eq!(watch.reset_obstacle(&zone, second(2)), still_seen);
+        watch.see(&scene(3, Verdict::Doubtful, Some(CameraFault::Late)));
+        assert_eq!(level(&mut watch, 3), (Level::Alarm, true), "latched");
+        assert_ne!(watch.reset_obstacle(&zone, second(3)), still_seen, "no longer seen");
     }
 
     #[test]
