@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::CameraFault;
 
-/// Darker and flatter than this (0 to 255) there is nothing to see.
+/// Darker and flatter than this (0 to 255) there is nothing to see; flatter alone is a cover or a blinded lens,
+/// whatever the camera usually has: it may have been covered since before the first frame.
 const DARK: f32 = 5.0;
-const DARK_FLAT: f32 = 1.5;
+const FLAT: f32 = 1.5;
 /// The same picture for this long and this many frames is a frozen camera: sensors always have noise.
 const FROZEN: Duration = Duration::from_secs(8);
 const FROZEN_FRAMES: u32 = 4;
@@ -68,19 +69,20 @@ impl Health {
         if (aspect / usual - 1.0).abs() > SHAPE {
             return Some(CameraFault::Shape);
         }
-        if seen.brightness < DARK && seen.contrast < DARK_FLAT {
+        if seen.brightness < DARK && seen.contrast < FLAT {
             return Some(CameraFault::Dark);
         }
         if frozen {
             return Some(CameraFault::Frozen);
         }
         let known = self.frames >= LEARNED;
-        let flat = seen.contrast < self.contrast * COVERED_CONTRAST
+        let less = seen.contrast < self.contrast * COVERED_CONTRAST
             || seen.detail < self.detail * COVERED_DETAIL;
-        let covered = lasts(&mut self.covered_since, at, known && flat, COVERED);
+        let flat = seen.contrast < FLAT || known && less;
+        let covered = lasts(&mut self.covered_since, at, flat, COVERED);
         let unlike = known && !flat && seen.alike.is_some_and(|alike| alike < UNLIKE);
         let moved = lasts(&mut self.unlike_since, at, unlike, MOVED);
-        if known && (flat || unlike) {
+        if flat || unlike {
             let fault = if covered { Some(CameraFault::Covered) } else { None };
             return fault.or(moved.then_some(CameraFault::Moved));
         }
@@ -171,6 +173,21 @@ mod tests {
             assert_eq!(fault, wanted, "{measures:?}");
             assert!(after <= 30, "{after} s for {measures:?}");
         }
+    }
+
+    #[test]
+    fn cam3_a_cover_from_before_the_first_frame_is_told_too() {
+        // Tape before the lens when the process starts: nothing of it may become the usual.
+        let tape = Measures { contrast: 0.6, detail: 0.9, alike: None, ..USUAL };
+        let mut health = Health::default();
+        let judge =
+            |health: &mut Health, second, seen| health.judge(Duration::from_secs(second), seen);
+        let told = (0..60).find_map(|second| Some((second, judge(&mut health, second, &tape)?)));
+        assert_eq!(told.map(|(_, fault)| fault), Some(CameraFault::Covered));
+        assert!(told.is_some_and(|(second, _)| second <= 30), "{told:?}");
+        assert!(!health.is_usual());
+        assert_eq!(judge(&mut health, 60, &USUAL), None, "the tape is off");
+        assert!(health.is_usual());
     }
 
     #[test]
