@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::bays::BayPlace;
@@ -36,7 +37,8 @@ pub struct Judge<'a> {
     eyes: &'a Eyes,
     clock: Clock,
     socket: UnixStream,
-    cascade: Option<Cascade>,
+    /// The big net's, once it is loaded.
+    cascade: Arc<OnceLock<Cascade>>,
     cameras: BTreeMap<Id, Seen>,
     meter: Meter,
     guard: Option<FileGuard>,
@@ -60,7 +62,7 @@ impl<'a> Judge<'a> {
     pub fn new(
         eyes: &'a Eyes,
         (site, clock): (&Site, Clock),
-        (cascade, meter, guard): (Option<Cascade>, Meter, Option<FileGuard>),
+        (cascade, meter, guard): (Arc<OnceLock<Cascade>>, Meter, Option<FileGuard>),
         socket: UnixStream,
     ) -> Judge<'a> {
         let watch = |camera: &Id| {
@@ -176,7 +178,7 @@ impl<'a> Judge<'a> {
         if age > LATE && sight.fault.is_none() {
             sight = sight.with_fault(CameraFault::Late);
         }
-        if let Some(cascade) = self.cascade.as_ref().filter(|_| sight.fault.is_none()) {
+        if let Some(cascade) = self.cascade.get().filter(|_| sight.fault.is_none()) {
             cascade.ask(camera, &sight, frame, self.duty.eager.contains(camera));
         }
         let scene = scene((camera.clone(), self.frames), at, sight);
@@ -195,7 +197,7 @@ impl<'a> Judge<'a> {
 
     /// Takes in what the big net has answered.
     fn amend(&mut self) -> std::io::Result<()> {
-        let answers = self.cascade.as_ref().map(Cascade::answers).unwrap_or_default();
+        let answers = self.cascade.get().map(Cascade::answers).unwrap_or_default();
         for Answered { doubt, answer, cpu_ms, joules } in answers {
             self.ledger.book_big(&doubt.camera, cpu_ms, joules);
             let Some(seen) = self.cameras.get_mut(&doubt.camera) else { continue };
@@ -229,7 +231,7 @@ impl<'a> Judge<'a> {
         self.ledger.altered = altered;
         self.told = Some(at);
         (self.ledger.joules_per_cpu_s, self.ledger.metering) = self.meter.read();
-        if let Some(cascade) = &self.cascade {
+        if let Some(cascade) = self.cascade.get() {
             cascade.tell(self.ledger.joules_per_cpu_s, self.duty.effort);
             self.ledger.big = Some(cascade.account());
         }

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use super::cascade::Cascade;
 use super::eyes::Eyes;
 use super::judge::Judge;
 use crate::app::messages::{self, ToChild};
-use crate::config::{self, CameraLogin, CameraSource, Config};
+use crate::config::{self, CameraLogin, CameraSource, Config, VisionConfig};
 use crate::io::camera::{Camera, Coded, Login};
 use crate::io::clock::Clock;
 use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
@@ -123,7 +123,7 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let (eyes, models) = open_eyes(&config)?;
     let inbox =
         Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });
-    let cascade = cascade((&config, &models), &eyes, clock, &inbox)?;
+    let cascade = cascade((&config.vision, models), &eyes, clock, &inbox)?;
     for source in config.cameras.clone() {
         let inbox = Arc::clone(&inbox);
         std::thread::Builder::new()
@@ -168,35 +168,40 @@ fn open_eyes(config: &Config) -> Result<(Eyes, PathBuf), VisionError> {
     }
 }
 
-/// The big net's thread, where there is a big net. One that cannot be used does not keep the small ones
-/// from looking.
+/// The big net's thread, where there is a big net. One that cannot be used, or takes longer to load than the
+/// parent waits for a beat, does not keep the small ones from looking.
 fn cascade(
-    (config, models): (&Config, &Path),
+    (vision, models): (&VisionConfig, PathBuf),
     eyes: &Eyes,
     clock: Clock,
     inbox: &Arc<Inbox>,
-) -> Result<Option<Cascade>, VisionError> {
-    let remote = config.vision.remote.clone().map(|remote| RemoteNet {
+) -> Result<Arc<OnceLock<Cascade>>, VisionError> {
+    let remote = vision.remote.clone().map(|remote| RemoteNet {
         url: remote.url,
         model: remote.model,
         timeout: remote.timeout,
         joules: remote.joules,
     });
-    let net = match BigNet::open(models, Engine::Best, remote) {
-        Ok(net) => net,
-        Err(error) => {
+    let (cuts, budget, pace) = (eyes.fire_cuts(), vision.budget_wh, clock.vision_pace());
+    let (bell, place) = (Arc::clone(inbox), Arc::new(OnceLock::new()));
+    let theirs = Arc::clone(&place);
+    let open = move || {
+        let none = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "no big net: doubts stay doubts");
-            None
+        };
+        let net = match BigNet::open(&models, Engine::Best, remote) {
+            Ok(Some(net)) => net,
+            Ok(None) => return,
+            Err(error) => return none(&error),
+        };
+        let ring = move || bell.bell.notify_all();
+        match Cascade::start(net, cuts, budget, (clock, pace), ring) {
+            Ok(cascade) => drop(theirs.set(cascade)),
+            Err(error) => none(&error),
         }
     };
-    let Some(net) = net else { return Ok(None) };
-    let bell = Arc::clone(inbox);
-    let ring = move || bell.bell.notify_all();
-    let pace = clock.vision_pace();
-    let budget = config.vision.budget_wh;
-    Cascade::start(net, eyes.fire_cuts(), budget, (clock, pace), ring)
-        .map(Some)
-        .map_err(VisionError::Thread)
+    let thread = std::thread::Builder::new().name("big net file".to_owned()).spawn(open);
+    thread.map(|_| place).map_err(VisionError::Thread)
 }
 
 /// A terminal's ctrl-C reaches the whole group; the parent decides when this process ends.
@@ -262,5 +267,44 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
             clock.wall_time(if eager { EAGER } else { QUIET }.mul_f64(clock.vision_pace()));
         let spent = clock.wall_time(clock.now().uptime.saturating_sub(asked.uptime));
         std::thread::park_timeout(period.saturating_sub(spent).max(Duration::from_millis(50)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::io::inference::folders;
+
+    /// The big net's file is a pipe: reading it ends when this test has written it.
+    #[test]
+    fn a_big_net_that_takes_long_to_load_keeps_nobody_waiting() {
+        let folder = folders::with("big");
+        let file = folder.path().join("fire-big.onnx");
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
+        let inbox = Arc::new(Inbox {
+            newest: Mutex::default(),
+            bell: Condvar::new(),
+            duty: Mutex::default(),
+        });
+        let (goes_on, waits) = mpsc::channel();
+        let disk = std::thread::spawn(move || {
+            // Whoever waits for the file gets it at last, so that this test fails and does not hang.
+            let in_time = waits.recv_timeout(Duration::from_secs(20)).is_ok();
+            std::fs::write(file, bytes).unwrap();
+            in_time
+        });
+        let vision = VisionConfig { budget_wh: 1.0, watt_per_core: None, remote: None };
+        let models = folder.path().to_owned();
+        let place = cascade((&vision, models), &eyes, Clock::simulated(1.0, None), &inbox).unwrap();
+        let at_once = place.get().is_none();
+        goes_on.send(()).ok();
+        assert!(disk.join().unwrap() && at_once, "the eyes waited for the big net");
+        assert_eq!(place.wait().account().budget_wh, 1.0);
     }
 }
