@@ -1,13 +1,19 @@
 //! H.264 into frames: what films and live streams share.
 
+use std::time::Duration;
+
 use openh264::OpenH264API;
 use openh264::decoder::{DecodedYUV, Decoder, DecoderConfig, Flush};
 use openh264::formats::YUVSource;
 
 use super::{Frame, FrameError};
+use crate::io::clock::instant;
 
 /// Longest side and smallest side of a picture, as for stills.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=8192;
+
+/// Longest time for what follows a keyframe: whoever judges has a beat to keep, for all cameras.
+const MOST_TIME: Duration = Duration::from_millis(700);
 
 /// A decoder at the beginning of a stream.
 ///
@@ -33,10 +39,21 @@ pub fn frame(picture: &DecodedYUV<'_>) -> Frame {
 /// # Errors
 /// When nothing can be decoded. Damaged frames in between are passed over.
 pub fn newest(frames: &[Vec<u8>]) -> Result<Frame, FrameError> {
+    newest_within(frames, MOST_TIME)
+}
+
+fn newest_within(frames: &[Vec<u8>], most: Duration) -> Result<Frame, FrameError> {
     let mut decoder = decoder()?;
     let mut last = None;
     let mut trouble = "no picture in it".to_owned();
+    let begun = instant();
     for (i, coded) in frames.iter().enumerate() {
+        if instant().duration_since(begun) > most {
+            let many = frames.len();
+            return Err(FrameError::Undecodable(format!(
+                "{many} frames since the keyframe are too many to decode: set the key-frame interval to 1 s"
+            )));
+        }
         match decoder.decode(coded) {
             Ok(Some(picture)) if i + 1 == frames.len() => last = Some(sized(&picture)?),
             Ok(_) => {}
@@ -82,6 +99,15 @@ mod tests {
             let wanted = 60 + 20 * (count - 1);
             assert!(frame.rgb.iter().all(|v| v.abs_diff(wanted) < 6), "{:?}", &frame.rgb[..3]);
         }
+    }
+
+    #[test]
+    fn a_stream_that_takes_too_long_to_decode_is_told_what_to_do() {
+        let frames = coded(4);
+        assert!(newest_within(&frames, Duration::MAX).is_ok());
+        let late = newest_within(&frames, Duration::ZERO).map(|frame| frame.width);
+        let error = late.unwrap_err().to_string();
+        assert!(error.contains("4 frames") && error.contains("key-frame interval"), "{error}");
     }
 
     #[test]
