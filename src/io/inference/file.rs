@@ -64,6 +64,7 @@ struct Guarded {
     path: PathBuf,
     sha256: String,
     seen: Option<(SystemTime, u64)>,
+    good: bool,
 }
 
 impl FileGuard {
@@ -75,7 +76,7 @@ impl FileGuard {
         let entries = manifest(folder)?;
         let files = entries.iter().filter(|entry| !entry.file.is_empty()).map(|entry| {
             let path = entry.path(folder);
-            Guarded { seen: None, path, sha256: entry.sha256.clone() }
+            Guarded { seen: None, path, sha256: entry.sha256.clone(), good: false }
         });
         Ok(FileGuard { files: files.collect() })
     }
@@ -85,14 +86,15 @@ impl FileGuard {
     pub fn altered(&mut self) -> Option<&Path> {
         for guarded in &mut self.files {
             let now = stamp(&guarded.path);
-            if now == guarded.seen && now.is_some() {
-                continue;
+            if now != guarded.seen || now.is_none() {
+                let bytes = fs::read(&guarded.path).ok();
+                guarded.seen = now.filter(|_| bytes.is_some());
+                let wanted = &guarded.sha256;
+                guarded.good = bytes.is_some_and(|b| hash(&b).eq_ignore_ascii_case(wanted));
             }
-            let same = fs::read(&guarded.path).is_ok_and(|bytes| hash(&bytes) == guarded.sha256);
-            if !same {
+            if !guarded.good {
                 return Some(&guarded.path);
             }
-            guarded.seen = now;
         }
         None
     }
@@ -115,8 +117,12 @@ fn hash(bytes: &[u8]) -> String {
 pub fn keep_copy(folder: &Path, into: &Path) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
     let entries = manifest(folder).map_err(std::io::Error::other)?;
-    let named = entries.iter().filter(|entry| !entry.file.is_empty());
-    let files = named.flat_map(|entry| {
+    let named: Vec<&Entry> = entries.iter().filter(|entry| !entry.file.is_empty()).collect();
+    // Only what is good may take the place of a good copy.
+    for entry in &named {
+        read(folder, entry).map_err(std::io::Error::other)?;
+    }
+    let files = named.iter().flat_map(|entry| {
         let signature = entry.signed_by.as_ref().map(|_| format!("{}.minisig", entry.file));
         [Some(entry.file.clone()), signature]
     });
@@ -170,6 +176,49 @@ mod tests {
         assert_eq!(guard.altered(), None);
         fs::remove_file(&path).unwrap();
         assert_eq!(guard.altered(), Some(path.as_path()));
+    }
+
+    #[test]
+    fn inf2_an_altered_file_does_not_take_the_place_of_the_last_good_copy() {
+        let (folder, good) = (copy(), tempfile::tempdir().unwrap());
+        keep_copy(folder.path(), good.path()).unwrap();
+        let of = |folder: &Path| fs::read(folder.join("fire-big.onnx")).unwrap();
+        let before = of(good.path());
+        flip(&folder.path().join("fire-big.onnx"));
+        let kept = keep_copy(folder.path(), good.path());
+        assert!(kept.is_err_and(|error| error.to_string().contains("fire-big.onnx")));
+        assert!(of(good.path()) == before && of(folder.path()) != before);
+    }
+
+    #[test]
+    fn an_altered_file_is_read_once_and_not_with_every_question() {
+        let folder = copy();
+        let mut guard = FileGuard::of(folder.path()).unwrap();
+        let path = folder.path().join("fire-small.onnx");
+        flip(&path);
+        assert_eq!(guard.altered(), Some(path.as_path()));
+        // Good again under the same time and size: whoever says so has read it again.
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        flip(&path);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert_eq!(guard.altered(), Some(path.as_path()));
+        let later = time + std::time::Duration::from_secs(1);
+        fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert_eq!(guard.altered(), None);
+    }
+
+    #[test]
+    fn a_hash_in_capitals_is_the_same_hash() {
+        let folder = copy();
+        let path = folder.path().join("manifest.toml");
+        let capitals = |line: &str| match line.strip_prefix("sha256 = ") {
+            Some(hash) => format!("sha256 = {}\n", hash.to_uppercase()),
+            None => format!("{line}\n"),
+        };
+        let text: String = fs::read_to_string(&path).unwrap().lines().map(capitals).collect();
+        fs::write(&path, text).unwrap();
+        assert!(load(folder.path(), Engine::Best).is_ok());
+        assert_eq!(FileGuard::of(folder.path()).unwrap().altered(), None);
     }
 
     #[test]
