@@ -1,10 +1,12 @@
 """Makes the nets of the tests: `python tests/nets/make.py tests/nets` (needs onnx and onnxruntime).
 
-Each is a fire net for pictures of 3x64x64 in a few hundred bytes, of the kind that its folder is called after:
+Each is a fire net (the last one a detector) for pictures of 3x64x64 in a few hundred bytes, of the kind that its
+folder is called after:
   slow   computes for seconds before it answers: a child that runs it hangs
   nan    gives no number for dark pictures
   blind  says the same of everything
   big    sees flame where a picture is red and smoke where it is grey
+  glare  finds no car in dark pictures and gives no number for bright ones
 `entry.toml` is its entry in a manifest.
 """
 import hashlib
@@ -80,34 +82,62 @@ def big():
     return nodes, [const("weights", weights), const("bias", [-4.0, -6.0])]
 
 
+def glare():
+    # Rows: centre, size and score of 84 boxes (8x8, 4x4 and 2x2 cells), all from one number.
+    rows = np.zeros((1, 5, 84))
+    rows[0, 4] = 0.1
+    nodes = channels() + [
+        helper.make_node("Sub", ["one", "planes"], ["dark"]),
+        helper.make_node("Log", ["dark"], ["logs"]),
+        helper.make_node("ReduceMean", ["logs"], ["score"], axes=[1], keepdims=1),
+        helper.make_node("Reshape", ["score", "single"], ["cell"]),
+        helper.make_node("Mul", ["cell", "rows"], ["logits"]),
+    ]
+    return nodes, [const("one", 1.0), ints("single", [1, 1, 1]), const("rows", rows)]
+
+
 def golden_input(shape):
     index = np.arange(int(np.prod(shape)), dtype=np.uint64)
     hashed = (index * 2654435761) % 2**32
     return ((hashed >> np.uint64(8)).astype(np.float64) / 16777216 * 2 - 1).astype(np.float32).reshape(shape)
 
 
-def write(folder, name, tier, parts):
+def save(folder, name, file, parts, shape_out):
     nodes, constants = parts
     shape = [1, 3, SIDE, SIDE]
     graph = helper.make_graph(nodes, name, [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])], constants)
+                              [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape_out)], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
     onnx.checker.check_model(model)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"fire-{tier}.onnx"
+    path = folder / file
     onnx.save(model, path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     golden = session.run(None, {"image": golden_input(shape)})[0].ravel()
+    print(name, path.stat().st_size, golden[:2])
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    size = f"width = {SIDE}\nheight = {SIDE}\nchannels = 3\n"
+    return f'file = "{file}"\nsha256 = "{digest}"\n{size}', golden
+
+
+def write(folder, name, tier, parts):
+    lines, golden = save(folder, name, f"fire-{tier}.onnx", parts, [1, 2])
     (folder / "entry.toml").write_text(
-        f'[[model]]\nid = "{name}"\ntask = "fire"\ntier = "{tier}"\nfile = "{path.name}"\nsha256 = "{digest}"\n'
-        f"width = {SIDE}\nheight = {SIDE}\nchannels = 3\ngolden = [{golden[0]:.6f}, {golden[1]:.6f}]\n"
+        f'[[model]]\nid = "{name}"\ntask = "fire"\ntier = "{tier}"\n{lines}'
+        f"golden = [{golden[0]:.6f}, {golden[1]:.6f}]\n"
         "thresholds = { flame_doubtful = 0.5, flame_alarm = 0.8, smoke_doubtful = 0.5, smoke_alarm = 0.8 }\n")
-    print(name, path.stat().st_size, golden)
+
+
+def write_detector(folder, name, parts):
+    lines, _ = save(folder, name, "detector.onnx", parts, [1, 5, 84])
+    (folder / "entry.toml").write_text(
+        f'[[model]]\nid = "{name}"\ntask = "detect"\ntier = "own"\ndecoder = "yolov8"\n{lines}'
+        'labels = ["car"]\nvehicles = ["car"]\n')
 
 
 if __name__ == "__main__":
     to = Path(sys.argv[1])
     for make, tier in ((slow, "small"), (nan, "small"), (blind, "small"), (big, "big")):
         write(to / make.__name__, f"fire-{make.__name__}", tier, make())
+    write_detector(to / "glare", "detect-glare", glare())

@@ -99,7 +99,12 @@ impl Detector {
         let first = output.first().ok_or_else(|| failed(TractError::msg("no output")))?;
         let values = first.try_as_plain_ram().and_then(|view| Ok(view.as_slice::<f32>()?.to_vec()));
         let least = (entry.labels.len(), self.least() as f32);
-        let found = boxes(&values.map_err(failed)?, writing, least, size)
+        let values = values.map_err(failed)?;
+        // No box is a free bay: a net that gives no numbers must not look like one that sees nothing.
+        if values.iter().any(|value| value.is_nan()) {
+            return Err(ModelError::NotANumber { path: self.path.clone() });
+        }
+        let found = boxes(&values, writing, least, size)
             .map_err(|cause| ModelError::Shape { path: self.path.clone(), cause })?;
         let found = found.into_iter().map(|found| {
             let label = entry.labels.get(found.label).cloned().unwrap_or_default();
@@ -108,5 +113,21 @@ impl Detector {
             Found { score: f64::from(found.score), corners, is_vehicle, label }
         });
         Ok(found.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::inference::folders;
+
+    #[test]
+    fn inf1_a_detector_that_gives_no_number_is_an_error_and_no_empty_picture() {
+        let folder = folders::with("glare");
+        let detector = Detector::open(folder.path()).unwrap().unwrap();
+        let picture = |value| Frame { rgb: vec![value; 96 * 64 * 3], width: 96, height: 64 };
+        assert_eq!(detector.detect(&picture(20)).unwrap(), []);
+        let seen = detector.detect(&picture(255));
+        assert!(matches!(seen, Err(ModelError::NotANumber { .. })), "{seen:?}");
     }
 }

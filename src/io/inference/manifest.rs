@@ -193,6 +193,35 @@ fn contradiction(entry: &Entry) -> Option<String> {
     if !positive || entry.std.is_some_and(|std| std.iter().any(|value| *value <= 0.0)) {
         return Some("`temperature`, `scale` and `std` must be above 0".to_owned());
     }
+    let beyond = entry.thresholds.iter().find(|(_, cut)| !(0.0..=1.0).contains(*cut));
+    if let Some((name, cut)) = beyond {
+        return Some(format!("threshold `{name}` is {cut}; scores go from 0 to 1"));
+    }
     let unknown = entry.vehicles.iter().find(|name| !entry.labels.contains(name));
     unknown.map(|name| format!("`vehicles` names `{name}`, which `labels` does not"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cut_offs_are_scores() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/manifest.toml");
+        let text = fs::read_to_string(shipped).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let with = |cut: &str| {
+            let text = text.replace("free_below = 0.15", &format!("free_below = {cut}"));
+            fs::write(folder.path().join("manifest.toml"), text).unwrap();
+            manifest(folder.path()).map_err(|error| error.to_string())
+        };
+        assert!(with("0.2").is_ok());
+        for cut in ["15.0", "-0.1", "nan", "inf"] {
+            let error = with(cut).unwrap_err();
+            assert!(
+                error.contains("bay-small") && error.contains("`free_below`"),
+                "{cut}: {error}"
+            );
+        }
+    }
 }
