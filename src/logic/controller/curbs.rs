@@ -127,9 +127,14 @@ impl Curbs {
             return;
         };
         let (before, last) = window.last;
-        let gap = before.age_at(at).min(LONGEST_GAP).as_secs_f64();
-        // The larger of the two: what was imported is rather taken for more.
-        window.imported += WattHours(last.max(power).get() * gap / 3600.0);
+        let passed = before.age_at(at);
+        let (gap, unseen) = (passed.min(LONGEST_GAP), passed.saturating_sub(LONGEST_GAP));
+        // The larger of the two: what was imported is rather taken for more. Of what nobody saw it is the mean
+        // at least, as before anybody looked.
+        let most = last.max(power);
+        let watt_s =
+            most.get() * gap.as_secs_f64() + most.max(demand.power).get() * unseen.as_secs_f64();
+        window.imported += WattHours(watt_s / 3600.0);
         window.last = (at, power);
     }
 
@@ -168,5 +173,46 @@ mod tests {
         for (loads, least) in [(0, 0.0), (1, 4200.0), (2, 7560.0), (3, 10_500.0), (12, 24_990.0)] {
             assert!((least_when_dimmed(loads, each).get() - least).abs() < 1e-6, "{loads}");
         }
+    }
+
+    /// A moment of the first quarter of an hour, and what a meter says that imports `watts`.
+    fn seen(second: u64, watts: f64) -> (Moment, MeterReading) {
+        let utc = chrono::DateTime::from_timestamp(1_700_006_400, 0).unwrap();
+        let begin = Moment { uptime: Duration::from_secs(100), utc };
+        let meter = MeterReading {
+            power: Watts(watts),
+            phase_power: Default::default(),
+            current: Default::default(),
+            voltage: Default::default(),
+            frequency: None,
+            import: None,
+            export: None,
+        };
+        (begin.after(Duration::from_secs(second)), meter)
+    }
+
+    #[test]
+    fn what_nobody_saw_of_a_window_counts_as_the_mean_at_least() {
+        let demand = DemandLimit { power: Watts(30_000.0), minutes: 15 };
+        // What is imported while the meter is lost, and what the mean is then if all that is left is used.
+        for drawn in [29_000.0, 45_000.0] {
+            let mut curbs = Curbs::default();
+            for second in (0..=10).chain(600..=602) {
+                let (at, meter) = seen(second, drawn);
+                curbs.see(&meter, at, demand);
+            }
+            let left = curbs.import_left(seen(602, 0.0).0, demand).get();
+            let mean = (drawn * 602.0 + left.max(0.0) * 298.0) / 900.0;
+            let most = (drawn * 602.0 / 900.0).max(demand.power.get() + 1.0);
+            assert!(mean <= most, "{drawn} W unseen: {left} W left, a mean of {mean} W");
+        }
+        // A meter that is there counts what it says and no more.
+        let mut curbs = Curbs::default();
+        for second in 0..=600 {
+            let (at, meter) = seen(second, 12_000.0);
+            curbs.see(&meter, at, demand);
+        }
+        let left = curbs.import_left(seen(600, 0.0).0, demand).get();
+        assert!((left - (27_000.0 - 7_200.0) * 1000.0 / 300.0).abs() < 1.0, "{left}");
     }
 }
