@@ -79,6 +79,9 @@ pub struct DeviceTable {
     pub serve_as: Option<f64>,
     pub priority: Option<f64>,
     pub weight: Option<f64>,
+    pub phase_switching: Option<bool>,
+    pub switches_per_stay: Option<f64>,
+    pub switch_lockout_s: Option<f64>,
 }
 
 /// `[tariff]`.
@@ -373,6 +376,9 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
         priority: walk.whole("priority", 0.0..=9.0, faults),
         weight: walk.number("weight", 0.1..=10.0, faults),
+        phase_switching: walk.flag("phase_switching", faults),
+        switches_per_stay: walk.whole("switches_per_stay", 1.0..=100.0, faults),
+        switch_lockout_s: walk.number("switch_lockout_s", 60.0..=86_400.0, faults),
     };
     walk.finish(faults);
     table

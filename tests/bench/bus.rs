@@ -270,6 +270,7 @@ fn bench_site() -> Site {
         step: Amps(0.1),
         stay: None,
         right: Default::default(),
+        switching: None,
     };
     Site {
         id: id("bench"),

@@ -37,6 +37,7 @@ fn site(count: usize) -> Site {
         step: Amps(0.1),
         stay: None,
         right: Right { priority: 0, weight: 1.0 + (i % 4) as f64 * 0.5 },
+        switching: None,
     };
     let circuit = |name: String, parent: Option<Id>, limit: f64, members: Vec<Id>| Circuit {
         id: id(&name),

@@ -115,6 +115,9 @@ impl Watch {
             }
         }
         ours.pop();
+        let hot: u32 = world.piles.iter().map(|pile| pile.hot_switches).sum();
+        let at = self.elapsed_s;
+        assert!(self.lenient || hot == 0, "seed {seed}: phases switched under current at {at} s");
         let mut nodes = ours.clone();
         nodes[0] = amps;
         if let Some(node) = &world.node {
@@ -239,8 +242,13 @@ impl Watch {
             now <= least + rise + 1e-6,
             "seed {seed}: {charger} rose to {now} in 10 s at {at} s"
         );
-        let control =
-            matches!(reason, Reason::BelowMinimum { .. } | Reason::Disobeys | Reason::AwaitsOthers);
+        let control = matches!(
+            reason,
+            Reason::BelowMinimum { .. }
+                | Reason::Disobeys
+                | Reason::AwaitsOthers
+                | Reason::SwitchesPhases
+        );
         if before.is_some_and(|before| before > 0.0) && now == 0.0 && control {
             let pauses = self.pauses.entry(charger.clone()).or_default();
             pauses.push_back(at);

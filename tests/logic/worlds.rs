@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use simulators::scenario::{Make, PileSpec, Scenario, Visit};
 use wattgate::app::simulate::{Plant, What, Who};
@@ -14,7 +15,7 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Battery, Charger, Circuit, Compute, GridLimits, OnBlind, Right, Site, Zone,
+    Battery, Charger, Circuit, Compute, GridLimits, OnBlind, Right, Site, Switching, Zone,
 };
 use wattgate::logic::vision::Verdict;
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -89,8 +90,17 @@ fn random_charger(rng: &mut fastrand::Rng, number: usize) -> Charger {
         failsafe: Amps(if chance(rng, 1, 5) { 0.0 } else { 6.0 }),
         step: Amps([0.1, 1.0][rng.usize(0..2)]),
         right: Right { priority, weight },
+        switching: random_switching(rng, wired),
         ..site().chargers[0].clone()
     }
+}
+
+/// Half of those on three phases may go to one; what else is drawn stays as it was without.
+fn random_switching(rng: &fastrand::Rng, wired: usize) -> Option<Switching> {
+    let mut own = rng.clone();
+    let (most, lockout) = (own.u32(1..5), Duration::from_secs(own.u64(60..900)));
+    let settle = Duration::from_secs(own.u64(0..60));
+    (wired == 3 && own.bool()).then_some(Switching { most, lockout, settle })
 }
 
 /// Sum of the failsafe currents of some chargers on the phase that has most of it.

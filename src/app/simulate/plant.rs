@@ -15,8 +15,8 @@ use super::trouble::{Heard, Troubles, What, Who};
 use crate::logic::decision::Decision;
 use crate::logic::observation::{Observation, Silence};
 use crate::logic::site::{
-    BatteryReading, Charger, ChargerReading, ComputeReading, Id, MeterReading, PvReading, Reading,
-    Site, Target, Vehicle,
+    BatteryReading, Charger, ChargerReading, ComputeReading, Id, MeterReading, PhaseCount,
+    PvReading, Reading, Site, Target, Vehicle,
 };
 use crate::logic::vision::{Scene, Tier, Verdict};
 use crate::units::{Amps, Hertz, Moment, PerPhase, Soc, Volts, WattHours, Watts};
@@ -186,6 +186,12 @@ impl Plant {
             else {
                 continue;
             };
+            // The device task writes the phases only while the device is seen to be paused.
+            if let Some(count) = decision.permitted.phases(&charger.id)
+                && pile.limit_a() < charger.min.get()
+            {
+                pile.connect(usize::from(count.number()));
+            }
             pile.ignores_setpoint = self.troubles.has(Who::Charger(i), What::Runaway);
             if self.troubles.has(Who::Charger(i), What::Deaf) {
                 pile.feed();
@@ -291,6 +297,7 @@ fn charger_reading(charger: &Charger, pile: &Pile, volts: [f64; 3]) -> ChargerRe
         power: Watts(power),
         limit: Amps(pile.limit_a()),
         energy: Some(WattHours(pile.energy_wh)),
+        phases: Some(if pile.connected == 1 { PhaseCount::One } else { PhaseCount::Three }),
         lease: None,
     }
 }

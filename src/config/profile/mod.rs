@@ -325,6 +325,26 @@ impl SetpointRecipe {
     }
 }
 
+/// How a charger is taken to one phase and back to three. Read back by the point `phases`, or it would not be
+/// known on how many the car charges; written only while the charger is seen to be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PhaseRecipe {
+    /// Holding register.
+    pub address: u16,
+    /// Function code: 6 or 16.
+    pub function: u8,
+    /// What is written for one phase.
+    pub one: u16,
+    /// What is written for three.
+    pub three: u16,
+    /// What `phases` shows on one phase.
+    pub shows_one: u16,
+    /// What `phases` shows on three.
+    pub shows_three: u16,
+    /// The car stays paused for so long after the switch was confirmed, s.
+    pub settle_s: u32,
+}
+
 /// One register and the value that is always written to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Fixed {
@@ -416,6 +436,8 @@ pub struct Profile {
     pub setpoint: Option<SetpointRecipe>,
     /// How the failsafe is written, for chargers that take one.
     pub failsafe: Option<FailsafeRecipe>,
+    /// How it changes between one phase and three, for chargers that can.
+    pub phase_switch: Option<PhaseRecipe>,
     /// How the power is written, for batteries.
     pub battery: Option<BatteryRecipe>,
     /// Outputs, for input/output modules.
@@ -429,7 +451,7 @@ impl Profile {
         self.points.iter().find(|point| point.quantity == quantity)
     }
 
-    /// What the gateway can do with it beside reading: `current`, `cap`, `power`, `failsafe`.
+    /// What the gateway can do with it beside reading: `current`, `cap`, `power`, `failsafe`, `phases`.
     #[must_use]
     pub fn capabilities(&self) -> Vec<&'static str> {
         let mut all = Vec::new();
@@ -441,6 +463,9 @@ impl Profile {
         }
         if self.failsafe.is_some() {
             all.push("failsafe");
+        }
+        if self.phase_switch.is_some() {
+            all.push("phases");
         }
         all
     }

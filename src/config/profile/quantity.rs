@@ -23,7 +23,7 @@ const fn q(quantity: &'static str, unit: &'static str, min: f64, max: f64) -> Pl
 
 /// Bounds are wide: they catch a wrong word order or a sentinel, not an unusual day. 2 MW and 4 kA are
 /// more than a site behind one low-voltage transformer has; 10^12 Wh is a counter of a thousand GWh.
-const QUANTITIES: [Plausible; 30] = [
+const QUANTITIES: [Plausible; 31] = [
     q("voltage_l1_v", "V", 0.0, 500.0),
     q("voltage_l2_v", "V", 0.0, 500.0),
     q("voltage_l3_v", "V", 0.0, 500.0),
@@ -42,6 +42,7 @@ const QUANTITIES: [Plausible; 30] = [
     q("state", "", 0.0, 4_294_967_295.0),
     q("plugged", "", 0.0, 4_294_967_295.0),
     q("error_code", "", 0.0, 4_294_967_295.0),
+    q("phases", "", 0.0, 65_535.0),
     q("setpoint_a", "A", 0.0, 1000.0),
     q("limit_a", "A", 0.0, 1000.0),
     q("failsafe_a", "A", 0.0, 1000.0),

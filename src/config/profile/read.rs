@@ -10,8 +10,8 @@ use toml_edit::Item;
 use super::super::walk::{Faults, Walk, document, error, nearest};
 use super::quantity::{self, plausible, unit_of};
 use super::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
-    ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, PhaseRecipe, Point,
+    Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
 };
 use crate::logic::site::Vehicle;
 
@@ -80,6 +80,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
     let states = walk.item("states").map(|item| states(item, faults)).unwrap_or_default();
     let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
     let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
+    let phase_switch = walk.item("phase_switch").map(|item| phase_switch(item, house, faults));
     let battery = walk.item("battery").map(|item| battery(item, house, faults));
     let outputs = each(walk.item("outputs"), "outputs", faults, |walk, f| output(walk, house, f));
     Some(Profile {
@@ -101,6 +102,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         // A recipe that is there but broken was told already: without it the profile is refused.
         setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
         failsafe: failsafe.map_or(Some(None), |recipe| recipe.map(Some))?,
+        phase_switch: phase_switch.map_or(Some(None), |recipe| recipe.map(Some))?,
         battery: battery.map_or(Some(None), |recipe| recipe.map(Some))?,
         outputs,
     })
@@ -404,6 +406,37 @@ fn failsafe(item: &Item, house: House, faults: &mut Faults) -> Option<FailsafeRe
     let after_s = walk.number("after_s", 1.0..=86_400.0, faults);
     walk.finish(faults);
     Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s? })
+}
+
+/// Cars are left alone for a minute after a switch, as evcc does, where the file says nothing.
+const USUAL_SETTLE_S: f64 = 60.0;
+
+fn phase_switch(item: &Item, house: House, faults: &mut Faults) -> Option<PhaseRecipe> {
+    let mut walk = Walk::table(item, "phase_switch", faults)?;
+    let address = address(&mut walk, "address", house, faults);
+    let function = function(&mut walk, faults);
+    let mut word = |key: &'static str, faults: &mut Faults| {
+        walk.whole(key, 0.0..=65_535.0, faults).map(|word| word as u16)
+    };
+    let (one, three) = (word("one", faults), word("three", faults));
+    let (shows_one, shows_three) = (word("shows_one", faults), word("shows_three", faults));
+    walk.needed("one", faults);
+    walk.needed("three", faults);
+    let settle_s = walk.whole("settle_s", 0.0..=600.0, faults).unwrap_or(USUAL_SETTLE_S) as u32;
+    let at = walk.at();
+    walk.finish(faults);
+    let (one, three) = (one?, three?);
+    let recipe = PhaseRecipe {
+        address: address?,
+        function: function?,
+        one,
+        three,
+        shows_one: shows_one.unwrap_or(one),
+        shows_three: shows_three.unwrap_or(three),
+        settle_s,
+    };
+    rules::phase_switch(&recipe, at, faults);
+    Some(recipe)
 }
 
 fn battery(item: &Item, house: House, faults: &mut Faults) -> Option<BatteryRecipe> {

@@ -16,6 +16,7 @@ use super::decoder::Decoder;
 use super::health::Health;
 use super::order::Order;
 use super::outputs::Outputs;
+use super::phases::Phases;
 use super::readings::{self, Unusable, Values};
 use super::server::Shelf;
 use super::storage::Script;
@@ -86,6 +87,7 @@ pub struct Device {
     pub(super) hybrid: Option<Hybrid>,
     pub(super) order: Order,
     pub(super) outputs: Outputs,
+    pub(super) phases: Phases,
     pub(super) health: Health,
     /// What the device said of its failsafe last: A and s.
     pub(super) failsafe: (Option<f64>, Option<f64>),
@@ -140,6 +142,7 @@ impl Device {
             hybrid: None,
             order: Order::default(),
             outputs: Outputs::default(),
+            phases: Phases::default(),
             health: Health::new(shared),
             failsafe: (None, None),
             silent_until: None,
@@ -443,6 +446,7 @@ impl Device {
         self.notice_foreign_value(&values, (began, bus.made()));
         self.notice_outputs(&values, began);
         self.notice_failsafe(&values);
+        self.notice_phases(&values);
         readings::reading(&self.config.profile, &values)
     }
 

@@ -25,6 +25,7 @@ mod line;
 mod order;
 mod outputs;
 mod patience;
+mod phases;
 mod readings;
 pub mod scan;
 mod server;

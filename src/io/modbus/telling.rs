@@ -83,6 +83,9 @@ impl Device {
             return self.next_switch(permitted, now);
         }
         let want = self.order.settle(self.want(permitted)?);
+        if self.next_change(permitted, now).is_some() {
+            return Some((now, Rank::Setpoint));
+        }
         let (at, rank, _) = self.order.next(&want, now);
         let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
         reachable.then_some((at, rank))
@@ -135,6 +138,9 @@ impl Device {
     ) {
         if self.config.profile.kind == ProfileKind::Inputs {
             return self.switch(bus, clock, permitted, told).await;
+        }
+        if let Some((word, count)) = self.next_change(permitted, clock.now()) {
+            return self.change_phases(bus, clock, (word, count)).await;
         }
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;

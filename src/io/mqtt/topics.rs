@@ -194,6 +194,9 @@ fn device_state(o: &Overview, device: &DeviceView) -> State {
     let mut body: Map<String, Value> = device.values.clone().into_iter().collect();
     body.insert("q".to_owned(), json!(device.q));
     if let Some(setpoint) = &device.setpoint {
+        if let Some(phases) = setpoint.phases {
+            body.insert("setpoint_phases".to_owned(), json!(phases));
+        }
         if let Some(amps) = setpoint.current_a {
             body.insert("setpoint_a".to_owned(), json!(amps));
         }

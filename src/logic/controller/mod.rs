@@ -33,7 +33,7 @@ use stored::BatteryWatch;
 
 use super::compute::{CapRamp, JobBook};
 use super::decision::{Decision, Duty, Effort, Latched, Overview};
-use super::energy::Ramp;
+use super::energy::{PhaseSwitch, Ramp};
 use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
@@ -65,6 +65,8 @@ pub struct Controller {
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
     ramps: BTreeMap<Id, Ramp>,
+    /// Of those that may change phases.
+    switches: BTreeMap<Id, PhaseSwitch>,
     caps: BTreeMap<Id, CapRamp>,
     scenes: BTreeMap<Id, Scene>,
     looking: Option<Ledger>,
@@ -101,6 +103,7 @@ impl Controller {
             fire,
             hazards: BTreeMap::new(),
             ramps,
+            switches: sharing::switches(&site),
             caps: BTreeMap::new(),
             scenes: BTreeMap::new(),
             looking: None,
@@ -236,7 +239,8 @@ impl Controller {
         if let Reading::Charger(reading) = &reading
             && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
         {
-            self.planning.visits.see(charger, at, reading);
+            let believed = sharing::believed(&mut self.switches, charger, (at, reading));
+            self.planning.visits.see(charger, at, &believed);
             // Who was told nothing disobeys nobody.
             if self.armed
                 && let Some(ramp) = self.ramps.get_mut(&device)

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::fire::{Hazard, Level};
 use crate::logic::site::{
-    Charger, ChargerSetpoint, Compute, Id, Reason, RelayKind, RelaySetpoint, Setpoints, Site,
+    Charger, ChargerSetpoint, Compute, Id, PhaseCount, Reason, RelayKind, RelaySetpoint, Setpoints,
+    Site,
 };
 use crate::units::{Amps, Watts};
 
@@ -24,6 +25,12 @@ impl Permitted {
     #[must_use]
     pub fn charger(&self, id: &Id) -> Option<&(ChargerSetpoint, Reason)> {
         self.0.chargers.get(id)
+    }
+
+    /// On how many phases a charger charges; nothing: as it is.
+    #[must_use]
+    pub fn phases(&self, id: &Id) -> Option<PhaseCount> {
+        self.0.phases.get(id).copied()
     }
 
     /// What a battery is told (discharge positive), and why.
@@ -62,7 +69,8 @@ pub fn fallback(site: &Site) -> Permitted {
     let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
     let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
     let computes = site.computes.iter().map(node).collect();
-    Permitted(Setpoints { chargers, batteries, computes, relays: BTreeMap::new() })
+    // Nor are phases changed without a decision.
+    Permitted(Setpoints { chargers, batteries, computes, ..Setpoints::default() })
 }
 
 /// The charger's failsafe as a setpoint.
@@ -87,6 +95,11 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
                 ChargerSetpoint::Current(amps) => bounded(charger, amps),
             };
             permitted.chargers.insert(charger.id.clone(), (allowed, reason));
+        }
+        if let Some(count) = wishes.phases.remove(&charger.id)
+            && charger.switching.is_some()
+        {
+            permitted.phases.insert(charger.id.clone(), count);
         }
     }
     for battery in &site.batteries {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Circuit, Guard, Right, Stay, Tariff, Work};
+use super::{Circuit, Guard, Right, Stay, Switching, Tariff, Work};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -136,6 +136,9 @@ pub struct Charger {
     /// Who comes first when there is not enough.
     #[serde(default)]
     pub right: Right,
+    /// How it may change phases; nothing: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switching: Option<Switching>,
 }
 
 /// One battery storage, alone or behind a hybrid inverter.

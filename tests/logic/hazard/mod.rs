@@ -223,6 +223,7 @@ impl Rig {
             power: Watts(3.0 * 230.0 * amps),
             limit: Amps(told),
             energy: None,
+            phases: None,
             lease: None,
         }
     }

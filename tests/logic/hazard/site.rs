@@ -22,6 +22,7 @@ fn pile(name: &str) -> Charger {
         step: Amps(0.1),
         stay: None,
         right: Default::default(),
+        switching: None,
     }
 }
 
