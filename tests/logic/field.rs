@@ -295,22 +295,27 @@ fn evcc_15730_a_charger_that_runs_away_costs_the_others_not_the_fuse() {
     });
 }
 
-/// One pile that may change phases, as the installer allows it where the site file says nothing.
+/// Building power so that L1, which has 45 % of it, carries `amps`; L3 has half of that.
+fn building_on_l1(amps: f64) -> f64 {
+    amps * 230.0 / 0.45
+}
+
+/// One pile that may change phases, with its first phase on L3, as the installer allows it where the site file says nothing.
 fn switchable(limit: f64) -> Site {
-    let mut site = row(&[&Phase::ALL], limit);
+    let mut site = row(&[&[Phase::L3, Phase::L1, Phase::L2]], limit);
     let settle = Duration::from_secs(60);
     let (most, lockout) = (Switching::MOST, Switching::LOCKOUT);
     site.chargers[0].switching = Some(Switching { most, lockout, settle });
     site
 }
 
-/// evcc #24932: L2 was nearly full, and the car was stopped, though the other phases had room for it.
+/// evcc #24932: L1 was nearly full, and the car was stopped, though the other phases had room for it.
 #[test]
 fn evcc_24932_a_car_falls_back_to_one_phase_before_it_is_stopped() {
     with_and_without(Rule::OnePhase, |off| {
         let mut life = made(life(switchable(35.0), &[car(3, 16.0, 2.0)], 31), off);
         run(&mut life, 60);
-        life.plant.world.set_building(Some(building_on_l2(31.0)));
+        life.plant.world.set_building(Some(building_on_l1(31.0)));
         run(&mut life, 300);
         let (amps, reason) = told(&mut life, 0);
         let pile = &life.plant.world.piles[0];
@@ -328,7 +333,7 @@ fn evcc_28174_phases_are_not_switched_to_and_fro() {
         let mut switches = 0;
         for round in 0..18 {
             let amps = if round % 2 == 0 { 31.0 } else { 5.0 };
-            life.plant.world.set_building(Some(building_on_l2(amps)));
+            life.plant.world.set_building(Some(building_on_l1(amps)));
             for _ in 0..400 {
                 let before = life.plant.world.piles[0].connected;
                 life.second();
@@ -345,7 +350,7 @@ fn evcc_33658_phases_are_switched_with_nothing_flowing() {
     with_and_without(Rule::EmptyFirst, |off| {
         let site = switchable(35.0);
         let mut life = made(life(site, &[Car { delay_s: 5.0, ..car(3, 16.0, 2.0) }], 33), off);
-        life.plant.world.set_building(Some(building_on_l2(31.0)));
+        life.plant.world.set_building(Some(building_on_l1(31.0)));
         run(&mut life, 300);
         let on_one = life.plant.world.piles[0].connected == 1;
         life.plant.world.set_building(Some(0.0));
@@ -360,7 +365,7 @@ fn evcc_33658_phases_are_switched_with_nothing_flowing() {
 fn a_charger_that_does_not_change_phases_counts_on_three_and_says_so() {
     let mut life = life(switchable(35.0), &[car(3, 16.0, 2.0)], 34);
     life.plant.world.piles[0].ignores_phases = true;
-    life.plant.world.set_building(Some(building_on_l2(31.0)));
+    life.plant.world.set_building(Some(building_on_l1(31.0)));
     run(&mut life, 400);
     let decision = life.second();
     let pile = &life.site.chargers[0].id;
