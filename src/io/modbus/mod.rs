@@ -26,6 +26,7 @@ mod order;
 mod outputs;
 mod patience;
 mod readings;
+mod rota;
 pub mod scan;
 mod server;
 mod storage;
