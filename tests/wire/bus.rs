@@ -11,3 +11,4 @@ mod lines;
 mod peers;
 pub mod rig;
 mod serial;
+mod served;

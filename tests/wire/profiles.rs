@@ -379,6 +379,24 @@ fn wattgate(arguments: &[&str], typed: &str) -> (String, i32) {
 }
 
 #[test]
+fn a_device_of_the_site_file_shows_how_often_its_registers_were_written() {
+    let (lone, folder) = (serve(&shipped("eastron-sdm630")), tempfile::tempdir().unwrap());
+    let (file, dir) = (folder.path().join("site.toml"), folder.path().display());
+    let text = format!(
+        "[paths]\nstate = '{dir}'\n[site]\nid = 's'\n[grid]\nmeter = 'grid'\nlimit_a = 50\nbreaker_a = 63\n\
+         [[device]]\nid = 'grid'\nprofile = 'eastron-sdm630'\naddress = 'tcp://{}'\n",
+        lone.address
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(folder.path().join("register-writes.json"), r#"{"grid/64512":57,"x/1":2}"#)
+        .unwrap();
+    let path = file.display().to_string();
+    let (text, code) = wattgate(&["device", "read", "grid", "--config", &path], "");
+    assert!(code == 0 && text.contains("register 64512: written 57 times"), "{text}");
+    assert_eq!(text.matches("written").count(), 1, "{text}");
+}
+
+#[test]
 fn a_device_is_read_by_hand_with_its_raw_words() {
     let lone = serve(&shipped("eastron-sdm630"));
     let at = format!("tcp://{}", lone.address);

@@ -13,6 +13,7 @@ mod rules;
 mod shipped;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -221,9 +222,17 @@ pub struct Point {
     pub max: Option<f64>,
     /// Fastest plausible change after scaling, per second.
     pub rate: Option<f64>,
+    /// How often it is read, s: 0.2 to 3600, at most 1 for whatever is acted on.
+    pub period_s: f64,
 }
 
 impl Point {
+    /// How often it is read.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        Duration::from_secs_f64(self.period_s.clamp(0.001, 86_400.0))
+    }
+
     /// First register and number of registers of one read that gives the value and its scale.
     #[must_use]
     pub fn span(&self) -> (u16, u16) {
@@ -312,13 +321,13 @@ pub struct SetpointRecipe {
     pub pause: Vec<Fixed>,
     /// Time the device needs before a read back shows the new value, ms.
     pub settle_ms: u64,
-    /// Set where the register is kept in flash: it wears out, so it is written at most this often a day
-    /// and never renewed.
+    /// Set where the register is kept in flash: it wears out, so it is raised at most this often a day and
+    /// never renewed; what lowers or stops is always written, and counts.
     pub flash_writes_per_day: Option<u32>,
 }
 
 impl SetpointRecipe {
-    /// Shortest time between two writes that do not lower the setpoint, s; 0 where it is not flash.
+    /// Time that a register in flash rests after each write before it is raised, s; 0 where it is not flash.
     #[must_use]
     pub fn spacing_s(&self) -> f64 {
         self.flash_writes_per_day.map_or(0.0, |writes| 86_400.0 / f64::from(writes.max(1)))
@@ -428,7 +437,7 @@ pub struct Profile {
     pub connect_ms: u64,
     /// Longest time for an answer, ms; at most 1000 unless the device is known to be slow (FB3).
     pub call_ms: u64,
-    /// Values read every second.
+    /// Values, each read once in its own period.
     pub points: Vec<Point>,
     /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
     pub states: BTreeMap<String, Vehicle>,

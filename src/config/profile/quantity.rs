@@ -60,6 +60,16 @@ const QUANTITIES: [Plausible; 31] = [
 /// An input/output module names its values itself; what is plausible is judged where they are used.
 pub const FREE: Plausible = q("", "", -1e15, 1e15);
 
+/// What nobody acts on within seconds: counters, codes, and what is only shown. It may be read rarely.
+const RARE: [&str; 6] =
+    ["import_wh", "export_wh", "energy_wh", "session_wh", "error_code", "car_soc_pct"];
+
+/// Whether a quantity may be read more rarely than once a second.
+#[must_use]
+pub fn may_be_slow(quantity: &str) -> bool {
+    RARE.contains(&quantity)
+}
+
 /// A device's unit: what one of it is in the house's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Unit {

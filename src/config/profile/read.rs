@@ -28,6 +28,10 @@ const MOST_TEXT_WORDS: f64 = 32.0;
 /// Registers that Modbus allows in one read.
 const MOST_REGISTERS: f64 = 125.0;
 const MOST_MS: f64 = 120_000.0;
+/// Shortest and longest period, s. Nothing on a site is quicker than a fifth of a second over Modbus.
+const PERIODS: std::ops::RangeInclusive<f64> = 0.2..=3600.0;
+/// Period of what is acted on, and of what is not, s, unless the file says another.
+const USUAL_PERIODS: (f64, f64) = (1.0, 10.0);
 
 /// What the file says once for everything in it.
 #[derive(Clone, Copy)]
@@ -37,6 +41,8 @@ struct House {
     table: Table,
     value_type: Option<ValueType>,
     order: Order,
+    /// How often values are read that are acted on, and those that are not, s.
+    periods: (f64, f64),
 }
 
 /// Reads a profile; nothing where a fault forbids using it.
@@ -68,6 +74,10 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         table: walk.choice("table", &TABLES, faults).unwrap_or_default(),
         value_type: walk.choice("type", &ValueType::NUMBERS, faults),
         order: walk.choice("order", &Order::ALL, faults).unwrap_or_default(),
+        periods: (
+            walk.number("period_s", PERIODS, faults).unwrap_or(USUAL_PERIODS.0),
+            walk.number("slow_period_s", PERIODS, faults).unwrap_or(USUAL_PERIODS.1),
+        ),
     };
     let mut whole = |key, range, usual: f64| walk.whole(key, range, faults).unwrap_or(usual);
     let (unit, phases) = (whole("unit_id", 0.0..=255.0, 1.0), whole("phases", 1.0..=3.0, 3.0));
@@ -173,6 +183,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
         |walk: &mut Walk<'_>, key, faults: &mut Faults| walk.number(key, -1e15..=1e15, faults);
     let (min, max) = (bound(walk, "min", faults), bound(walk, "max", faults));
     let rate = walk.number("rate", 1e-9..=1e15, faults);
+    let own_period = walk.number("period_s", PERIODS, faults);
     let quantity = quantity?;
     let free = (house.kind == ProfileKind::Inputs).then_some(&quantity::FREE);
     let Some(known) = free.or_else(|| plausible(&quantity)) else {
@@ -187,6 +198,12 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     if min > max {
         let values = vec![("key", "min".to_owned()), ("other", "max".to_owned())];
         faults.push(error("WG0071", walk.at_key("min"), values));
+    }
+    let slow = house.kind != ProfileKind::Inputs && quantity::may_be_slow(&quantity);
+    let period_s = own_period.unwrap_or(if slow { house.periods.1 } else { house.periods.0 });
+    if period_s > 1.0 && !slow {
+        let values = vec![("quantity", quantity.clone()), ("period", period_s.to_string())];
+        faults.push(error("WG0085", walk.at_key("period_s"), values));
     }
     let scale = if invert { -scale? } else { scale? };
     let (min, max) = (Some(min), Some(max));
@@ -206,6 +223,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
         min,
         max,
         rate,
+        period_s,
     };
     rules::place(&point, walk.at(), faults);
     Some(point)

@@ -36,7 +36,9 @@ pub fn setpoint(recipe: &SetpointRecipe, at: Option<usize>, faults: &mut Faults)
     if recipe.fed_by == FedBy::Life && recipe.before.is_empty() {
         faults.push(error("WG0078", at, Vec::new()));
     }
-    if recipe.flash_writes_per_day.is_some() && recipe.expires_s.is_some() {
+    // Whoever must write again and again to keep a device from falling back wears its flash out.
+    let rewritten = recipe.expires_s.is_some() || recipe.fed_by == FedBy::Writes;
+    if recipe.flash_writes_per_day.is_some() && rewritten {
         faults.push(error("WG0079", at, Vec::new()));
     }
 }
@@ -100,6 +102,13 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
         && (profile.point("phases").is_none() || profile.phases != 3 || profile.setpoint.is_none())
     {
         missing("WG0099", Vec::new());
+    }
+    // A failsafe after a time without a sign of life: only what any request feeds leaves flash alone.
+    let fed = |recipe: &SetpointRecipe| matches!(recipe.fed_by, FedBy::Any | FedBy::Life);
+    if profile.failsafe.is_some()
+        && profile.setpoint.as_ref().is_some_and(|s| s.flash_writes_per_day.is_some() && !fed(s))
+    {
+        missing("WG0086", Vec::new());
     }
     for point in &profile.points {
         let (_, count) = point.span();

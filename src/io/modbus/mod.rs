@@ -27,6 +27,7 @@ mod outputs;
 mod patience;
 mod phases;
 mod readings;
+mod rota;
 pub mod scan;
 mod server;
 mod storage;

@@ -47,9 +47,6 @@ pub enum Unusable {
         /// Now.
         value: f64,
     },
-    /// No bit changed in twenty answers: a live meter is never still.
-    #[error("nothing changed in {0} answers: the meter is frozen")]
-    Frozen(u32),
     /// The device is in a state that its profile does not know.
     #[error("the profile does not know the state `{0}`")]
     UnknownState(String),

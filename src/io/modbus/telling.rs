@@ -247,6 +247,9 @@ impl Device {
         }
         // The device's own time, not the link's: it runs with the site.
         self.order.sent(want.value, clock.now(), Duration::from_millis(recipe.settle_ms));
+        if want.spacing_s > 0.0 {
+            self.order.wears(want.spacing_s, clock.now());
+        }
         Ok(None)
     }
 
