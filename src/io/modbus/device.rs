@@ -12,6 +12,7 @@ use tokio_modbus::ExceptionCode;
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
+use super::curtailing::Curb;
 use super::decoder::Decoder;
 use super::health::Health;
 use super::order::Order;
@@ -79,11 +80,12 @@ struct Round {
 pub struct Device {
     pub(super) config: DeviceConfig,
     pub(super) pace: Pace,
-    models: Option<Models>,
+    pub(super) models: Option<Models>,
     walk: Walk,
     /// What a battery is being told.
     pub(super) script: Script,
     pub(super) hybrid: Option<Hybrid>,
+    pub(super) curb: Curb,
     pub(super) order: Order,
     pub(super) outputs: Outputs,
     pub(super) health: Health,
@@ -138,6 +140,7 @@ impl Device {
             walk: Walk::default(),
             script: Script::default(),
             hybrid: None,
+            curb: Curb::default(),
             order: Order::default(),
             outputs: Outputs::default(),
             health: Health::new(shared),
@@ -259,6 +262,7 @@ impl Device {
                 if self.health.answered(bus.took()) {
                     // Whatever it holds, it was out of reach: it is told anew.
                     self.order.forget();
+                    self.curb.forget();
                 }
             }
             Err(error) => self.health.failed(error, now),
@@ -271,7 +275,8 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
-        let refuses = self.refuses_writes || self.asks.iter().any(|ask| ask.refused.is_some());
+        let refuses = self.refuses_writes || self.curb.is_refused();
+        let refuses = refuses || self.asks.iter().any(|ask| ask.refused.is_some());
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),

@@ -31,6 +31,8 @@ pub enum Rule {
     FailsafeSum,
     /// Who draws more than told costs the others.
     Measured,
+    /// No more is exported than may be: inverters are curtailed.
+    ExportLimit,
 }
 
 impl Controller {
