@@ -282,7 +282,7 @@ impl Life {
 
     /// Something happens, most of the time something bad.
     fn event(&mut self) {
-        let Life { plant, site, rng, watch, .. } = self;
+        let Life { plant, site, rng, .. } = self;
         let now = plant.now();
         let base = site.limits.max_base_load.get() * 230.0 / 0.45;
         let who = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
