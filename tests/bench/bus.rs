@@ -291,6 +291,7 @@ fn bench_site() -> Site {
         chargers: vec![charger],
         batteries: Vec::new(),
         pvs: Vec::new(),
+        inverters: Vec::new(),
         bays: Vec::new(),
         zones: Vec::new(),
         cameras: Vec::new(),

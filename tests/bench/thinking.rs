@@ -76,6 +76,7 @@ fn site(count: usize) -> Site {
         batteries: Vec::new(),
         computes: Vec::new(),
         pvs: Vec::new(),
+        inverters: Vec::new(),
         bays: Vec::new(),
         zones: Vec::new(),
         cameras: Vec::new(),

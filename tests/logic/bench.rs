@@ -89,6 +89,7 @@ pub fn site() -> Site {
             capacity: None,
         }],
         pvs: vec![id("hybrid")],
+        inverters: Vec::new(),
         bays: vec![Bay {
             id: id("bay1"),
             name: "bay1".into(),

@@ -15,7 +15,7 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Battery, Charger, Circuit, Compute, GridLimits, OnBlind, Right, Site, Switching, Zone,
+    Battery, Charger, Circuit, Compute, GridLimits, Inverter, OnBlind, Right, Site, Switching, Zone,
 };
 use wattgate::logic::vision::Verdict;
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -75,6 +75,16 @@ pub fn random_site(rng: &mut fastrand::Rng) -> Site {
     }
     random.circuits = random_circuits(rng, &random.chargers);
     random.limits = random_limits(rng, &random);
+    random.inverters.clear();
+    if let Some(pv) = random.pvs.first()
+        && chance(rng, 1, 2)
+    {
+        let most = random.limits.limit.on(Phase::L1).get() * 690.0;
+        let battery = random.batteries.first().map_or(0.0, |battery| battery.max_discharge.get());
+        let rated = Watts(most * 0.6 + battery);
+        random.inverters = vec![Inverter { id: pv.clone(), rated }];
+        random.limits.export = Some(Watts(if rng.bool() { 0.0 } else { most * 0.3 * rng.f64() }));
+    }
     random
 }
 
@@ -282,7 +292,7 @@ impl Life {
 
     /// Something happens, most of the time something bad.
     fn event(&mut self) {
-        let Life { plant, site, rng, watch, .. } = self;
+        let Life { plant, site, rng, .. } = self;
         let now = plant.now();
         let base = site.limits.max_base_load.get() * 230.0 / 0.45;
         let who = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
@@ -316,7 +326,6 @@ impl Life {
                 let i = rng.usize(0..plant.world.piles.len());
                 plant.world.piles[i].reboot();
                 plant.troubles.begin((Who::Charger(i), What::Silent), now, between(rng, 2.0, 5.0));
-                watch.rebooted(i);
             }
             18 => {
                 let hours = [-1, 1, -87_600, 87_600][rng.usize(0..4)];

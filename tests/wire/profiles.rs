@@ -357,7 +357,7 @@ fn a_scan_finds_devices_and_their_profiles() {
         assert_eq!(own, row.fits.first(), "{id}");
     }
     let hybrid = rows.iter().find(|row| row.address.ends_with(&lones[3].address.to_string()));
-    assert_eq!(hybrid.unwrap().sunspec, [1, 103, 120, 124, 160, 802, 803]);
+    assert_eq!(hybrid.unwrap().sunspec, [1, 103, 120, 123, 124, 160, 802, 803]);
 }
 
 /// The gateway's own binary; what it printed, and its exit code.

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use simulators::physics::{Car, Pile, PlugState, StorageControl, World};
+use simulators::physics::{Car, OutputLimit, Pile, PlugState, StorageControl, World};
 use simulators::scenario::Scenario;
 
 use super::trouble::{Heard, Troubles, What, Who};
@@ -23,7 +23,7 @@ use crate::units::{Amps, Hertz, Moment, PerPhase, Soc, Volts, WattHours, Watts};
 
 /// How finely the physics move; half of the shortest time that anything here cares for.
 const STEP_S: f64 = 0.5;
-/// What a battery falls back to when nobody writes, s.
+/// After this long without a write a battery rests and an inverter is limited no more, s.
 const BATTERY_REVERTS_S: u16 = 30;
 
 /// The closed loop's other half.
@@ -67,6 +67,9 @@ impl Plant {
                 world.hybrid.max_w = 1.0;
                 world.hybrid.energy_wh = 0.0;
             }
+        }
+        if let Some(inverter) = site.inverters.first() {
+            world.hybrid.rated_w = inverter.rated.get();
         }
         Plant {
             world,
@@ -209,9 +212,18 @@ impl Plant {
             node.ignores_setpoint = self.troubles.has(Who::Compute, What::Deaf);
             node.write_cap(cap.get());
         }
+        if self.troubles.has(Who::Battery, What::Silent)
+            || self.troubles.has(Who::Battery, What::Deaf)
+        {
+            return;
+        }
+        if let Some(inverter) = site.inverters.first()
+            && let Some((most, _)) = decision.permitted.inverter(&inverter.id)
+        {
+            let rated = inverter.rated.get();
+            self.world.hybrid.limit = OutputLimit::at(most.get(), rated, BATTERY_REVERTS_S);
+        }
         if let Some(battery) = site.batteries.first()
-            && !self.troubles.has(Who::Battery, What::Silent)
-            && !self.troubles.has(Who::Battery, What::Deaf)
             && let Some((power, _)) = decision.permitted.battery(&battery.id)
         {
             let largest = self.world.hybrid.max_w;

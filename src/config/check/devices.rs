@@ -7,7 +7,7 @@ use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{DeviceConfig, Profile, ProfileKind};
 use super::{address, valid_id};
-use crate::logic::site::{Battery, Charger, Compute, Id, Right, Switching};
+use crate::logic::site::{Battery, Charger, Compute, Id, Inverter, Right, Switching};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
@@ -22,6 +22,7 @@ pub struct Devices {
     pub batteries: Vec<Battery>,
     pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
+    pub inverters: Vec<Inverter>,
     /// Input/output modules and the like, with their profiles.
     pub inputs: BTreeMap<Id, Profile>,
 }
@@ -61,6 +62,7 @@ pub fn check(
             }
             ProfileKind::SunspecHybrid | ProfileKind::Battery => {
                 devices.batteries.extend(battery(table, (&id, name), profile, faults));
+                devices.inverters.extend(inverter(table, &id, profile, faults));
                 if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
                     devices.pvs.push(id.clone());
                 }
@@ -272,6 +274,22 @@ fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
         }
     }
     if phases.is_empty() { Phase::ALL.to_vec() } else { phases }
+}
+
+/// An inverter whose output can be limited: the site file says what it is rated at, and its kind how it is told.
+fn inverter(
+    table: &DeviceTable,
+    id: &Id,
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Inverter> {
+    let rated = table.rated_w.as_ref()?;
+    if profile.kind != ProfileKind::SunspecHybrid {
+        let values = vec![("profile", profile.id.clone()), ("id", id.to_string())];
+        faults.push(error("WG0140", rated.at, values));
+        return None;
+    }
+    Some(Inverter { id: id.clone(), rated: Watts(rated.value) })
 }
 
 /// A battery whose map has no way to tell it a power is only read: its powers stay 0.

@@ -292,6 +292,9 @@ pub struct FailsafeRecipe {
     pub timeout: Register,
     /// That time, s.
     pub after_s: f64,
+    /// What a device that loses all this at a restart allows until it is written again, A; nothing for devices
+    /// that keep it.
+    pub restarts_a: Option<f64>,
 }
 
 /// How a charger's current setpoint is written and kept alive. Read back by the point `setpoint_a`. For a

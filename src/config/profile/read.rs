@@ -422,8 +422,9 @@ fn failsafe(item: &Item, house: House, faults: &mut Faults) -> Option<FailsafeRe
     let timeout = inner("timeout", "failsafe_s", faults);
     walk.needed("after_s", faults);
     let after_s = walk.number("after_s", 1.0..=86_400.0, faults);
+    let restarts_a = walk.number("restarts_a", 6.0..=1_000.0, faults);
     walk.finish(faults);
-    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s? })
+    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s?, restarts_a })
 }
 
 /// Cars are left alone for a minute after a switch, as evcc does, where the file says nothing.

@@ -11,6 +11,7 @@ use tokio_modbus::ExceptionCode;
 use super::blocks::Block;
 use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
+use super::curtailing::Curb;
 use super::decoder::Decoder;
 use super::health::Health;
 use super::order::Order;
@@ -61,11 +62,12 @@ struct Round {
 pub struct Device {
     pub(super) config: DeviceConfig,
     pub(super) pace: Pace,
-    models: Option<Models>,
+    pub(super) models: Option<Models>,
     walk: Walk,
     /// What a battery is being told.
     pub(super) script: Script,
     pub(super) hybrid: Option<Hybrid>,
+    pub(super) curb: Curb,
     pub(super) order: Order,
     pub(super) outputs: Outputs,
     pub(super) phases: Phases,
@@ -118,6 +120,7 @@ impl Device {
             walk: Walk::default(),
             script: Script::default(),
             hybrid: None,
+            curb: Curb::default(),
             order: Order::default(),
             outputs: Outputs::default(),
             phases: Phases::default(),
@@ -256,6 +259,7 @@ impl Device {
                 if self.health.answered(bus.took()) {
                     // Whatever it holds, it was out of reach: it is told anew.
                     self.order.forget();
+                    self.curb.forget();
                 }
             }
             Err(error) => self.health.failed(error, now),
@@ -268,7 +272,8 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
-        let refuses = self.refuses_writes || self.rota.is_refused();
+        let refuses =
+            self.refuses_writes || self.curb.is_refused() || self.rota.is_refused();
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),

@@ -10,6 +10,7 @@
 mod blocks;
 mod bus;
 pub mod codec;
+mod curtailing;
 #[cfg(test)]
 mod damage;
 mod decoder;

@@ -13,6 +13,7 @@ mod curbs;
 mod errands;
 mod grid;
 mod guarding;
+mod inverters;
 mod overview;
 mod planned;
 mod planning;
@@ -27,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arming::Obstacle;
 use curbs::Curbs;
 use grid::GridWatch;
+use inverters::Outputs;
 use planning::Planning;
 pub use rules::Rule;
 use stored::BatteryWatch;
@@ -61,6 +63,7 @@ pub struct Controller {
     grid: GridWatch,
     curbs: Curbs,
     batteries: BTreeMap<Id, BatteryWatch>,
+    outputs: Outputs,
     snapshot: Snapshot,
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
@@ -99,6 +102,7 @@ impl Controller {
             grid: GridWatch::default(),
             curbs: Curbs::default(),
             batteries: BTreeMap::new(),
+            outputs: Outputs::default(),
             snapshot: Snapshot::default(),
             fire,
             hazards: BTreeMap::new(),
@@ -295,6 +299,7 @@ impl Controller {
         self.wish_jobs(now);
         self.wish_computes(now, left.as_mut(), &mut wishes);
         self.wish_batteries(now, left, &mut wishes);
+        self.wish_inverters(now, &mut wishes);
         wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {

@@ -203,6 +203,10 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
             let (cap, reason) = decision.permitted.compute(id)?;
             (None, Some(round(cap.get())), reason)
         }
+        "pv" => {
+            let (most, reason) = decision.permitted.inverter(id)?;
+            (None, Some(round(most.get())), reason)
+        }
         _ => return None,
     };
     let about = match reason {

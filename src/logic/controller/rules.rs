@@ -37,6 +37,8 @@ pub enum Rule {
     EmptyFirst,
     /// Who draws more than told costs the others.
     Measured,
+    /// No more is exported than may be: inverters are curtailed.
+    ExportLimit,
 }
 
 impl Controller {

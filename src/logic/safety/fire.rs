@@ -350,6 +350,7 @@ mod tests {
             batteries: Vec::new(),
             computes: Vec::new(),
             pvs: Vec::new(),
+            inverters: Vec::new(),
             bays: Vec::new(),
             zones: vec![zone],
             cameras: Vec::new(),

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::fire::{Hazard, Level};
 use crate::logic::site::{
-    Charger, ChargerSetpoint, Compute, Id, PhaseCount, Reason, RelayKind, RelaySetpoint, Setpoints,
+    Charger, ChargerSetpoint, Compute, Id, Inverter, PhaseCount, Reason, RelayKind, RelaySetpoint,
+    Setpoints,
     Site,
 };
 use crate::units::{Amps, Watts};
@@ -39,6 +40,12 @@ impl Permitted {
         self.0.batteries.get(id)
     }
 
+    /// The most that an inverter may give, and why.
+    #[must_use]
+    pub fn inverter(&self, id: &Id) -> Option<&(Watts, Reason)> {
+        self.0.inverters.get(id)
+    }
+
     /// The cap of a compute node, and why.
     #[must_use]
     pub fn compute(&self, id: &Id) -> Option<&(Watts, Reason)> {
@@ -59,7 +66,7 @@ impl Permitted {
 }
 
 /// What is written when there is no fresh decision: every charger at its failsafe current, every
-/// battery at rest, every compute node at its failsafe power. Relays stay as they are: the gateway's own
+/// battery at rest, every inverter at no more than may be exported, every compute node at its failsafe power. Relays stay as they are: the gateway's own
 /// death is no reason for a black-out (design/safety, "Fail direction").
 #[must_use]
 pub fn fallback(site: &Site) -> Permitted {
@@ -69,8 +76,18 @@ pub fn fallback(site: &Site) -> Permitted {
     let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
     let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
     let computes = site.computes.iter().map(node).collect();
+    let blind = |i: &Inverter| (i.id.clone(), (blind_output(site, i), Reason::NoDecision));
+    let inverters = site.inverters.iter().map(blind).collect();
     // Nor are phases changed without a decision.
-    Permitted(Setpoints { chargers, batteries, computes, ..Setpoints::default() })
+    Permitted(Setpoints { chargers, batteries, inverters, computes, ..Setpoints::default() })
+}
+
+/// What an inverter may give where nobody knows what the site takes: its part of what may be exported.
+#[must_use]
+pub fn blind_output(site: &Site, inverter: &Inverter) -> Watts {
+    let all: Watts = site.inverters.iter().map(|inverter| inverter.rated).sum();
+    let most = site.limits.export.unwrap_or(all);
+    (most * (inverter.rated.get() / all.get().max(1.0))).min(inverter.rated)
 }
 
 /// The charger's failsafe as a setpoint.
@@ -108,6 +125,14 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
         {
             let power = power.bounded(-battery.max_charge, battery.max_discharge);
             permitted.batteries.insert(battery.id.clone(), (power, reason));
+        }
+    }
+    for inverter in &site.inverters {
+        if let Some((most, reason)) = wishes.inverters.remove(&inverter.id)
+            && most.get().is_finite()
+        {
+            let most = most.bounded(Watts::ZERO, inverter.rated);
+            permitted.inverters.insert(inverter.id.clone(), (most, reason));
         }
     }
     for node in &site.computes {

@@ -26,8 +26,8 @@ pub use snapshot::{Known, LOST_AFTER, Snapshot};
 pub use switching::{PhaseCount, Switching};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
-    Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, LEAST_EACH,
-    Mode, OnBlind, Site, Zone,
+    Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, Inverter,
+    LEAST_EACH, Mode, OnBlind, Site, Zone,
 };
 pub use work::{
     Allowed, JobWish, MOST_HOURS, NotAllowed, Order, Submission, SubmissionWords, Work, Workload,

@@ -220,6 +220,9 @@ pub struct Setpoints {
     pub phases: BTreeMap<Id, PhaseCount>,
     /// Batteries: power, discharge positive.
     pub batteries: BTreeMap<Id, (Watts, Reason)>,
+    /// Inverters: the most that they may give at their AC side, PV and battery together.
+    #[serde(default)]
+    pub inverters: BTreeMap<Id, (Watts, Reason)>,
     /// Compute nodes: power cap.
     #[serde(default)]
     pub computes: BTreeMap<Id, (Watts, Reason)>,

@@ -158,6 +158,15 @@ pub struct Battery {
     pub capacity: Option<WattHours>,
 }
 
+/// An inverter whose output can be limited, so that no more is exported than may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inverter {
+    /// Its id (of the device that carries it; it is among the site's PVs).
+    pub id: Id,
+    /// Its rated power: what it gives where nothing limits it.
+    pub rated: Watts,
+}
+
 /// A compute node whose power can be capped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compute {
@@ -252,6 +261,9 @@ pub struct Site {
     pub computes: Vec<Compute>,
     /// Devices that report PV power.
     pub pvs: Vec<Id>,
+    /// Those of them whose output is limited; none where export is not.
+    #[serde(default)]
+    pub inverters: Vec<Inverter>,
     /// Bays.
     pub bays: Vec<Bay>,
     /// Zones.
