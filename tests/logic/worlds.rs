@@ -417,6 +417,10 @@ fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
                 Ok(world) => lived = std::mem::take(&mut lived).and(&world),
                 Err(_) => failed.push(seed),
             }
+            let done = seed - seeds.start + 1;
+            if done.is_multiple_of(100) {
+                println!("{done} of {}", seeds.end - seeds.start);
+            }
         }
     };
     let ends: Vec<(Lived, Vec<u64>)> = std::thread::scope(|scope| {
