@@ -399,6 +399,7 @@ pub fn live(seed: u64, hours: f64) -> Lived {
 }
 
 /// Lives worlds on all cores.
+#[allow(clippy::print_stdout)] // progress
 fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
     if let Ok(seed) = std::env::var("WATTGATE_SEED") {
         return live(seed.parse().unwrap(), hours);
