@@ -418,6 +418,7 @@ pub fn live(seed: u64, hours: f64) -> Lived {
 }
 
 /// Lives worlds on all cores.
+#[allow(clippy::print_stdout)] // progress
 fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
     if let Ok(seed) = std::env::var("WATTGATE_SEED") {
         return live(seed.parse().unwrap(), hours);
@@ -435,6 +436,10 @@ fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
             match std::panic::catch_unwind(|| live(seed, hours)) {
                 Ok(world) => lived = std::mem::take(&mut lived).and(&world),
                 Err(_) => failed.push(seed),
+            }
+            let done = seed - seeds.start + 1;
+            if done.is_multiple_of(100) {
+                println!("{done} of {}", seeds.end - seeds.start);
             }
         }
     };

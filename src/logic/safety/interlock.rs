@@ -101,7 +101,7 @@ pub fn at_failsafe(charger: &Charger) -> ChargerSetpoint {
 }
 
 /// Bounds, completes and stops: no current above a maximum or between zero and a minimum, no actuator
-/// left out, nothing at all where a zone or a neighbour of it is in alarm.
+/// left out, nothing at all where a zone or a neighbour of it is stopped.
 #[must_use]
 pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>) -> Permitted {
     let mut permitted = fallback(site).0;
@@ -184,10 +184,10 @@ fn stop(site: &Site, hazards: &BTreeMap<Id, Hazard>, permitted: &mut Setpoints) 
     }
 }
 
-/// The zone in alarm that stops `zone`: itself, or one that names it as a neighbour or is named by it.
+/// The zone in danger that stops `zone`: itself, or one that names it as a neighbour or is named by it.
 #[must_use]
 pub fn burning_zone(site: &Site, zone: &Id, hazards: &BTreeMap<Id, Hazard>) -> Option<Id> {
-    let burns = |id: &Id| hazards.get(id).is_some_and(|hazard| hazard.level >= Level::Alarm);
+    let burns = |id: &Id| hazards.get(id).is_some_and(|hazard| hazard.stops);
     let near = |other: &&crate::logic::site::Zone| {
         other.id == *zone
             || other.neighbours.contains(zone)
