@@ -161,13 +161,14 @@ impl Planning {
                 members: (0..cars.len()).map(Member::Session).collect(),
             }],
         };
+        let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
         let tasks = Tasks::put(&mut problem, tasks, (site, start));
         let mut solved = solve_with_late_ones(&mut problem, |i| {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
         });
         tasks.keep_places(&problem, &mut solved);
-        let grid = in_good_order(&problem, &mut solved, all_kw);
+        let grid = in_good_order((&problem, &due), &mut solved, all_kw);
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
         let jobs = tasks.powers(&solved);
@@ -340,14 +341,19 @@ fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) ->
     }
 }
 
-/// Puts what costs the same in the order in which it is safest to have. Import of each step, kW.
-fn in_good_order(problem: &Problem, solved: &mut plan::Plan, all_kw: f64) -> Vec<f64> {
+/// Puts what costs the same in the order in which it is safest to have: by the step in which each car should
+/// be done, also where it has got until it leaves. Import of each step, kW.
+fn in_good_order(
+    (problem, due): (&Problem, &[i64]),
+    solved: &mut plan::Plan,
+    all_kw: f64,
+) -> Vec<f64> {
     let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
-    earliest_first(&problem.sessions, &mut solved.session_kw, stored);
+    earliest_first(&problem.sessions, due, &mut solved.session_kw, stored);
     let mut grid = grid(problem, solved);
     let (price, most_kw) = (&problem.import_price, all_kw * FILLED_EARLY);
     let mut steps = Steps { price, grid: &mut grid, most_kw };
-    early_for_nothing(&problem.sessions, &mut solved.session_kw, &mut steps);
+    early_for_nothing(&problem.sessions, due, &mut solved.session_kw, &mut steps);
     grid
 }
 

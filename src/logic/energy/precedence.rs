@@ -1,8 +1,9 @@
-//! Among plans that cost the same: whoever leaves first charges first, and the battery after the cars.
+//! Among plans that cost the same: whoever is due first charges first, and the battery after the cars.
 //!
 //! What a stranger gets wrong: nothing of the plan's cost or of what any step draws changes here. Two loads on
 //! the same phases only exchange energy between two steps, so that the one with less time has its energy
-//! behind it when something does not go as planned.
+//! behind it when something does not go as planned. A car is due before it leaves: it charges slower at the
+//! end than a plan knows, and one that has until it leaves because it is in a hurry is not the one to wait.
 
 use super::plan::{Session, Store};
 
@@ -25,20 +26,21 @@ impl From<&Session> for Bounds {
     }
 }
 
-/// Exchanges power between loads so that cars that leave earlier take theirs earlier, and the battery
-/// charges after cars on three phases. `powers` is one row of kW for each session, `stored` the battery's
-/// (charging positive). The sum of each step, the energy of each load, and zero-or-minimum are kept.
+/// Exchanges power between loads so that cars that are due earlier take theirs earlier, and the battery
+/// charges after cars on three phases. `powers` is one row of kW for each session, `due` the step by which
+/// each should be done (not after its departure), `stored` the battery's (charging positive). The sum of each
+/// step, the energy of each load, and zero-or-minimum are kept.
 pub fn earliest_first(
     sessions: &[Session],
+    due: &[i64],
     powers: &mut [Vec<f64>],
     store: Option<(&Store, &mut [f64])>,
 ) {
-    let mut order: Vec<usize> = (0..sessions.len().min(powers.len())).collect();
-    order.sort_by_key(|&i| sessions[i].departure);
+    let order = by_due(due, sessions.len().min(powers.len()));
     for (place, &first) in order.iter().enumerate() {
         for &second in &order[place + 1..] {
             let (a, b) = (&sessions[first], &sessions[second]);
-            if a.phases != b.phases || a.departure >= b.departure {
+            if a.phases != b.phases || due[first] >= due[second] {
                 continue;
             }
             if let Ok([mine, other]) = powers.get_disjoint_mut([first, second]) {
@@ -58,7 +60,7 @@ pub fn earliest_first(
 fn exchange((a, first): (Bounds, &mut [f64]), (b, second): (Bounds, &mut [f64])) {
     let steps = first.len().min(second.len());
     let from = usize::try_from(a.arrival.max(b.arrival)).unwrap_or(0);
-    let until = usize::try_from(a.departure).unwrap_or(0).min(steps);
+    let until = usize::try_from(a.departure.min(b.departure)).unwrap_or(0).min(steps);
     for early in from..until {
         let gives = |step: &usize| second[*step] < 0.0;
         let end = (early + 1..until).find(gives).unwrap_or(until);
@@ -102,12 +104,15 @@ pub struct Steps<'a> {
 }
 
 /// Moves each car's energy to earlier steps in which it costs no more and the connection has room, whoever
-/// leaves first first: what is had early need not be hoped for. Only between steps that import, where a
+/// is due first first: what is had early need not be hoped for. Only between steps that import, where a
 /// kWh costs the import price whatever else happens.
-pub fn early_for_nothing(sessions: &[Session], powers: &mut [Vec<f64>], steps: &mut Steps<'_>) {
-    let mut order: Vec<usize> = (0..sessions.len().min(powers.len())).collect();
-    order.sort_by_key(|&i| sessions[i].departure);
-    for car in order {
+pub fn early_for_nothing(
+    sessions: &[Session],
+    due: &[i64],
+    powers: &mut [Vec<f64>],
+    steps: &mut Steps<'_>,
+) {
+    for car in by_due(due, sessions.len().min(powers.len())) {
         let (bounds, row) = (Bounds::from(&sessions[car]), &mut powers[car]);
         let from = usize::try_from(bounds.arrival).unwrap_or(0);
         let until = usize::try_from(bounds.departure).unwrap_or(0).min(row.len());
@@ -138,6 +143,13 @@ pub fn early_for_nothing(sessions: &[Session], powers: &mut [Vec<f64>], steps: &
     }
 }
 
+/// The first `many` loads, whoever is due first first.
+fn by_due(due: &[i64], many: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..many.min(due.len())).collect();
+    order.sort_by_key(|&i| due[i]);
+    order
+}
+
 fn may_draw(kw: f64, load: Bounds) -> bool {
     let tiny = 1e-9;
     kw.abs() <= tiny || (load.min_kw - tiny..=load.max_kw + tiny).contains(&kw)
@@ -162,6 +174,10 @@ mod tests {
         }
     }
 
+    fn departures(sessions: &[Session]) -> Vec<i64> {
+        sessions.iter().map(|session| session.departure).collect()
+    }
+
     fn check(sessions: &[Session], before: &[Vec<f64>], after: &[Vec<f64>]) {
         for (i, session) in sessions.iter().enumerate() {
             let sum = |rows: &[Vec<f64>]| rows[i].iter().sum::<f64>();
@@ -181,9 +197,25 @@ mod tests {
         let sessions = [session(4), session(3)];
         let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &mut after, None);
+        earliest_first(&sessions, &departures(&sessions), &mut after, None);
         check(&sessions, &before, &after);
         assert_eq!(after[1], [11.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_car_in_a_hurry_comes_before_one_that_is_due_before_it_leaves() {
+        // The first leaves in four steps and is due in two; the second leaves, and is due, in three.
+        let sessions = [session(4), session(3)];
+        let before = [vec![0.0, 0.0, 11.0, 0.0], vec![11.0, 0.0, 0.0, 0.0]];
+        let mut after = before.to_vec();
+        earliest_first(&sessions, &[2, 3], &mut after, None);
+        check(&sessions, &before, &after);
+        assert_eq!(after, [before[1].clone(), before[0].clone()]);
+        // Nobody is moved past its own departure.
+        let before = [vec![0.0, 0.0, 0.0, 11.0], vec![11.0, 0.0, 0.0, 0.0]];
+        let mut after = before.to_vec();
+        earliest_first(&sessions, &[2, 3], &mut after, None);
+        assert_eq!(after, before);
     }
 
     #[test]
@@ -202,7 +234,7 @@ mod tests {
             };
             let before: Vec<Vec<f64>> = sessions.iter().map(|s| row(s, &mut rng)).collect();
             let mut after = before.clone();
-            earliest_first(&sessions, &mut after, None);
+            earliest_first(&sessions, &departures(&sessions), &mut after, None);
             check(&sessions, &before, &after);
         }
     }
@@ -213,7 +245,7 @@ mod tests {
         sessions[1].phases = [true, false, false];
         let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &mut after, None);
+        earliest_first(&sessions, &departures(&sessions), &mut after, None);
         assert_eq!(after, before);
     }
 
@@ -224,14 +256,14 @@ mod tests {
         let before = [vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
         let mut stored = vec![8.0, 0.0, 0.0, -3.0];
-        earliest_first(&sessions, &mut after, Some((&store, &mut stored)));
+        earliest_first(&sessions, &departures(&sessions), &mut after, Some((&store, &mut stored)));
         assert_eq!(
             (after[0].as_slice(), stored.as_slice()),
             ([7.0, 0.0, 4.0, 0.0].as_slice(), [1.0, 0.0, 7.0, -3.0].as_slice(),)
         );
         let mut after = before.to_vec();
         let mut stored = vec![8.0, -3.0, 0.0, 0.0];
-        earliest_first(&sessions, &mut after, Some((&store, &mut stored)));
+        earliest_first(&sessions, &departures(&sessions), &mut after, Some((&store, &mut stored)));
         assert_eq!(after[0], before[0], "it must have what it gives");
     }
 
@@ -242,7 +274,7 @@ mod tests {
         let mut grid = [5.0, 5.0, 5.0, 16.0];
         let price = [2.0, 1.0, 1.0, 1.0];
         let mut steps = Steps { price: &price, grid: &mut grid, most_kw: 12.0 };
-        early_for_nothing(&sessions, &mut powers, &mut steps);
+        early_for_nothing(&sessions, &departures(&sessions), &mut powers, &mut steps);
         // The first step is dearer, the second has room for seven.
         assert_eq!(powers[0], [0.0, 7.0, 4.0, 0.0]);
         assert_eq!(grid, [5.0, 12.0, 9.0, 5.0]);
