@@ -272,8 +272,7 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
-        let refuses =
-            self.refuses_writes || self.curb.is_refused() || self.rota.is_refused();
+        let refuses = self.refuses_writes || self.curb.is_refused() || self.rota.is_refused();
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),

@@ -11,8 +11,7 @@ use serde::Serialize;
 use super::fire::{Hazard, Level};
 use crate::logic::site::{
     Charger, ChargerSetpoint, Compute, Id, Inverter, PhaseCount, Reason, RelayKind, RelaySetpoint,
-    Setpoints,
-    Site,
+    Setpoints, Site,
 };
 use crate::units::{Amps, Watts};
 

@@ -67,6 +67,7 @@ fn wishes(amps: f64, watts: f64) -> Setpoints {
         batteries: [(id("pack"), (Watts(watts), why()))].into(),
         computes: [(id("node"), (Watts(watts), why()))].into(),
         relays: [(id("siren"), (RelaySetpoint::Act, Reason::NoDanger))].into(),
+        ..Setpoints::default()
     }
 }
 
