@@ -179,7 +179,7 @@ fn pysunspec2_and_we_make_the_same_of_a_meter_and_a_hybrid() {
     near(value("203.TotWhImp"), meter.import.unwrap().get());
 
     let told = pysunspec2(hybrid_at, 1);
-    assert_eq!(told["ids"], serde_json::json!([1, 103, 120, 124, 160, 802, 803]));
+    assert_eq!(told["ids"], serde_json::json!([1, 103, 120, 123, 124, 160, 802, 803]));
     let reading = rig.answered("hybrid", now(), PATIENCE);
     let Reading::Hybrid { battery, pv } = reading else { panic!("{reading:?}") };
     let watts = |value: &Value| value.as_f64().unwrap();
