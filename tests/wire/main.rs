@@ -23,3 +23,4 @@ mod rtsp;
 mod safety;
 mod scenarios;
 mod targets;
+mod urgent;

@@ -9,7 +9,9 @@
 //! ```
 //! What a stranger gets wrong: between two decisions only the newest counts, so a storm of decisions is
 //! one write a second for a register (FB15). Who shares a register with another master writes again and
-//! says so; from the fourth time in a minute on the lower of the two values stands (FB14).
+//! says so; from the fourth time in a minute on the lower of the two values stands (FB14). A register in flash
+//! has a budget: each write of it, whatever for, makes it rest longer, and only what lowers or stops is written
+//! before the rest is over. What it already holds is never written, not after a restart either.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,6 +25,8 @@ const RENEW_MOST: Duration = Duration::from_secs(5);
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 /// Longer than any gateway runs.
 const NEVER_S: f64 = 1e9;
+/// A register in flash rests no longer than this: then the budget is a new day's.
+const LONGEST_REST: Duration = Duration::from_secs(86_400);
 /// So long a foreign write counts (FB14).
 const RIVAL_COUNTS: Duration = Duration::from_secs(60);
 /// From this many foreign writes in that time on, the lower value stands (FB14).
@@ -41,8 +45,8 @@ pub struct Want {
     pub stop: bool,
     /// Whether the failsafe must be written as well.
     pub failsafe: bool,
-    /// The register wears out: a higher value waits this long after the last write, and an equal one is
-    /// never written again, s. 0 for registers that do not.
+    /// The register wears out: each write makes it rest this much longer, s. A higher value waits for the end
+    /// of the rest, an equal one is never written again. 0 for registers that do not wear out.
     pub spacing_s: f64,
 }
 
@@ -98,6 +102,8 @@ pub struct Order {
     rivals: VecDeque<Moment>,
     /// What the rival wants, once it has won.
     yielded: Option<f64>,
+    /// Until when a register in flash rests.
+    rests_until: Option<Moment>,
 }
 
 impl Order {
@@ -119,12 +125,8 @@ impl Order {
         }
         let free = self.tried.map_or(now, |(_, at)| at.after(BETWEEN_WRITES));
         if want.spacing_s > 0.0
-            && let Some(written) = &self.written
-            && !want.failsafe
-            && (!want.differs(written.value) || want.value > written.value)
+            && let Some(at) = self.flash_waits_until(want, now)
         {
-            let spacing = if want.differs(written.value) { want.spacing_s } else { NEVER_S };
-            let at = written.at.after(Duration::from_secs_f64(spacing));
             return (at, Rank::Renewal, Step::Write);
         }
         match &self.written {
@@ -135,6 +137,38 @@ impl Order {
                 (written.at.after(third.min(RENEW_MOST)), Rank::Renewal, Step::Write)
             }
             _ => (if stop_is_new { now } else { free }, Rank::Setpoint, Step::Write),
+        }
+    }
+
+    /// When a register in flash may be written; nothing where that waits for no rest.
+    fn flash_waits_until(&self, want: &Want, now: Moment) -> Option<Moment> {
+        let never = now.after(Duration::from_secs_f64(NEVER_S));
+        match &self.written {
+            _ if want.failsafe => None,
+            Some(written) if !want.differs(written.value) => Some(never),
+            Some(written) if want.value < written.value => None,
+            Some(_) => Some(self.rests_until.unwrap_or(now)),
+            None if want.stop || self.repeated => None,
+            None if self.tried.is_some_and(|(v, _)| want.differs(v) && want.value < v) => None,
+            // What it holds is seen with the next reading.
+            None => Some(now.after(BETWEEN_WRITES)),
+        }
+    }
+
+    /// A register in flash was written: it rests for `spacing_s` more.
+    pub fn wears(&mut self, spacing_s: f64, now: Moment) {
+        let begins = self.rests_until.filter(|until| until.uptime > now.uptime).unwrap_or(now);
+        let until = begins.after(Duration::from_secs_f64(spacing_s));
+        let latest = now.after(LONGEST_REST);
+        self.rests_until = Some(if until.uptime < latest.uptime { until } else { latest });
+    }
+
+    /// A register in flash holds this: it counts as written. Before the first write a higher value waits as
+    /// after one, so that a gateway that starts again and again wears nothing out.
+    pub fn adopt(&mut self, held: f64, spacing_s: f64, (asked, made): (Moment, u64)) {
+        if spacing_s > 0.0 && self.written.is_none() && self.pending.is_none() && !self.repeated {
+            self.written = Some(Written { value: held, at: asked, made });
+            self.rests_until.get_or_insert(asked.after(Duration::from_secs_f64(spacing_s)));
         }
     }
 
@@ -336,6 +370,68 @@ mod tests {
         assert!(!order.notice(32.0, 0.05, (at(1000), 2)));
         assert_eq!(order.next(&want(10.0), at(1500)).0.uptime, at(1000).uptime, "told again");
         assert!(!order.has_rival(at(1000)));
+    }
+
+    /// Runs an order on flash with 24 writes a day for `hours`, the want by second; the device holds what it
+    /// is told, or ignores it. The writes: second and value.
+    fn wear_out(hours: u64, deaf: bool, mut wish: impl FnMut(u64) -> f64) -> Vec<(u64, f64)> {
+        const SPACING_S: f64 = 3600.0;
+        let (mut order, mut held, mut writes) = (Order::default(), 10.0, Vec::new());
+        for second in 0..hours * 3600 {
+            let now = at(second * 1000);
+            order.notice(held, 0.05, (now, 1));
+            order.adopt(held, SPACING_S, (now, 1));
+            let target = Want { spacing_s: SPACING_S, expires_s: None, ..want(wish(second)) };
+            loop {
+                let (when, _, step) = order.next(&target, now);
+                if when.uptime > now.uptime {
+                    break;
+                }
+                if step == Step::Write {
+                    order.sent(target.value, now, Duration::ZERO);
+                    order.wears(SPACING_S, now);
+                    writes.push((second, target.value));
+                    held = if deaf { held } else { target.value };
+                } else {
+                    order.read_back(Some(held), 0.05, (now, 1));
+                }
+            }
+        }
+        writes
+    }
+
+    #[test]
+    fn fb15_flash_takes_a_stop_and_less_at_once_and_more_within_its_budget() {
+        // Up and down all day: as many writes as the budget has, and those that lower.
+        let restless = wear_out(48, false, |second| 8.0 + (second / 60 % 12) as f64);
+        let raises = restless.windows(2).filter(|pair| pair[1].1 > pair[0].1).count();
+        assert!(
+            (10..=24).contains(&raises),
+            "{raises} raises in two days, {} writes",
+            restless.len()
+        );
+        assert!(restless.len() <= 2 * 24 + 1, "{} writes in two days", restless.len());
+        // The same value for ever, and the one that it holds already: nothing.
+        assert_eq!(wear_out(48, false, |_| 10.0), []);
+        let once = wear_out(48, false, |second| if second < 5 { 10.0 } else { 8.0 });
+        assert_eq!(once, [(5, 8.0)]);
+        // Used up: what lowers is written in the second it is wanted, a stop too; what raises waits.
+        let falling = wear_out(30, false, |second| match second {
+            0..100 => 10.0,
+            100..104 => 10.0 - (second - 99) as f64,
+            104..200 => 6.0,
+            200..300 => 0.0,
+            _ => 9.0,
+        });
+        let times: Vec<u64> = falling.iter().map(|(second, _)| *second).collect();
+        assert_eq!(times[..5], [100, 101, 102, 103, 200]);
+        assert_eq!(times[5..], [6 * 3600], "the start and five writes: six rests");
+    }
+
+    #[test]
+    fn fb10_flash_of_a_device_that_ignores_it_is_not_written_again_and_again() {
+        let writes = wear_out(24, true, |_| 16.0);
+        assert!((2..=25).contains(&writes.len()), "{} writes in a day", writes.len());
     }
 
     #[test]

@@ -82,10 +82,29 @@ impl Device {
         if self.config.profile.kind == ProfileKind::Inputs {
             return self.next_switch(permitted, now);
         }
+        let (curb, power) = (self.next_curb(permitted, now), self.next_power(permitted, now));
+        let sooner = |(at, rank): &(Moment, Rank)| (at.uptime.max(now.uptime), *rank);
+        // Of equals the first: power before its limit.
+        [power, curb].into_iter().flatten().min_by_key(sooner)
+    }
+
+    fn next_power(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
         let want = self.order.settle(self.want(permitted)?);
+        if self.next_change(permitted, now).is_some() {
+            return Some((now, Rank::Setpoint));
+        }
         let (at, rank, _) = self.order.next(&want, now);
         let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
         reachable.then_some((at, rank))
+    }
+
+    /// Whether the limit of the output comes before the power.
+    fn curb_is_next(&self, permitted: &Permitted, now: Moment) -> bool {
+        let key = |(at, rank): (Moment, Rank)| (at.uptime.max(now.uptime), rank);
+        match (self.next_curb(permitted, now), self.next_power(permitted, now)) {
+            (Some(curb), Some(power)) => key(curb) < key(power),
+            (curb, _) => curb.is_some(),
+        }
     }
 
     /// What the device should hold; nothing for meters, or before a battery was read for the first time.
@@ -135,6 +154,12 @@ impl Device {
     ) {
         if self.config.profile.kind == ProfileKind::Inputs {
             return self.switch(bus, clock, permitted, told).await;
+        }
+        if let Some((word, count)) = self.next_change(permitted, clock.now()) {
+            return self.change_phases(bus, clock, (word, count)).await;
+        }
+        if self.curb_is_next(permitted, clock.now()) {
+            return self.curtail(bus, clock, permitted).await;
         }
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
@@ -241,6 +266,9 @@ impl Device {
         }
         // The device's own time, not the link's: it runs with the site.
         self.order.sent(want.value, clock.now(), Duration::from_millis(recipe.settle_ms));
+        if want.spacing_s > 0.0 {
+            self.order.wears(want.spacing_s, clock.now());
+        }
         Ok(None)
     }
 
