@@ -51,7 +51,9 @@ fn inspector(which: &Which, lang: Lang) -> Result<Inspector, u8> {
     let (config, _) = config::load(file).map_err(|report| refuse(&report, lang))?;
     let id = which.device.as_deref().unwrap_or_default();
     let device = find(&config, id, lang)?.clone();
-    Ok(Inspector::new(device.address, device.profile, which.unit.unwrap_or(device.unit)))
+    let inspector =
+        Inspector::new(device.address, device.profile, which.unit.unwrap_or(device.unit));
+    Ok(inspector.known_by(config.fieldbus.identity.as_ref()))
 }
 
 fn find<'c>(config: &'c Config, id: &str, lang: Lang) -> Result<&'c DeviceConfig, u8> {

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout)] // figures of a run
 
+mod absent;
 mod faults;
 mod lines;
 mod peers;

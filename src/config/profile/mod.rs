@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use quantity::plausible;
 pub use read::read;
 pub use shipped::{builtin_profiles, shipped};
 

@@ -13,14 +13,14 @@ use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
 use super::decoder::Decoder;
-use super::health::Health;
+use super::health::{self, Health};
 use super::order::Order;
 use super::outputs::Outputs;
 use super::readings::{self, Unusable, Values};
 use super::server::Shelf;
 use super::storage::Script;
 use super::sunspec::{self, Hybrid, Model, Models, Walk};
-use super::telling::Counter;
+use super::telling::{self, Counter};
 use crate::config::{DeviceConfig, ProfileKind, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Finding, Observation, Silence};
@@ -89,6 +89,8 @@ pub struct Device {
     pub(super) health: Health,
     /// What the device said of its failsafe last: A and s.
     pub(super) failsafe: (Option<f64>, Option<f64>),
+    /// Writes of the failsafe in a row after which it did not hold it.
+    pub(super) failsafe_tries: u32,
     /// No request before this: the device must run into its failsafe.
     pub(super) silent_until: Option<Moment>,
     /// Whether it refused the last write (exceptions 1 to 3).
@@ -142,6 +144,7 @@ impl Device {
             outputs: Outputs::default(),
             health: Health::new(shared),
             failsafe: (None, None),
+            failsafe_tries: 0,
             silent_until: None,
             refuses_writes: false,
             asks,
@@ -161,18 +164,20 @@ impl Device {
     /// When the next read is due, and how urgent it is. A round under way goes on at once.
     #[must_use]
     pub fn next_read(&self, bus: &Bus, clock: &Clock, now: Moment) -> (Moment, Rank) {
-        let mut at = match &self.round {
+        let at = match &self.round {
             Some(round) => round.began,
             None => self.next_poll.unwrap_or(now),
         };
         let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
-        let waits = [self.health.rest_until(), self.silent_until, Some(now.after(rests))];
-        for wait in waits.into_iter().flatten().filter(|wait| wait.uptime > now.uptime) {
-            if wait.uptime > at.uptime {
-                at = wait;
-            }
-        }
+        let rests = (!rests.is_zero()).then(|| now.after(rests));
+        let at = health::due_after(at, [self.health.rest_until(), self.silent_until, rests]);
         (at, if self.health.is_absent() { Rank::Slow } else { Rank::Fast })
+    }
+
+    /// Whether it is only probed.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.health.is_absent()
     }
 
     /// Wall time that a probe takes at most.
@@ -271,7 +276,9 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
-        let refuses = self.refuses_writes || self.asks.iter().any(|ask| ask.refused.is_some());
+        let refuses = self.refuses_writes
+            || self.failsafe_tries >= telling::FAILSAFE_TRIES
+            || self.asks.iter().any(|ask| ask.refused.is_some());
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),
@@ -353,6 +360,10 @@ impl Device {
     ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
         let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
         let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
+        if !sunspec::is_meter(&words) {
+            // Garbage, or the models lie elsewhere now: they are walked anew.
+            self.forget_models();
+        }
         let reading = sunspec::meter_reading(&words);
         let frozen = self.is_frozen(words);
         Ok(Some(if frozen { Err(Unusable::Frozen(self.same_words)) } else { reading }))
@@ -393,7 +404,7 @@ impl Device {
             Err(error) => return Err(error),
         }
         let rest = self.round.as_ref().map_or(0, |round| round.next);
-        if (rest..self.asks.len()).any(|i| self.asks[i].refused.is_none()) {
+        if self.asks[rest..].iter().any(due) {
             return Ok(None);
         }
         Ok(Some(self.finish(bus, now)))

@@ -21,6 +21,8 @@ use crate::units::Moment;
 const RENEW_MOST: Duration = Duration::from_secs(5);
 /// Least time between two writes of one register (FB15); a stop does not wait for it.
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
+/// A register that wears out is written so often in a row without being held before it is spared. Our own figure.
+const FLASH_TRIES: u32 = 3;
 /// Longer than any gateway runs.
 const NEVER_S: f64 = 1e9;
 /// So long a foreign write counts (FB14).
@@ -95,6 +97,8 @@ pub struct Order {
     tried: Option<(f64, Moment)>,
     /// Whether the value that is out has been told twice already.
     repeated: bool,
+    /// Values in a row that went out and were not held.
+    unheld: u32,
     rivals: VecDeque<Moment>,
     /// What the rival wants, once it has won.
     yielded: Option<f64>,
@@ -111,7 +115,7 @@ impl Order {
     /// When the next step is due, how urgent it is, and which.
     #[must_use]
     pub fn next(&self, want: &Want, now: Moment) -> (Moment, Rank, Step) {
-        let stop_is_new = want.stop && self.tried.is_none_or(|(value, _)| want.differs(value));
+        let stop_is_new = self.is_new_stop(want);
         if let Some(pending) = &self.pending
             && !(stop_is_new && want.differs(pending.value))
         {
@@ -127,6 +131,14 @@ impl Order {
             let at = written.at.after(Duration::from_secs_f64(spacing));
             return (at, Rank::Renewal, Step::Write);
         }
+        if want.spacing_s > 0.0
+            && self.unheld >= FLASH_TRIES
+            && let Some((value, at)) = self.tried
+            && !want.stop
+            && want.value >= value - want.resolution
+        {
+            return (at.after(Duration::from_secs_f64(want.spacing_s)), Rank::Renewal, Step::Write);
+        }
         match &self.written {
             Some(written) if !want.differs(written.value) && !want.failsafe => {
                 let third = want
@@ -136,6 +148,12 @@ impl Order {
             }
             _ => (if stop_is_new { now } else { free }, Rank::Setpoint, Step::Write),
         }
+    }
+
+    /// Whether a stop is wanted that was not tried yet.
+    #[must_use]
+    pub fn is_new_stop(&self, want: &Want) -> bool {
+        want.stop && self.tried.is_none_or(|(value, _)| want.differs(value))
     }
 
     /// A value went out; it can be read back after `settles`. A renewal needs no time to settle.
@@ -148,6 +166,7 @@ impl Order {
 
     /// A write or a read back failed: what the device holds is not known.
     pub fn failed(&mut self, value: f64, now: Moment) {
+        self.unheld = self.unheld.saturating_add(1);
         self.tried = Some((value, now));
         (self.written, self.pending, self.repeated) = (None, None, false);
     }
@@ -176,10 +195,11 @@ impl Order {
         };
         if held.is_some_and(|held| (held - pending.value).abs() <= resolution) {
             self.written = Some(Written { value: pending.value, at: now, made });
-            self.repeated = false;
+            (self.repeated, self.unheld) = (false, 0);
             return Verdict::Obeyed;
         }
         self.written = None;
+        self.unheld = self.unheld.saturating_add(1);
         self.repeated = !self.repeated;
         if self.repeated { Verdict::Again } else { Verdict::Disobeyed }
     }
@@ -346,5 +366,36 @@ mod tests {
             order.sent(10.0, at(ms), Duration::ZERO);
             assert_eq!(order.read_back(Some(32.0), 0.05, (at(ms), 1)), verdict);
         }
+    }
+
+    #[test]
+    fn fb15_a_register_that_wears_out_is_spared_where_the_device_does_not_hold_it() {
+        let mut order = Order::default();
+        let spared = Want { spacing_s: 600.0, ..want(10.0) };
+        let mut writes = Vec::new();
+        for now in (0..60_000).step_by(50) {
+            let (when, _, step) = order.next(&spared, at(now));
+            if when.uptime > at(now).uptime {
+                continue;
+            }
+            if step == Step::Write {
+                order.sent(10.0, at(now), Duration::ZERO);
+                writes.push(now);
+            } else {
+                let _ = order.read_back(Some(0.0), 0.05, (at(now), 1));
+            }
+        }
+        assert_eq!(writes.len(), 3, "written at {writes:?} ms");
+        let lower = Want { value: 7.0, ..spared };
+        assert!(
+            order.next(&lower, at(60_000)).0.uptime <= at(60_000).uptime,
+            "a lower value goes out"
+        );
+        let stop = Want { spacing_s: 600.0, ..want(0.0) };
+        assert!(order.next(&stop, at(60_000)).0.uptime <= at(60_000).uptime, "so does a stop");
+        assert!(
+            order.next(&spared, at(700_000)).0.uptime <= at(700_000).uptime,
+            "tried again in time"
+        );
     }
 }

@@ -78,7 +78,7 @@ impl Device {
         if self.script.writes.is_empty() || self.script.watts != watts {
             let Some(writes) = self.battery_writes(watts) else {
                 self.order.failed(watts, clock.now());
-                return Ok(None);
+                return Ok(Some(Verdict::Disobeyed));
             };
             self.script = Script::of(watts, writes);
         }

@@ -65,6 +65,26 @@ pub fn fallback(site: &Site) -> Permitted {
     Permitted(Setpoints { chargers, batteries, computes, relays: BTreeMap::new() })
 }
 
+/// What is written once decisions have stopped: the fallback, but to nobody more than what was permitted last.
+/// The loss of the controller raises nothing, least of all in a zone in alarm.
+#[must_use]
+pub fn fall_from(site: &Site, last: &Permitted) -> Permitted {
+    let mut fallen = fallback(site);
+    for (id, (setpoint, _)) in &mut fallen.0.chargers {
+        if let Some((told, _)) = last.charger(id)
+            && told.amps() < setpoint.amps()
+        {
+            *setpoint = *told;
+        }
+    }
+    for (id, (cap, _)) in &mut fallen.0.computes {
+        if let Some((told, _)) = last.compute(id) {
+            *cap = Watts::min(*cap, *told);
+        }
+    }
+    fallen
+}
+
 /// The charger's failsafe as a setpoint.
 #[must_use]
 pub fn at_failsafe(charger: &Charger) -> ChargerSetpoint {
