@@ -14,6 +14,7 @@ use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
 use super::decoder::Decoder;
 use super::health::{self, Health};
+use super::lookout::Lookout;
 use super::order::Order;
 use super::outputs::Outputs;
 use super::readings::{self, Unusable, Values};
@@ -87,6 +88,7 @@ pub struct Device {
     pub(super) order: Order,
     pub(super) outputs: Outputs,
     pub(super) health: Health,
+    pub(super) lookout: Lookout,
     /// What the device said of its failsafe last: A and s.
     pub(super) failsafe: (Option<f64>, Option<f64>),
     /// Writes of the failsafe in a row after which it did not hold it.
@@ -143,6 +145,7 @@ impl Device {
             order: Order::default(),
             outputs: Outputs::default(),
             health: Health::new(shared),
+            lookout: Lookout::default(),
             failsafe: (None, None),
             failsafe_tries: 0,
             silent_until: None,
@@ -349,6 +352,10 @@ impl Device {
         }
         let hybrid = Hybrid::of(&models, std::mem::take(&mut round.models))?;
         let reading = hybrid.reading();
+        if self.order.is_held() && !hybrid.shows(self.script.told()) {
+            let asked = round.began;
+            self.notice_other("the storage control", (asked, bus.made()));
+        }
         self.hybrid = Some(hybrid);
         Ok(Some(reading))
     }

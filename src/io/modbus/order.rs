@@ -75,6 +75,8 @@ pub enum Step {
     Write,
     /// Read it back.
     ReadBack,
+    /// Look whether it still stands.
+    Look,
 }
 
 /// How a read back ended.
@@ -171,6 +173,12 @@ impl Order {
         (self.written, self.pending, self.repeated) = (None, None, false);
     }
 
+    /// Whether the device has been seen to hold what it was told.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.written.is_some() && self.pending.is_none()
+    }
+
     /// Whether the device was told to pause and has been seen to.
     #[must_use]
     pub fn is_paused(&self) -> bool {
@@ -206,7 +214,7 @@ impl Order {
 
     /// The device held something else, at the earliest at `asked`, than it was told: it is told again. Whether
     /// somebody else must have written it; a device whose line was cut since has more likely rebooted, and
-    /// what was asked before we wrote says nothing.
+    /// what was asked before we wrote says nothing. What is no number is never yielded to.
     pub fn notice(&mut self, held: f64, resolution: f64, (asked, made): (Moment, u64)) -> bool {
         let Some(written) = self.written else {
             return false;
@@ -282,7 +290,7 @@ mod tests {
                     order.sent(target.value, at(now), Duration::from_millis(200));
                     writes.push((now, target.value));
                 }
-                Step::ReadBack => {
+                Step::ReadBack | Step::Look => {
                     let held = order.pending();
                     assert_eq!(order.read_back(held, 0.05, (at(now), 1)), Verdict::Obeyed);
                 }

@@ -12,6 +12,7 @@ use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
 use super::decoder;
 use super::device::{self, Device, Rank};
+use super::lookout;
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
 use super::storage::Script;
@@ -87,7 +88,7 @@ impl Device {
             return self.next_switch(permitted, now);
         }
         let want = self.order.settle(self.want(permitted)?);
-        let (at, rank, step) = self.order.next(&want, now);
+        let (at, rank, step) = self.next_step(&want, now);
         let due = want.stop && at.uptime <= now.uptime;
         let tries =
             step == Step::ReadBack || self.order.is_new_stop(&want) || self.health.may_be_told(now);
@@ -145,7 +146,7 @@ impl Device {
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
         };
-        let (_, _, step) = self.order.next(&want, clock.now());
+        let (_, _, step) = self.next_step(&want, clock.now());
         let outcome = match (self.config.profile.kind, step) {
             (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::Write) => {
                 self.write_battery(bus, clock, want.value).await
@@ -153,6 +154,7 @@ impl Device {
             (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::ReadBack) => {
                 self.check_battery(bus, clock, want.value).await
             }
+            (_, Step::Look) => return self.look(bus, clock).await,
             (_, Step::Write) => self.write(bus, clock, &want).await,
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
@@ -283,9 +285,7 @@ impl Device {
         let told = self.order.pending();
         let held = match &self.config.profile.setpoint {
             Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
-                // A token is in both lists, and few devices show it again.
-                let token = |fixed: &&Fixed| !recipe.before.contains(fixed);
-                let switches: Vec<Fixed> = recipe.pause.iter().filter(token).copied().collect();
+                let switches: Vec<Fixed> = lookout::switches(recipe).copied().collect();
                 self.holds(bus, &switches).await?.then_some(0.0)
             }
             _ => self.read_back(bus, self.setpoint_quantity()).await?,
