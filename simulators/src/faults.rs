@@ -30,6 +30,8 @@ pub struct Faults {
     pub frozen: bool,
     /// Takes setpoints, shows them, and does not follow them.
     pub ignores_setpoint: bool,
+    /// Takes the wish for one phase or three and does not follow it.
+    pub ignores_phases: bool,
     /// Takes one client; the next one is closed at once.
     pub one_client: bool,
     /// Flips a bit of each byte of its answers with this chance, in a million.

@@ -93,6 +93,37 @@ pub struct Setpoint {
     pub form: Form,
 }
 
+/// The register that takes one phase or three.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Contactors {
+    /// As the file counts.
+    pub address: u16,
+    /// Function code.
+    pub function: u8,
+    one: u16,
+    three: u16,
+    shows_one: Option<u16>,
+    shows_three: Option<u16>,
+}
+
+impl Contactors {
+    /// What the point `phases` shows of so many connected phases.
+    #[must_use]
+    pub fn shown(&self, connected: usize) -> u16 {
+        match connected {
+            1 => self.shows_one.unwrap_or(self.one),
+            _ => self.shows_three.unwrap_or(self.three),
+        }
+    }
+
+    /// The phases that a written word stands for.
+    #[must_use]
+    pub fn meant(&self, word: u16) -> Option<usize> {
+        let meant = [(self.one, 1), (self.three, 3)];
+        meant.into_iter().find(|(value, _)| *value == word).map(|(_, phases)| phases)
+    }
+}
+
 /// What takes the failsafe.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Failsafe {
@@ -160,6 +191,8 @@ pub struct Profile {
     pub setpoint: Option<Setpoint>,
     /// What takes the failsafe.
     pub failsafe: Option<Failsafe>,
+    /// What takes one phase or three.
+    pub phase_switch: Option<Contactors>,
     /// What a battery is told by.
     pub battery: Option<Battery>,
 }
@@ -319,6 +352,9 @@ impl Profile {
             setpoint.form.complete(written, base);
             let switches = setpoint.before.iter_mut().chain(&mut setpoint.pause);
             switches.for_each(|switch| switch.address = switch.address.saturating_sub(base));
+        }
+        if let Some(contactors) = &mut profile.phase_switch {
+            contactors.address = contactors.address.saturating_sub(base);
         }
         if let Some(failsafe) = &mut profile.failsafe {
             failsafe.current.complete(written, base);

@@ -142,6 +142,7 @@ impl Shared {
         lock(&self.faults).insert(device.to_owned(), Faults { reboot: false, ..faults });
         self.with(|world| {
             wire.map.set_deaf(world, faults.ignores_setpoint);
+            wire.map.set_stuck(world, faults.ignores_phases);
             if faults.reboot {
                 wire.map.reboot(world);
             }

@@ -122,6 +122,7 @@ mod tests {
             power: Watts(0.0),
             limit: Amps(16.0),
             energy: None,
+            phases: None,
             lease: None,
         });
         Observation::Answered { device: id(device), at: Clock::real().now(), reading }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::config::{self, Profile, Report};
 use crate::io::clock::Clock;
+use crate::io::store::load_writes;
 
 /// Waits for one answer on a runtime of its own.
 ///
@@ -21,6 +22,19 @@ pub fn wait_for<T>(question: impl Future<Output = T>) -> io::Result<T> {
 #[must_use]
 pub fn stamp() -> String {
     Clock::real().now().utc.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// How often the gateway of this state folder wrote each register of a device, since ever, as of a minute ago;
+/// zero-based addresses.
+#[must_use]
+pub fn writes_of(state: &Path, device: &str) -> Vec<(u16, u64)> {
+    let of = |(name, count): (String, u64)| {
+        let (id, address) = name.split_once('/')?;
+        (id == device).then_some((address.parse().ok()?, count))
+    };
+    let mut all: Vec<(u16, u64)> = load_writes(state).into_iter().filter_map(of).collect();
+    all.sort_unstable();
+    all
 }
 
 /// A profile by its id, or from a file where the name ends in `.toml`.

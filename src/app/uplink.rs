@@ -218,6 +218,7 @@ async fn publish(
         site,
         journal: uplink.journal,
         overview: uplink.overview,
+        written: uplink.written,
         link: link.clone(),
         clock,
         targets: targets(uplink.observations.clone(), clock),

@@ -170,6 +170,7 @@ fn hazards(config: &Config, clock: &Clock) -> BTreeMap<Id, Hazard> {
     let hazard = |(id, zone): (Id, crate::logic::safety::fire::LatchedZone)| {
         let hazard = Hazard {
             level: zone.level,
+            stops: true,
             fault: false,
             since: now,
             causes: Vec::new(),

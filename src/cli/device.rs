@@ -35,8 +35,11 @@ pub fn run(action: Devices, lang: Lang) -> u8 {
     }
 }
 
-/// The inspector of the device that is meant.
-fn inspector(which: &Which, lang: Lang) -> Result<Inspector, u8> {
+/// Writes of each register since ever, zero-based.
+type Counts = Vec<(u16, u64)>;
+
+/// The inspector of the device that is meant, and what the gateway has written to it so far.
+fn inspector(which: &Which, lang: Lang) -> Result<(Inspector, Counts), u8> {
     if let Some(name) = &which.profile {
         let profile = profile_named(name).map_err(|report| refuse(&report, lang))?;
         let written = which.address.clone().unwrap_or_default();
@@ -45,15 +48,16 @@ fn inspector(which: &Which, lang: Lang) -> Result<Inspector, u8> {
             USAGE
         })?;
         let unit = which.unit.unwrap_or(profile.unit);
-        return Ok(Inspector::new(address, profile, unit));
+        return Ok((Inspector::new(address, profile, unit), Counts::new()));
     }
     let file = which.config.as_deref().unwrap_or(Path::new(""));
     let (config, _) = config::load(file).map_err(|report| refuse(&report, lang))?;
     let id = which.device.as_deref().unwrap_or_default();
     let device = find(&config, id, lang)?.clone();
-    let inspector =
-        Inspector::new(device.address, device.profile, which.unit.unwrap_or(device.unit));
-    Ok(inspector.known_by(config.fieldbus.identity.as_ref()))
+    let unit = which.unit.unwrap_or(device.unit);
+    let counted = installer::writes_of(&config.state, id);
+    let inspector = Inspector::new(device.address, device.profile, unit);
+    Ok((inspector.known_by(config.fieldbus.identity.as_ref()), counted))
 }
 
 fn find<'c>(config: &'c Config, id: &str, lang: Lang) -> Result<&'c DeviceConfig, u8> {
@@ -66,8 +70,8 @@ fn find<'c>(config: &'c Config, id: &str, lang: Lang) -> Result<&'c DeviceConfig
 }
 
 fn watch(which: &Which, (count, format): (Option<u32>, Format), lang: Lang) -> u8 {
-    let mut inspector = match inspector(which, lang) {
-        Ok(inspector) => inspector,
+    let (mut inspector, counted) = match inspector(which, lang) {
+        Ok(both) => both,
         Err(code) => return code,
     };
     let done = installer::wait_for(async {
@@ -78,7 +82,7 @@ fn watch(which: &Which, (count, format): (Option<u32>, Format), lang: Lang) -> u
                 _ = tokio::signal::ctrl_c() => return 0,
             };
             match seen {
-                Ok(seen) => print(&seen, format, lang),
+                Ok(seen) => print(&seen, &counted, format, lang),
                 Err(error) => {
                     complain(&format!("wattgate: {error}"));
                     if left.is_some() {
@@ -99,7 +103,7 @@ fn watch(which: &Which, (count, format): (Option<u32>, Format), lang: Lang) -> u
     done.unwrap_or_else(|error| outcome(Err(error.to_string())))
 }
 
-fn print(seen: &[Seen], format: Format, lang: Lang) {
+fn print(seen: &[Seen], counted: &Counts, format: Format, lang: Lang) {
     let at = installer::stamp();
     let table = |seen: &Seen| seen.table.name();
     let raw = |seen: &Seen| {
@@ -114,7 +118,9 @@ fn print(seen: &[Seen], format: Format, lang: Lang) {
             };
             json!({"ts": at, "quantity": s.quantity, "value": value, "why": s.value.as_ref().err(), "table": table(s), "address": s.address, "raw": raw(s), "latency_ms": s.latency.as_secs_f64() * 1000.0})
         };
-        say(&serde_json::Value::from_iter(seen.iter().map(entry)).to_string());
+        let writes = |(address, count): &(u16, u64)| json!({"ts": at, "quantity": "writes", "value": count, "table": "holding", "address": address});
+        let all = seen.iter().map(entry).chain(counted.iter().map(writes));
+        say(&serde_json::Value::from_iter(all).to_string());
         return;
     }
     let line = |s: &Seen| {
@@ -128,7 +134,12 @@ fn print(seen: &[Seen], format: Format, lang: Lang) {
         let place = format!("{} {}", table(s), s.address);
         format!("{:16} {value:>16}   {place:15} {:24} {ms:6.1} ms", s.quantity, raw(s))
     };
-    say(&std::iter::once(at.clone()).chain(seen.iter().map(line)).collect::<Vec<_>>().join("\n"));
+    let writes = |(address, count): &(u16, u64)| {
+        let values = [("address", address.to_string()), ("count", count.to_string())];
+        fill(lang, "cli.device.writes", &values)
+    };
+    let lines = std::iter::once(at.clone()).chain(seen.iter().map(line));
+    say(&lines.chain(counted.iter().map(writes)).collect::<Vec<_>>().join("\n"));
 }
 
 fn write(config: &Config, id: &str, (value, hold): (Option<f64>, Duration), lang: Lang) -> u8 {

@@ -70,6 +70,7 @@ pub struct DeviceTable {
     pub max_discharge_w: Option<f64>,
     pub min_soc_pct: Option<f64>,
     pub capacity_wh: Option<f64>,
+    pub rated_w: Option<At<f64>>,
     pub min_w: Option<At<f64>>,
     pub max_w: Option<At<f64>>,
     pub failsafe_w: Option<At<f64>>,
@@ -79,6 +80,9 @@ pub struct DeviceTable {
     pub serve_as: Option<f64>,
     pub priority: Option<f64>,
     pub weight: Option<f64>,
+    pub phase_switching: Option<bool>,
+    pub switches_per_stay: Option<f64>,
+    pub switch_lockout_s: Option<f64>,
 }
 
 /// `[tariff]`.
@@ -364,6 +368,7 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         max_discharge_w: walk.number("max_discharge_w", 0.0..=1e8, faults),
         min_soc_pct: walk.number("min_soc_pct", 0.0..=100.0, faults),
         capacity_wh: walk.number("capacity_wh", 1.0..=1e10, faults),
+        rated_w: number_at(&mut walk, "rated_w", 100.0..=1e8, faults),
         min_w: number_at(&mut walk, "min_w", 0.0..=1e6, faults),
         max_w: number_at(&mut walk, "max_w", 0.0..=1e6, faults),
         failsafe_w: number_at(&mut walk, "failsafe_w", 0.0..=1e6, faults),
@@ -373,6 +378,9 @@ fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
         serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
         priority: walk.whole("priority", 0.0..=9.0, faults),
         weight: walk.number("weight", 0.1..=10.0, faults),
+        phase_switching: walk.flag("phase_switching", faults),
+        switches_per_stay: walk.whole("switches_per_stay", 1.0..=100.0, faults),
+        switch_lockout_s: walk.number("switch_lockout_s", 60.0..=86_400.0, faults),
     };
     walk.finish(faults);
     table

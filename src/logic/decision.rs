@@ -108,8 +108,11 @@ pub struct DeviceView {
 pub struct SetpointView {
     /// Current for chargers (0 = paused), A.
     pub current_a: Option<f64>,
-    /// Power for batteries, discharge positive, W.
+    /// Power for batteries, discharge positive; the most for nodes and inverters, W.
     pub power_w: Option<f64>,
+    /// Phases that a charger is told to use, 1 or 3, where it may be switched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phases: Option<u8>,
     /// Code of the reason.
     pub reason: String,
     /// What the reason is about: a phase or a zone.

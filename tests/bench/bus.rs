@@ -270,6 +270,7 @@ fn bench_site() -> Site {
         step: Amps(0.1),
         stay: None,
         right: Default::default(),
+        switching: None,
     };
     Site {
         id: id("bench"),
@@ -290,6 +291,7 @@ fn bench_site() -> Site {
         chargers: vec![charger],
         batteries: Vec::new(),
         pvs: Vec::new(),
+        inverters: Vec::new(),
         bays: Vec::new(),
         zones: Vec::new(),
         cameras: Vec::new(),

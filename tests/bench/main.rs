@@ -1,6 +1,7 @@
 //! Measured, not tested: how regular the control period is, quiet and under stress, and what the
 //! processes cost (`cargo bench --bench figures -- periods`), the nets against onnxruntime (`-- nets`), and
-//! what a camera costs (`-- cameras`). All of it without an argument; takes about five minutes.
+//! what a camera costs (`-- cameras`), and how soon a sensor stops the piles when all is bad (`-- stops`, as
+//! root). All of it without an argument; takes about eight minutes.
 //!
 //! What a stranger gets wrong: every figure is a ratio to the quiet run of the same call, so that a slow
 //! machine says the same as a fast one.
@@ -13,6 +14,9 @@ mod gateway;
 #[path = "../wire/rtsp.rs"]
 #[allow(dead_code, unused_imports)] // only its server
 mod rtsp;
+#[path = "../wire/urgent.rs"]
+#[allow(dead_code)] // its test is the wire tests'
+mod urgent;
 
 mod cameras;
 mod nets;
@@ -72,13 +76,31 @@ fn peak_mb(pid: u32) -> f64 {
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let parts: [(&str, fn()); 3] =
-        [("nets", nets::run), ("cameras", cameras::run), ("periods", control_periods)];
+    let parts: [(&str, fn()); 4] = [
+        ("nets", nets::run),
+        ("cameras", cameras::run),
+        ("periods", control_periods),
+        ("stops", stops),
+    ];
     for (name, part) in parts {
         if named.is_empty() || named.iter().any(|wanted| wanted == name) {
             part();
         }
     }
+}
+
+/// From a sensor to the last pile's register, with all cores busy, the disk full and the broker down. The bar
+/// is that of 1,000 stops (`WATTGATE_STOPS`), which take two hours.
+fn stops() {
+    let all = urgent::stops(urgent::count(20));
+    let seconds: Vec<f64> = all.iter().map(Duration::as_secs_f64).collect();
+    println!(
+        "sensor to stop on the wire, all cores busy, disk full, broker down: p50 {:.3} s, p99 {:.3} s, most {:.3} s, {} stops",
+        percentile(&seconds, 0.5),
+        percentile(&seconds, 0.99),
+        percentile(&seconds, 1.0),
+        seconds.len()
+    );
 }
 
 fn control_periods() {

@@ -37,6 +37,7 @@ fn site(count: usize) -> Site {
         step: Amps(0.1),
         stay: None,
         right: Right { priority: 0, weight: 1.0 + (i % 4) as f64 * 0.5 },
+        switching: None,
     };
     let circuit = |name: String, parent: Option<Id>, limit: f64, members: Vec<Id>| Circuit {
         id: id(&name),
@@ -75,6 +76,7 @@ fn site(count: usize) -> Site {
         batteries: Vec::new(),
         computes: Vec::new(),
         pvs: Vec::new(),
+        inverters: Vec::new(),
         bays: Vec::new(),
         zones: Vec::new(),
         cameras: Vec::new(),

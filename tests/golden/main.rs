@@ -94,6 +94,40 @@ fn the_documented_site_file_has_no_fault() {
     assert_eq!(config.site.zones.len(), 1);
 }
 
+/// One that restarts at 32 A below a breaker of 20 A is told of in both languages; one that keeps its failsafe,
+/// or hangs on enough copper, is not.
+#[test]
+fn a_charger_that_restarts_at_its_rated_current_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.toml");
+    let site = |profile: &str, breaker: u32, circuit: u32| {
+        format!(
+            "[site]\nid = \"s\"\n[grid]\nmeter = \"grid\"\nlimit_a = {breaker}\nbreaker_a = {breaker}\n\
+             max_base_load_a = 10\n[[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\n\
+             address = \"tcp://127.0.0.1:1502\"\n[[device]]\nid = \"pile\"\nprofile = \"{profile}\"\n\
+             address = \"tcp://127.0.0.2:1502\"\nmax_a = 16\nfailsafe_a = 6\n\
+             [[circuit]]\nid = \"row\"\nlimit_a = {circuit}\nmembers = [\"pile\"]\n"
+        )
+    };
+    let codes = |profile: &str, breaker: u32, circuit: u32| {
+        std::fs::write(&file, site(profile, breaker, circuit)).unwrap();
+        let (_, report) = config::load(&file).unwrap();
+        let words = report.render(Lang::En) + &report.render(Lang::Zh);
+        (report.faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), words)
+    };
+    let (found, words) = codes("keba-p40", 63, 20);
+    assert_eq!(found, ["WG0142"]);
+    for part in ["warning[WG0142]: `pile` forgets", "32 A of 20 A on L1", "`row`", "会忘记安全电流"]
+    {
+        assert!(words.contains(part), "{part} is not in {words}");
+    }
+    let (found, words) = codes("keba-p30", 40, 32);
+    assert_eq!(found, ["WG0141"]);
+    assert!(words.contains("on L1 that makes 42 A of 40 A"), "{words}");
+    assert_eq!(codes("keba-p40", 63, 32).0, Vec::<&str>::new());
+    assert_eq!(codes("heidelberg-ec", 40, 20).0, Vec::<&str>::new());
+}
+
 #[test]
 fn the_documented_guarded_store_has_no_fault() {
     let (config, report) = config::load(&root().join("config/guarded-store.toml")).unwrap();

@@ -78,6 +78,7 @@ pub fn site() -> Site {
             step: Amps(0.1),
             stay: None,
             right: Right::default(),
+            switching: None,
         }],
         batteries: vec![Battery {
             id: id("hybrid"),
@@ -88,6 +89,7 @@ pub fn site() -> Site {
             capacity: None,
         }],
         pvs: vec![id("hybrid")],
+        inverters: Vec::new(),
         bays: vec![Bay {
             id: id("bay1"),
             name: "bay1".into(),
@@ -343,6 +345,7 @@ impl Bench {
             power: Watts(power),
             limit: Amps(pile.limit_a()),
             energy: Some(WattHours(pile.energy_wh)),
+            phases: None,
             lease: None,
         }
     }

@@ -38,6 +38,11 @@ impl Checkers {
             let (cap, _) = decision.permitted.compute(&node.id).unwrap();
             assert!((node.min..=node.max).contains(cap), "seed {seed}: a cap of {cap}");
         }
+        for inverter in &site.inverters {
+            let (most, _) = decision.permitted.inverter(&inverter.id).unwrap();
+            let legal = most.get() >= 0.0 && *most <= inverter.rated;
+            assert!(legal, "seed {seed}: a limit of {most}");
+        }
         for battery in &site.batteries {
             let (power, _) = decision.permitted.battery(&battery.id).unwrap();
             assert!(power.get() <= battery.max_discharge.get() + 1e-9, "seed {seed}");

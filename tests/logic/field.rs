@@ -3,11 +3,15 @@
 //!
 //! What a stranger gets wrong: the twins are not a second product. The switch exists for tests only.
 
+use std::time::Duration;
+
 use simulators::physics::Car;
 use simulators::scenario::{Make, PileSpec, Scenario};
 use wattgate::app::simulate::{What, Who};
 use wattgate::logic::controller::Rule;
-use wattgate::logic::site::{Charger, ChargerSetpoint, Circuit, Reason, Site};
+use wattgate::logic::site::{
+    Charger, ChargerSetpoint, Circuit, PhaseCount, Reason, Site, Switching,
+};
 use wattgate::units::{Amps, PerPhase, Phase, Watts};
 
 use crate::bench::{id, site};
@@ -289,4 +293,85 @@ fn evcc_15730_a_charger_that_runs_away_costs_the_others_not_the_fuse() {
         assert!(off.is_some() || *other == (ChargerSetpoint::Pause, Reason::Disobeys), "{other:?}");
         life.watch.longest_over_s() <= 12.5
     });
+}
+
+/// Building power so that L1, which has 45 % of it, carries `amps`; L3 has half of that.
+fn building_on_l1(amps: f64) -> f64 {
+    amps * 230.0 / 0.45
+}
+
+/// One pile that may change phases, with its first phase on L3, as the installer allows it where the site file says nothing.
+fn switchable(limit: f64) -> Site {
+    let mut site = row(&[&[Phase::L3, Phase::L1, Phase::L2]], limit);
+    let settle = Duration::from_secs(60);
+    let (most, lockout) = (Switching::MOST, Switching::LOCKOUT);
+    site.chargers[0].switching = Some(Switching { most, lockout, settle });
+    site
+}
+
+/// evcc #24932: L1 was nearly full, and the car was stopped, though the other phases had room for it.
+#[test]
+fn evcc_24932_a_car_falls_back_to_one_phase_before_it_is_stopped() {
+    with_and_without(Rule::OnePhase, |off| {
+        let mut life = made(life(switchable(35.0), &[car(3, 16.0, 2.0)], 31), off);
+        run(&mut life, 60);
+        life.plant.world.set_building(Some(building_on_l1(31.0)));
+        run(&mut life, 300);
+        let (amps, reason) = told(&mut life, 0);
+        let pile = &life.plant.world.piles[0];
+        let on_one = pile.connected == 1 && pile.current_a > 5.9;
+        let why = matches!(reason, Reason::OnePhase { .. } | Reason::GridLimit { .. });
+        amps >= 6.0 && on_one && why && life.watch.longest_over_s() <= 12.5
+    });
+}
+
+/// evcc #3543 and #28174: clouds and neighbours took the car up and down, six times an hour and more.
+#[test]
+fn evcc_28174_phases_are_not_switched_to_and_fro() {
+    with_and_without(Rule::SwitchSeldom, |off| {
+        let mut life = made(life(switchable(35.0), &[car(3, 16.0, 2.0)], 32), off);
+        let mut switches = 0;
+        for round in 0..18 {
+            let amps = if round % 2 == 0 { 31.0 } else { 5.0 };
+            life.plant.world.set_building(Some(building_on_l1(amps)));
+            for _ in 0..400 {
+                let before = life.plant.world.piles[0].connected;
+                life.second();
+                switches += u32::from(life.plant.world.piles[0].connected != before);
+            }
+        }
+        switches <= Switching::MOST
+    });
+}
+
+/// evcc #33658: contactors that move while the car draws may join two phases in it.
+#[test]
+fn evcc_33658_phases_are_switched_with_nothing_flowing() {
+    with_and_without(Rule::EmptyFirst, |off| {
+        let site = switchable(35.0);
+        let mut life = made(life(site, &[Car { delay_s: 5.0, ..car(3, 16.0, 2.0) }], 33), off);
+        life.plant.world.set_building(Some(building_on_l1(31.0)));
+        run(&mut life, 300);
+        let on_one = life.plant.world.piles[0].connected == 1;
+        life.plant.world.set_building(Some(0.0));
+        run(&mut life, 900);
+        on_one && life.plant.world.piles[0].hot_switches == 0
+    });
+}
+
+/// A charger that takes the wish and does nothing: three phases count on, and its car is left paused where
+/// three do not fit.
+#[test]
+fn a_charger_that_does_not_change_phases_counts_on_three_and_says_so() {
+    let mut life = life(switchable(35.0), &[car(3, 16.0, 2.0)], 34);
+    life.plant.world.piles[0].ignores_phases = true;
+    life.plant.world.set_building(Some(building_on_l1(31.0)));
+    run(&mut life, 400);
+    let decision = life.second();
+    let pile = &life.site.chargers[0].id;
+    assert_eq!(decision.permitted.charger(pile).unwrap().0, ChargerSetpoint::Pause);
+    assert_eq!(decision.permitted.phases(pile), Some(PhaseCount::Three));
+    let overview = life.controller.overview(&decision);
+    assert!(overview.alarms.iter().any(|alarm| alarm.code == "phase_switch_ignored"));
+    assert!(life.watch.longest_over_s() <= 12.5);
 }

@@ -11,6 +11,7 @@ mod bench;
 mod broken;
 mod checkers;
 mod day;
+mod export;
 mod fairness;
 mod faults;
 mod field;

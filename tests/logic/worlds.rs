@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use simulators::scenario::{Make, PileSpec, Scenario, Visit};
 use wattgate::app::simulate::{Plant, What, Who};
@@ -14,7 +15,7 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Battery, Charger, Circuit, Compute, GridLimits, OnBlind, Right, Site, Zone,
+    Battery, Charger, Circuit, Compute, GridLimits, Inverter, OnBlind, Right, Site, Switching, Zone,
 };
 use wattgate::logic::vision::Verdict;
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -74,6 +75,16 @@ pub fn random_site(rng: &mut fastrand::Rng) -> Site {
     }
     random.circuits = random_circuits(rng, &random.chargers);
     random.limits = random_limits(rng, &random);
+    random.inverters.clear();
+    if let Some(pv) = random.pvs.first()
+        && chance(rng, 1, 2)
+    {
+        let most = random.limits.limit.on(Phase::L1).get() * 690.0;
+        let battery = random.batteries.first().map_or(0.0, |battery| battery.max_discharge.get());
+        let rated = Watts(most * 0.6 + battery);
+        random.inverters = vec![Inverter { id: pv.clone(), rated }];
+        random.limits.export = Some(Watts(if rng.bool() { 0.0 } else { most * 0.3 * rng.f64() }));
+    }
     random
 }
 
@@ -89,8 +100,17 @@ fn random_charger(rng: &mut fastrand::Rng, number: usize) -> Charger {
         failsafe: Amps(if chance(rng, 1, 5) { 0.0 } else { 6.0 }),
         step: Amps([0.1, 1.0][rng.usize(0..2)]),
         right: Right { priority, weight },
+        switching: random_switching(rng, wired),
         ..site().chargers[0].clone()
     }
+}
+
+/// Half of those on three phases may go to one; what else is drawn stays as it was without.
+fn random_switching(rng: &fastrand::Rng, wired: usize) -> Option<Switching> {
+    let mut own = rng.clone();
+    let (most, lockout) = (own.u32(1..5), Duration::from_secs(own.u64(60..900)));
+    let settle = Duration::from_secs(own.u64(0..60));
+    (wired == 3 && own.bool()).then_some(Switching { most, lockout, settle })
 }
 
 /// Sum of the failsafe currents of some chargers on the phase that has most of it.
@@ -272,7 +292,7 @@ impl Life {
 
     /// Something happens, most of the time something bad.
     fn event(&mut self) {
-        let Life { plant, site, rng, watch, .. } = self;
+        let Life { plant, site, rng, .. } = self;
         let now = plant.now();
         let base = site.limits.max_base_load.get() * 230.0 / 0.45;
         let who = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
@@ -306,7 +326,6 @@ impl Life {
                 let i = rng.usize(0..plant.world.piles.len());
                 plant.world.piles[i].reboot();
                 plant.troubles.begin((Who::Charger(i), What::Silent), now, between(rng, 2.0, 5.0));
-                watch.rebooted(i);
             }
             18 => {
                 let hours = [-1, 1, -87_600, 87_600][rng.usize(0..4)];
@@ -399,6 +418,7 @@ pub fn live(seed: u64, hours: f64) -> Lived {
 }
 
 /// Lives worlds on all cores.
+#[allow(clippy::print_stdout)] // progress
 fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
     if let Ok(seed) = std::env::var("WATTGATE_SEED") {
         return live(seed.parse().unwrap(), hours);
@@ -416,6 +436,10 @@ fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
             match std::panic::catch_unwind(|| live(seed, hours)) {
                 Ok(world) => lived = std::mem::take(&mut lived).and(&world),
                 Err(_) => failed.push(seed),
+            }
+            let done = seed - seeds.start + 1;
+            if done.is_multiple_of(100) {
+                println!("{done} of {}", seeds.end - seeds.start);
             }
         }
     };

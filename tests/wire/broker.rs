@@ -36,6 +36,7 @@ async fn states_are_retained_and_the_last_will_tells_of_a_kill() {
     assert_eq!(live.until("wattgate/v1/depot/status", |_| true).await.json()["online"], true);
     let told = live.until("wattgate/v1/depot/charger/pile1/state", |_| true).await.json();
     assert_eq!((told["setpoint_a"].as_f64(), told["q"].as_str()), (Some(16.0), Some("stale")));
+    assert_eq!(told["writes_1210"], 57, "writes of a register, since ever");
     let event = live.until("wattgate/v1/depot/history/event/zone", |_| true).await.json();
     assert!(event["id"].as_str().is_some(), "{event}");
     gateway.outbox(0).await;
@@ -267,7 +268,10 @@ async fn a_message_that_the_broker_does_not_take_stays_and_is_told() {
     let rules = home.path().join("acl");
     std::fs::write(&rules, "topic readwrite wattgate/v1/depot/status\ntopic read #\n").unwrap();
     let port = free_port();
-    let more = format!("allow_anonymous true\nacl_file {}", rules.display());
+    // With no queue at all mosquitto 2.0.11 takes its own answer to a message that is not allowed for a queue that
+    // runs over, and hangs up right behind it.
+    let queue = "max_queued_messages 1000";
+    let more = format!("allow_anonymous true\nacl_file {}\n{queue}", rules.display());
     let _broker = Broker::start(home.path(), port, &more);
     let mut gateway = Gateway::start(config(port), quick());
     gateway.linked("the link", |link| link.connected).await;

@@ -7,8 +7,10 @@
 #![allow(clippy::print_stdout)] // figures of a run
 
 mod absent;
+mod curb;
 mod faults;
 mod lines;
 mod peers;
 pub mod rig;
 mod serial;
+mod served;

@@ -1,7 +1,7 @@
 //! A running `wattgate demo` for tests: started from the binary, its lines read, ended by ctrl-C.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ pub struct Demo {
     /// When it was started.
     #[allow(clippy::disallowed_methods)]
     pub started: Instant,
+    folder: PathBuf,
     code: Arc<Mutex<Option<String>>>,
 }
 
@@ -66,11 +67,17 @@ impl Demo {
 
     /// With further arguments of `wattgate demo`.
     pub fn with(arguments: &[&str]) -> Demo {
+        Demo::within(arguments, &std::env::temp_dir())
+    }
+
+    /// With its site file and state below a folder.
+    pub fn within(arguments: &[&str], folder: &Path) -> Demo {
         let started = now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_wattgate"))
             .args(["demo", "--port", "0", "--lang", "en"])
             .args(arguments)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("TMPDIR", folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -113,13 +120,14 @@ impl Demo {
                 .collect(),
             process,
             started,
+            folder: folder.to_owned(),
             code,
         }
     }
 
     /// The state folder of its gateway.
     pub fn state(&self) -> PathBuf {
-        std::env::temp_dir().join(format!("wattgate-demo-{}/state", self.process.id()))
+        self.folder.join(format!("wattgate-demo-{}/state", self.process.id()))
     }
 
     /// The page's code, as printed at the last start of the gateway.

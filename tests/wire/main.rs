@@ -24,3 +24,4 @@ mod rtsp;
 mod safety;
 mod scenarios;
 mod targets;
+mod urgent;

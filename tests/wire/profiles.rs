@@ -357,7 +357,7 @@ fn a_scan_finds_devices_and_their_profiles() {
         assert_eq!(own, row.fits.first(), "{id}");
     }
     let hybrid = rows.iter().find(|row| row.address.ends_with(&lones[3].address.to_string()));
-    assert_eq!(hybrid.unwrap().sunspec, [1, 103, 120, 124, 160, 802, 803]);
+    assert_eq!(hybrid.unwrap().sunspec, [1, 103, 120, 123, 124, 160, 802, 803]);
 }
 
 /// The gateway's own binary; what it printed, and its exit code.
@@ -376,6 +376,24 @@ fn wattgate(arguments: &[&str], typed: &str) -> (String, i32) {
     let output = process.wait_with_output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8(text).unwrap(), output.status.code().unwrap())
+}
+
+#[test]
+fn a_device_of_the_site_file_shows_how_often_its_registers_were_written() {
+    let (lone, folder) = (serve(&shipped("eastron-sdm630")), tempfile::tempdir().unwrap());
+    let (file, dir) = (folder.path().join("site.toml"), folder.path().display());
+    let text = format!(
+        "[paths]\nstate = '{dir}'\n[site]\nid = 's'\n[grid]\nmeter = 'grid'\nlimit_a = 50\nbreaker_a = 63\n\
+         [[device]]\nid = 'grid'\nprofile = 'eastron-sdm630'\naddress = 'tcp://{}'\n",
+        lone.address
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(folder.path().join("register-writes.json"), r#"{"grid/64512":57,"x/1":2}"#)
+        .unwrap();
+    let path = file.display().to_string();
+    let (text, code) = wattgate(&["device", "read", "grid", "--config", &path], "");
+    assert!(code == 0 && text.contains("register 64512: written 57 times"), "{text}");
+    assert_eq!(text.matches("written").count(), 1, "{text}");
 }
 
 #[test]

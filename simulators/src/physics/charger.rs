@@ -99,6 +99,12 @@ pub struct Pile {
     pub energy_wh: f64,
     /// Fault switch: takes setpoints but does not follow them.
     pub ignores_setpoint: bool,
+    /// Phases that its contactors connect, 1 or 3.
+    pub connected: usize,
+    /// Fault switch: takes the wish for another number of phases and does not follow it.
+    pub ignores_phases: bool,
+    /// Times that its contactors moved under current: what wears them out, and what some cars do not survive.
+    pub hot_switches: u32,
     /// The limit that the car follows after its delay.
     heard_a: f64,
     since_change_s: f64,
@@ -121,6 +127,9 @@ impl Pile {
             current_a: 0.0,
             energy_wh: 1_234_567.0,
             ignores_setpoint: false,
+            connected: 3,
+            ignores_phases: false,
+            hot_switches: 0,
             heard_a: 0.0,
             since_change_s: 0.0,
         };
@@ -147,6 +156,22 @@ impl Pile {
         self.feed();
     }
 
+    /// Connects one phase or all three.
+    pub fn connect(&mut self, phases: usize) {
+        if self.ignores_phases || phases == self.connected {
+            return;
+        }
+        if self.current_a > 0.5 {
+            self.hot_switches += 1;
+        }
+        self.connected = phases;
+    }
+
+    /// Phases that the car at the plug charges on now.
+    fn phases(&self) -> usize {
+        self.car.as_ref().map_or(0, |car| car.phases.min(self.connected).min(3))
+    }
+
     /// Power-cycled: forgets the setpoint and the failsafe that was written. A KEBA then allows its rated
     /// current and has no failsafe at all until one is written.
     pub fn reboot(&mut self) {
@@ -154,6 +179,7 @@ impl Pile {
         self.setpoint_a = self.safe_a;
         self.validity_s = FACTORY_VALIDITY_S;
         self.left_s = 0.0;
+        self.connected = 3;
         if self.make == Make::Keba {
             self.setpoint_a = self.max_a;
             self.validity_s = 0.0;
@@ -189,7 +215,7 @@ impl Pile {
     /// Current on each of its own phases, A.
     #[must_use]
     pub fn currents(&self) -> [f64; 3] {
-        let phases = self.car.as_ref().map_or(0, |car| car.phases);
+        let phases = self.phases();
         std::array::from_fn(|i| if i < phases { self.current_a } else { 0.0 })
     }
 
@@ -197,7 +223,7 @@ impl Pile {
     pub fn step(&mut self, dt: f64, grid: [f64; 3]) {
         let volts = self.own_volts(grid);
         self.left_s = (self.left_s - dt).max(0.0);
-        let limit = self.limit_a();
+        let (limit, phases) = (self.limit_a(), self.phases());
         let Some(car) = &mut self.car else {
             self.current_a = 0.0;
             self.heard_a = limit;
@@ -216,7 +242,6 @@ impl Pile {
         let target = car.wish_a().min(allowed);
         let step = RAMP_A_PER_S * dt;
         self.current_a += (target - self.current_a).clamp(-step, step);
-        let phases = car.phases.min(3);
         let power: f64 = volts[..phases].iter().map(|v| v * self.current_a).sum();
         let energy = power * dt / 3600.0;
         car.energy_wh = (car.energy_wh + energy).min(car.capacity_wh);

@@ -50,6 +50,39 @@ impl StorageControl {
     }
 }
 
+/// Output limit as SunSpec model 123 knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OutputLimit {
+    /// Whether it holds.
+    pub enabled: bool,
+    /// Most of the rated power, hundredths of a percent.
+    pub share: u16,
+    /// Without a write for this long it is off, s; 0 = never.
+    pub revert_s: u16,
+    /// Time since the last write, s.
+    pub silent_s: f64,
+}
+
+impl OutputLimit {
+    /// A limit of `watts` of `rated_w` that is off again after `revert_s`.
+    #[must_use]
+    pub fn at(watts: f64, rated_w: f64, revert_s: u16) -> OutputLimit {
+        let share = (watts / rated_w * 10_000.0).floor().clamp(0.0, 10_000.0) as u16;
+        OutputLimit { enabled: true, share, revert_s, silent_s: 0.0 }
+    }
+
+    fn step(&mut self, dt: f64) {
+        self.silent_s += dt;
+        if self.revert_s > 0 && self.silent_s >= f64::from(self.revert_s) {
+            self.enabled = false;
+        }
+    }
+
+    fn most_w(&self, rated_w: f64) -> f64 {
+        if self.enabled { f64::from(self.share) / 10_000.0 * rated_w } else { f64::INFINITY }
+    }
+}
+
 /// The inverter with its battery.
 #[derive(Clone, Debug)]
 pub struct Hybrid {
@@ -65,6 +98,10 @@ pub struct Hybrid {
     pub max_w: f64,
     /// What was asked for over the wire.
     pub control: StorageControl,
+    /// What the inverter is rated at, W.
+    pub rated_w: f64,
+    /// Limit of its output.
+    pub limit: OutputLimit,
     /// Fault switch: takes the control but rests.
     pub ignores_setpoint: bool,
     /// PV energy since ever, Wh.
@@ -77,6 +114,8 @@ pub struct Hybrid {
 
 /// Losses of each direction.
 const EFFICIENCY: f64 = 0.95;
+/// How fast a limit takes sun away, W/s, or the rated power in a second.
+const PV_RAMP_W_PER_S: f64 = 5_000.0;
 /// How fast the battery's power moves, W/s.
 const RAMP_W_PER_S: f64 = 5_000.0;
 
@@ -89,6 +128,8 @@ impl Default for Hybrid {
             energy_wh: 11_000.0,
             max_w: 10_000.0,
             control: StorageControl::default(),
+            rated_w: 20_000.0,
+            limit: OutputLimit::default(),
             ignores_setpoint: false,
             pv_energy_wh: 8_000_000.0,
             charged_wh: 2_100_000.0,
@@ -113,20 +154,25 @@ impl Hybrid {
     /// Power-cycled: forgets what was asked for.
     pub fn reboot(&mut self) {
         self.control = StorageControl::default();
+        self.limit = OutputLimit::default();
     }
 
-    /// Moves on by `dt` seconds with `pv_w` from the roof.
-    pub fn step(&mut self, dt: f64, pv_w: f64) {
-        self.pv_w = pv_w;
-        self.pv_energy_wh += pv_w * dt / 3600.0;
+    /// Moves on by `dt` seconds; the roof could give `roof_w`.
+    pub fn step(&mut self, dt: f64, roof_w: f64) {
         self.control.step(dt);
+        self.limit.step(dt);
         let mut target = self.control.target_w(self.max_w);
         if self.ignores_setpoint {
             target = 0.0;
         }
         let step = RAMP_W_PER_S * dt;
         let wanted = self.battery_w + (target - self.battery_w).clamp(-step, step);
-        self.battery_w = self.within_the_battery(wanted, dt);
+        let most = self.limit.most_w(self.rated_w);
+        self.battery_w = self.within_the_battery(wanted.min(most), dt);
+        let pv_w = roof_w.min((most - self.battery_w).max(0.0));
+        // Down within a second, up as fast as the sun.
+        self.pv_w = pv_w.max(self.pv_w.min(roof_w) - PV_RAMP_W_PER_S.max(self.rated_w) * dt);
+        self.pv_energy_wh += self.pv_w * dt / 3600.0;
         let moved = self.battery_w * dt / 3600.0;
         if moved > 0.0 {
             self.discharged_wh += moved;

@@ -13,7 +13,7 @@ mod truth;
 mod world;
 
 pub use charger::{Car, Pile, PlugState};
-pub use hybrid::{Hybrid, StorageControl};
+pub use hybrid::{Hybrid, OutputLimit, StorageControl};
 pub use module::Module;
 pub use node::{IDLE_W, Node};
 pub use truth::{BayTruth, PileTruth, Truth};

@@ -1,11 +1,13 @@
 //! Alfen Eve NG9xx, socket 1: holding registers, high word first. The setpoint expires; reading does
-//! not keep it alive, writing register 1210 does. Below 6 A it pauses.
+//! not keep it alive, writing register 1210 does. Below 6 A it pauses. The
+//! phases are switched by 1215, with function 6, and stay as they are without renewal.
 
 use super::{Measured, Refusal, Sheet};
 use crate::physics::{Pile, PlugState};
 
 const SETPOINT: u16 = 1210;
 const SAFE: u16 = 1212;
+const PHASES: u16 = 1215;
 
 pub fn image(pile: &Pile, read: &Measured) -> Vec<(u16, Vec<u16>)> {
     let mut measured = Sheet::new(300, 80);
@@ -32,11 +34,18 @@ pub fn image(pile: &Pile, read: &Measured) -> Vec<(u16, Vec<u16>)> {
     status.float(SETPOINT, pile.setpoint_a);
     status.float(SAFE, pile.safe_a);
     status.put(1214, &[u16::from(pile.left_s > 0.0)]);
-    status.put(1215, &[3]);
+    status.put(PHASES, &[pile.connected as u16]);
     vec![measured.done(), status.done()]
 }
 
 pub fn write(pile: &mut Pile, function: u8, (first, words): (u16, &[u16])) -> Result<(), Refusal> {
+    if let (6, PHASES, &[count]) = (function, first, words) {
+        if count != 1 && count != 3 {
+            return Err(Refusal::Value);
+        }
+        pile.connect(usize::from(count));
+        return Ok(());
+    }
     let (16, &[high, low]) = (function, words) else {
         return Err(Refusal::Function);
     };

@@ -122,6 +122,19 @@ impl Map {
         }
     }
 
+    /// Lets piles follow what they are told of their phases or not.
+    pub fn set_stuck(&self, world: &mut World, stuck: bool) {
+        match self {
+            Map::Pile(i, _) => {
+                world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_phases = stuck);
+            }
+            Map::Profiled(_) => {
+                world.piles.iter_mut().for_each(|pile| pile.ignores_phases = stuck);
+            }
+            Map::Sdm630 | Map::SunspecMeter | Map::Hybrid | Map::Node | Map::Module => {}
+        }
+    }
+
     /// Lets the device follow its setpoints or not.
     pub fn set_deaf(&self, world: &mut World, deaf: bool) {
         match self {

@@ -103,6 +103,11 @@ impl Profiled {
         if point.quantity == "state" {
             return self.state_of(sight, point);
         }
+        if let ("phases", Some(contactors)) = (point.quantity.as_str(), &self.profile.phase_switch)
+        {
+            let connected = sight.world.piles.first()?.connected;
+            return Some(Value::Number(f64::from(contactors.shown(connected)) * point.form.step()));
+        }
         let whole = sight.quantity(&point.quantity)?;
         let parts = self.profile.points.iter().filter(|other| other.quantity == point.quantity);
         let (against, along): (Vec<&Point>, Vec<&Point>) = parts.partition(|p| p.form.invert);
@@ -183,6 +188,14 @@ impl Profiled {
             state.keep(first, words);
             state.told = Some(amount);
             self.tell(world, &state);
+            return Ok(());
+        }
+        if let Some(contactors) = self.profile.phase_switch.as_ref().filter(|c| c.address == first)
+        {
+            expect(function, contactors.function)?;
+            let &[word] = words else { return Err(Refusal::Value) };
+            let phases = contactors.meant(word).ok_or(Refusal::Value)?;
+            world.piles.iter_mut().for_each(|pile| pile.connect(phases));
             return Ok(());
         }
         if let Some(failsafe) = &self.profile.failsafe {

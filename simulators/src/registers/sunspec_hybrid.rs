@@ -1,6 +1,7 @@
-//! A hybrid inverter that speaks SunSpec: common, 103, 120, 124, 160, 802 and 803 from register 40000,
+//! A hybrid inverter that speaks SunSpec: common, 103, 120, 124, 160, 802, 803 and 123 from register 40000,
 //! laid out as a Fronius GEN24 does it (modules 3 and 4 of model 160 are the battery's two directions).
-//! Model 124 is writable; its rules are in [`crate::physics::StorageControl`].
+//! Models 124 and 123 are writable; their rules are in [`crate::physics::StorageControl`] and
+//! [`crate::physics::OutputLimit`].
 //!
 //! What a stranger gets wrong: a point that the device does not have is not 0 but its type's mark for
 //! "not implemented". A rate or a mode stays readable as written after the control has reverted, only
@@ -19,7 +20,8 @@ const MPPT: u16 = STORAGE + 26;
 const BATTERY: u16 = MPPT + 90;
 const BANK: u16 = BATTERY + 64;
 /// 26 registers and 32 for the one string.
-const END: u16 = BANK + 2 + 26 + 32;
+const CONTROLS: u16 = BANK + 2 + 26 + 32;
+const END: u16 = CONTROLS + 26;
 /// Marks of points that are not there.
 const NO_U16: u16 = 0xFFFF;
 const NO_I16: u16 = 0x8000;
@@ -44,8 +46,10 @@ pub fn image(world: &World) -> Vec<u16> {
     mppt(&mut sheet, world);
     head(&mut sheet, BATTERY, 802, BANK);
     battery(&mut sheet, world);
-    head(&mut sheet, BANK, 803, END);
+    head(&mut sheet, BANK, 803, CONTROLS);
     bank(&mut sheet, world);
+    head(&mut sheet, CONTROLS, 123, END);
+    controls(&mut sheet, world);
     sheet.put(END, &[0xFFFF, 0]);
     sheet.words
 }
@@ -76,7 +80,8 @@ fn inverter(sheet: &mut Sheet, world: &World) {
 fn nameplate(sheet: &mut Sheet, world: &World) {
     let hybrid = &world.hybrid;
     let power = hybrid.max_w as u16;
-    sheet.put(NAMEPLATE + 2, &[82, power, 0, power, 0]);
+    let rated = hybrid.rated_w as u16;
+    sheet.put(NAMEPLATE + 2, &[82, rated, 0, rated, 0]);
     sheet.put(NAMEPLATE + 7, &[NO_I16; 5]);
     sheet.put(NAMEPLATE + 12, &[145, signed(-1.0)]);
     sheet.put(NAMEPLATE + 14, &[NO_I16; 5]);
@@ -146,6 +151,35 @@ fn battery(sheet: &mut Sheet, world: &World) {
     sheet.put(BATTERY + 52, &factors);
 }
 
+/// The limit of the output; connected, and without anything else.
+fn controls(sheet: &mut Sheet, world: &World) {
+    let limit = &world.hybrid.limit;
+    sheet.put(CONTROLS + 2, &[NO_U16, NO_U16, 1]);
+    let enabled = u16::from(limit.enabled);
+    sheet.put(CONTROLS + 5, &[limit.share, 0, limit.revert_s, NO_U16, enabled]);
+    sheet.put(CONTROLS + 10, &[NO_U16; 13]);
+    sheet.put(CONTROLS + 23, &[signed(-2.0), NO_I16, NO_I16]);
+}
+
+/// Takes all words of the limit or none.
+fn write_limit(world: &mut World, first: u16, words: &[u16]) -> Result<(), Refusal> {
+    let mut limit = world.hybrid.limit;
+    for (i, &word) in words.iter().enumerate() {
+        match (first - CONTROLS).checked_add(i as u16).ok_or(Refusal::Address)? {
+            5 if word > 10_000 => return Err(Refusal::Value),
+            5 => limit.share = word,
+            6 | 8 => {}
+            7 => limit.revert_s = word,
+            9 if word > 1 => return Err(Refusal::Value),
+            9 => limit.enabled = word == 1,
+            _ => return Err(Refusal::Address),
+        }
+    }
+    limit.silent_s = 0.0;
+    world.hybrid.limit = limit;
+    Ok(())
+}
+
 fn bank(sheet: &mut Sheet, world: &World) {
     let amps = signed(world.hybrid.battery_w / 400.0 * 10.0);
     sheet.put(BANK + 2, &[1, 1, 245, 1, 1, 231, 1, 1, 238]);
@@ -161,6 +195,9 @@ fn bank(sheet: &mut Sheet, world: &World) {
 
 /// Takes all words or none.
 pub fn write(world: &mut World, first: u16, words: &[u16]) -> Result<(), Refusal> {
+    if (CONTROLS..END).contains(&first) {
+        return write_limit(world, first, words);
+    }
     let mut control = world.hybrid.control;
     for (i, &word) in words.iter().enumerate() {
         let address = first.checked_add(i as u16).ok_or(Refusal::Address)?;
@@ -199,8 +236,16 @@ mod tests {
             models.push((words[place], words[place + 1]));
             place += 2 + usize::from(words[place + 1]);
         }
-        let lengths =
-            [(1, 66), (103, 50), (120, 26), (124, 24), (160, 88), (802, 62), (803, 26 + 32)];
+        let lengths = [
+            (1, 66),
+            (103, 50),
+            (120, 26),
+            (124, 24),
+            (160, 88),
+            (802, 62),
+            (803, 26 + 32),
+            (123, 24),
+        ];
         assert_eq!(models, lengths);
         assert_eq!(place + 2, words.len());
     }
@@ -221,6 +266,21 @@ mod tests {
         world.step(20.0);
         assert_eq!(world.hybrid.battery_w, 0.0);
         assert_eq!(at(&image(&world), STORAGE + 5), 0);
+    }
+
+    #[test]
+    fn a_limit_holds_at_the_ac_side_until_nobody_renews_it() {
+        let mut world = World::new(Scenario::sunny_day(), 1);
+        world.set_pv(Some(8_000.0));
+        write(&mut world, CONTROLS + 5, &[1_500, 0, 30, 0, 1]).unwrap();
+        world.step(5.0);
+        assert_eq!(at(&image(&world), INVERTER + 14), 3_000);
+        assert_eq!(at(&image(&world), CONTROLS + 5), 1_500);
+        world.step(30.0);
+        assert_eq!(at(&image(&world), INVERTER + 14), 8_000);
+        assert_eq!(at(&image(&world), CONTROLS + 9), 0);
+        assert_eq!(write(&mut world, CONTROLS + 5, &[10_001]), Err(Refusal::Value));
+        assert_eq!(write(&mut world, CONTROLS + 10, &[1]), Err(Refusal::Address));
     }
 
     #[test]

@@ -8,22 +8,22 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use simulators::physics::{Car, Pile, PlugState, StorageControl, World};
+use simulators::physics::{Car, OutputLimit, Pile, PlugState, StorageControl, World};
 use simulators::scenario::Scenario;
 
 use super::trouble::{Heard, Troubles, What, Who};
 use crate::logic::decision::Decision;
 use crate::logic::observation::{Observation, Silence};
 use crate::logic::site::{
-    BatteryReading, Charger, ChargerReading, ComputeReading, Id, MeterReading, PvReading, Reading,
-    Site, Target, Vehicle,
+    BatteryReading, Charger, ChargerReading, ComputeReading, Id, MeterReading, PhaseCount,
+    PvReading, Reading, Site, Target, Vehicle,
 };
 use crate::logic::vision::{Scene, Tier, Verdict};
 use crate::units::{Amps, Hertz, Moment, PerPhase, Soc, Volts, WattHours, Watts};
 
 /// How finely the physics move; half of the shortest time that anything here cares for.
 const STEP_S: f64 = 0.5;
-/// What a battery falls back to when nobody writes, s.
+/// After this long without a write a battery rests and an inverter is limited no more, s.
 const BATTERY_REVERTS_S: u16 = 30;
 
 /// The closed loop's other half.
@@ -67,6 +67,9 @@ impl Plant {
                 world.hybrid.max_w = 1.0;
                 world.hybrid.energy_wh = 0.0;
             }
+        }
+        if let Some(inverter) = site.inverters.first() {
+            world.hybrid.rated_w = inverter.rated.get();
         }
         Plant {
             world,
@@ -186,6 +189,12 @@ impl Plant {
             else {
                 continue;
             };
+            // The device task writes the phases only while the device is seen to be paused.
+            if let Some(count) = decision.permitted.phases(&charger.id)
+                && pile.limit_a() < charger.min.get()
+            {
+                pile.connect(usize::from(count.number()));
+            }
             pile.ignores_setpoint = self.troubles.has(Who::Charger(i), What::Runaway);
             if self.troubles.has(Who::Charger(i), What::Deaf) {
                 pile.feed();
@@ -203,9 +212,18 @@ impl Plant {
             node.ignores_setpoint = self.troubles.has(Who::Compute, What::Deaf);
             node.write_cap(cap.get());
         }
+        if self.troubles.has(Who::Battery, What::Silent)
+            || self.troubles.has(Who::Battery, What::Deaf)
+        {
+            return;
+        }
+        if let Some(inverter) = site.inverters.first()
+            && let Some((most, _)) = decision.permitted.inverter(&inverter.id)
+        {
+            let rated = inverter.rated.get();
+            self.world.hybrid.limit = OutputLimit::at(most.get(), rated, BATTERY_REVERTS_S);
+        }
         if let Some(battery) = site.batteries.first()
-            && !self.troubles.has(Who::Battery, What::Silent)
-            && !self.troubles.has(Who::Battery, What::Deaf)
             && let Some((power, _)) = decision.permitted.battery(&battery.id)
         {
             let largest = self.world.hybrid.max_w;
@@ -291,6 +309,7 @@ fn charger_reading(charger: &Charger, pile: &Pile, volts: [f64; 3]) -> ChargerRe
         power: Watts(power),
         limit: Amps(pile.limit_a()),
         energy: Some(WattHours(pile.energy_wh)),
+        phases: Some(if pile.connected == 1 { PhaseCount::One } else { PhaseCount::Three }),
         lease: None,
     }
 }

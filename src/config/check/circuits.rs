@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::super::file::CircuitTable;
+use super::super::file::{CircuitTable, DeviceTable};
 use super::super::walk::{Faults, error};
 use super::devices::{Devices, reference, unique_id};
 use super::warning;
-use crate::logic::site::{Circuit, GridLimits, Id, Mode, overloads};
+use crate::logic::site::{Charger, Circuit, GridLimits, Id, Mode, Overload, overloads};
 use crate::units::{Amps, PerPhase, Watts};
 
 /// All valid circuits.
@@ -104,5 +104,51 @@ pub fn failsafe_sums(
             Mode::Auto => error(code, at, values),
             Mode::Observe => warning(code, at, values),
         });
+    }
+}
+
+/// A charger that forgets its failsafe at a restart allows its rated current until it is written again: where
+/// that alone is too much for a circuit, with all others at their failsafe, people are told. The gateway writes
+/// within seconds, but nobody is faster than the charger's own start.
+pub fn restarts(
+    devices: &Devices,
+    (limits, circuits): (&GridLimits, &[Circuit]),
+    tables: &[DeviceTable],
+    faults: &mut Faults,
+) {
+    let sums = |chargers: &[Charger]| overloads(limits, circuits, (chargers, &devices.computes));
+    let before = sums(&devices.chargers);
+    let same = |over: &Overload, other: &Overload| {
+        (&over.circuit, over.phase) == (&other.circuit, other.phase)
+    };
+    for (place, charger) in devices.chargers.iter().enumerate() {
+        let config = devices.configs.iter().find(|config| config.id == charger.id);
+        let failsafe = config.and_then(|config| config.profile.failsafe.as_ref());
+        let Some(restarts_a) = failsafe.and_then(|failsafe| failsafe.restarts_a) else { continue };
+        let mut restarted = devices.chargers.clone();
+        restarted[place].failsafe = Amps(restarts_a);
+        let mut told = BTreeSet::new();
+        for over in sums(&restarted) {
+            if before.iter().any(|known| same(known, &over)) || !told.insert(over.circuit.clone()) {
+                continue;
+            }
+            let named = |table: &&DeviceTable| {
+                table.id.as_ref().is_some_and(|id| id.value == charger.id.as_str())
+            };
+            let at = tables.iter().find(named).and_then(|table| table.profile.as_ref()?.at);
+            let values = vec![
+                ("id", charger.id.to_string()),
+                ("restarts", restarts_a.to_string()),
+                ("sum", (over.devices + over.base).get().to_string()),
+                ("phase", over.phase.to_string()),
+                ("limit", over.most.get().to_string()),
+            ];
+            let (code, circuit) = match &over.circuit {
+                None => ("WG0141", String::new()),
+                Some(circuit) => ("WG0142", circuit.to_string()),
+            };
+            let values = [values, vec![("circuit", circuit)]].concat();
+            faults.push(warning(code, at, values));
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Devices: profiles, addresses, currents, and the sum of all failsafe currents.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{DeviceConfig, Profile, ProfileKind};
 use super::{address, valid_id};
-use crate::logic::site::{Battery, Charger, Compute, Id, Right};
+use crate::logic::site::{Battery, Charger, Compute, Id, Inverter, Right, Switching};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
@@ -21,6 +22,7 @@ pub struct Devices {
     pub batteries: Vec<Battery>,
     pub computes: Vec<Compute>,
     pub pvs: Vec<Id>,
+    pub inverters: Vec<Inverter>,
     /// Input/output modules and the like, with their profiles.
     pub inputs: BTreeMap<Id, Profile>,
 }
@@ -60,15 +62,21 @@ pub fn check(
             }
             ProfileKind::SunspecHybrid | ProfileKind::Battery => {
                 devices.batteries.extend(battery(table, (&id, name), profile, faults));
+                devices.inverters.extend(inverter(table, &id, profile, faults));
                 if profile.kind == ProfileKind::SunspecHybrid || profile.point("pv_w").is_some() {
                     devices.pvs.push(id.clone());
                 }
             }
         }
         if let Some(address) = address {
-            let failsafe = devices.chargers.iter().find(|charger| charger.id == id);
-            let failsafe_a = failsafe.map(|charger| charger.failsafe.get());
-            let profile = profile.clone();
+            let charger = devices.chargers.iter().find(|charger| charger.id == id);
+            let failsafe_a = charger.map(|charger| charger.failsafe.get());
+            let mut profile = profile.clone();
+            if charger.is_none_or(|charger| charger.switching.is_none()) {
+                // Not every model of a family can be asked.
+                profile.phase_switch = None;
+                profile.points.retain(|point| point.quantity != "phases");
+            }
             let serve_as = table.serve_as.map(|unit| unit as u8);
             let relays = Vec::new();
             let config = DeviceConfig { id, profile, address, unit, failsafe_a, serve_as, relays };
@@ -170,6 +178,7 @@ fn charger(
     };
     let phases = phases(table, faults);
     let stay = super::tariff::stay(table, faults);
+    let switching = switching(table, (id, phases.len()), profile, faults);
     (faults.len() == before).then(|| Charger {
         id: id.clone(),
         name,
@@ -183,6 +192,33 @@ fn charger(
             priority: table.priority.unwrap_or(0.0) as u8,
             weight: table.weight.unwrap_or(1.0),
         },
+        switching,
+    })
+}
+
+/// Off unless the installer has allowed it: not every car takes it well (evcc #33658).
+fn switching(
+    table: &DeviceTable,
+    (id, phases): (&Id, usize),
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Switching> {
+    if !table.phase_switching.unwrap_or(false) {
+        return None;
+    }
+    let values = || vec![("id", id.to_string()), ("profile", profile.id.clone())];
+    let Some(recipe) = &profile.phase_switch else {
+        faults.push(error("WG0133", table.at, values()));
+        return None;
+    };
+    if phases != 3 {
+        faults.push(error("WG0134", table.at, values()));
+        return None;
+    }
+    Some(Switching {
+        most: table.switches_per_stay.map_or(Switching::MOST, |most| most as u32),
+        lockout: table.switch_lockout_s.map_or(Switching::LOCKOUT, Duration::from_secs_f64),
+        settle: Duration::from_secs(u64::from(recipe.settle_s)),
     })
 }
 
@@ -238,6 +274,22 @@ fn phases(table: &DeviceTable, faults: &mut Faults) -> Vec<Phase> {
         }
     }
     if phases.is_empty() { Phase::ALL.to_vec() } else { phases }
+}
+
+/// An inverter whose output can be limited: the site file says what it is rated at, and its kind how it is told.
+fn inverter(
+    table: &DeviceTable,
+    id: &Id,
+    profile: &Profile,
+    faults: &mut Faults,
+) -> Option<Inverter> {
+    let rated = table.rated_w.as_ref()?;
+    if profile.kind != ProfileKind::SunspecHybrid {
+        let values = vec![("profile", profile.id.clone()), ("id", id.to_string())];
+        faults.push(error("WG0140", rated.at, values));
+        return None;
+    }
+    Some(Inverter { id: id.clone(), rated: Watts(rated.value) })
 }
 
 /// A battery whose map has no way to tell it a power is only read: its powers stay 0.

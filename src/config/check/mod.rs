@@ -53,6 +53,7 @@ pub fn check(
     if let Some(limits) = &limits {
         let places = (file.grid.at, file.circuits.as_slice());
         circuits::failsafe_sums(&devices, (limits, &circuits), (mode, places), faults);
+        circuits::restarts(&devices, (limits, &circuits), &file.devices, faults);
     }
     let tariff = tariff::check(file.tariff.as_ref(), faults);
     let mqtt = file.mqtt.as_ref().and_then(|mqtt| broker(mqtt, id.as_ref(), folder, faults));
@@ -74,6 +75,7 @@ pub fn check(
         batteries: devices.batteries,
         computes: devices.computes,
         pvs: devices.pvs,
+        inverters: devices.inverters,
         bays: places.bays,
         zones: places.zones,
         cameras: places.cameras,

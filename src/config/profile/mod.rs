@@ -13,6 +13,7 @@ mod rules;
 mod shipped;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -222,9 +223,17 @@ pub struct Point {
     pub max: Option<f64>,
     /// Fastest plausible change after scaling, per second.
     pub rate: Option<f64>,
+    /// How often it is read, s: 0.2 to 3600, at most 1 for whatever is acted on.
+    pub period_s: f64,
 }
 
 impl Point {
+    /// How often it is read.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        Duration::from_secs_f64(self.period_s.clamp(0.001, 86_400.0))
+    }
+
     /// First register and number of registers of one read that gives the value and its scale.
     #[must_use]
     pub fn span(&self) -> (u16, u16) {
@@ -284,6 +293,9 @@ pub struct FailsafeRecipe {
     pub timeout: Register,
     /// That time, s.
     pub after_s: f64,
+    /// What a device that loses all this at a restart allows until it is written again, A; nothing for devices
+    /// that keep it.
+    pub restarts_a: Option<f64>,
 }
 
 /// How a charger's current setpoint is written and kept alive. Read back by the point `setpoint_a`. For a
@@ -313,17 +325,37 @@ pub struct SetpointRecipe {
     pub pause: Vec<Fixed>,
     /// Time the device needs before a read back shows the new value, ms.
     pub settle_ms: u64,
-    /// Set where the register is kept in flash: it wears out, so it is written at most this often a day
-    /// and never renewed.
+    /// Set where the register is kept in flash: it wears out, so it is raised at most this often a day and
+    /// never renewed; what lowers or stops is always written, and counts.
     pub flash_writes_per_day: Option<u32>,
 }
 
 impl SetpointRecipe {
-    /// Shortest time between two writes that do not lower the setpoint, s; 0 where it is not flash.
+    /// Time that a register in flash rests after each write before it is raised, s; 0 where it is not flash.
     #[must_use]
     pub fn spacing_s(&self) -> f64 {
         self.flash_writes_per_day.map_or(0.0, |writes| 86_400.0 / f64::from(writes.max(1)))
     }
+}
+
+/// How a charger is taken to one phase and back to three. Read back by the point `phases`, or it would not be
+/// known on how many the car charges; written only while the charger is seen to be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PhaseRecipe {
+    /// Holding register.
+    pub address: u16,
+    /// Function code: 6 or 16.
+    pub function: u8,
+    /// What is written for one phase.
+    pub one: u16,
+    /// What is written for three.
+    pub three: u16,
+    /// What `phases` shows on one phase.
+    pub shows_one: u16,
+    /// What `phases` shows on three.
+    pub shows_three: u16,
+    /// The car stays paused for so long after the switch was confirmed, s.
+    pub settle_s: u32,
 }
 
 /// One register and the value that is always written to it.
@@ -409,7 +441,7 @@ pub struct Profile {
     pub connect_ms: u64,
     /// Longest time for an answer, ms; at most 1000 unless the device is known to be slow (FB3).
     pub call_ms: u64,
-    /// Values read every second.
+    /// Values, each read once in its own period.
     pub points: Vec<Point>,
     /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
     pub states: BTreeMap<String, Vehicle>,
@@ -417,6 +449,8 @@ pub struct Profile {
     pub setpoint: Option<SetpointRecipe>,
     /// How the failsafe is written, for chargers that take one.
     pub failsafe: Option<FailsafeRecipe>,
+    /// How it changes between one phase and three, for chargers that can.
+    pub phase_switch: Option<PhaseRecipe>,
     /// How the power is written, for batteries.
     pub battery: Option<BatteryRecipe>,
     /// Outputs, for input/output modules.
@@ -430,7 +464,7 @@ impl Profile {
         self.points.iter().find(|point| point.quantity == quantity)
     }
 
-    /// What the gateway can do with it beside reading: `current`, `cap`, `power`, `failsafe`.
+    /// What the gateway can do with it beside reading: `current`, `cap`, `power`, `failsafe`, `phases`.
     #[must_use]
     pub fn capabilities(&self) -> Vec<&'static str> {
         let mut all = Vec::new();
@@ -442,6 +476,9 @@ impl Profile {
         }
         if self.failsafe.is_some() {
             all.push("failsafe");
+        }
+        if self.phase_switch.is_some() {
+            all.push("phases");
         }
         all
     }

@@ -23,7 +23,7 @@ const fn q(quantity: &'static str, unit: &'static str, min: f64, max: f64) -> Pl
 
 /// Bounds are wide: they catch a wrong word order or a sentinel, not an unusual day. 2 MW and 4 kA are
 /// more than a site behind one low-voltage transformer has; 10^12 Wh is a counter of a thousand GWh.
-const QUANTITIES: [Plausible; 30] = [
+const QUANTITIES: [Plausible; 31] = [
     q("voltage_l1_v", "V", 0.0, 500.0),
     q("voltage_l2_v", "V", 0.0, 500.0),
     q("voltage_l3_v", "V", 0.0, 500.0),
@@ -42,6 +42,7 @@ const QUANTITIES: [Plausible; 30] = [
     q("state", "", 0.0, 4_294_967_295.0),
     q("plugged", "", 0.0, 4_294_967_295.0),
     q("error_code", "", 0.0, 4_294_967_295.0),
+    q("phases", "", 0.0, 65_535.0),
     q("setpoint_a", "A", 0.0, 1000.0),
     q("limit_a", "A", 0.0, 1000.0),
     q("failsafe_a", "A", 0.0, 1000.0),
@@ -58,6 +59,16 @@ const QUANTITIES: [Plausible; 30] = [
 
 /// An input/output module names its values itself; what is plausible is judged where they are used.
 pub const FREE: Plausible = q("", "", -1e15, 1e15);
+
+/// What nobody acts on within seconds: counters, codes, and what is only shown. It may be read rarely.
+const RARE: [&str; 6] =
+    ["import_wh", "export_wh", "energy_wh", "session_wh", "error_code", "car_soc_pct"];
+
+/// Whether a quantity may be read more rarely than once a second.
+#[must_use]
+pub fn may_be_slow(quantity: &str) -> bool {
+    RARE.contains(&quantity)
+}
 
 /// A device's unit: what one of it is in the house's.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,8 +10,8 @@ use toml_edit::Item;
 use super::super::walk::{Faults, Walk, document, error, nearest};
 use super::quantity::{self, plausible, unit_of};
 use super::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
-    ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
+    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, PhaseRecipe, Point,
+    Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
 };
 use crate::logic::site::Vehicle;
 
@@ -28,6 +28,10 @@ const MOST_TEXT_WORDS: f64 = 32.0;
 /// Registers that Modbus allows in one read.
 const MOST_REGISTERS: f64 = 125.0;
 const MOST_MS: f64 = 120_000.0;
+/// Shortest and longest period, s. Nothing on a site is quicker than a fifth of a second over Modbus.
+const PERIODS: std::ops::RangeInclusive<f64> = 0.2..=3600.0;
+/// Period of what is acted on, and of what is not, s, unless the file says another.
+const USUAL_PERIODS: (f64, f64) = (1.0, 10.0);
 
 /// What the file says once for everything in it.
 #[derive(Clone, Copy)]
@@ -37,6 +41,8 @@ struct House {
     table: Table,
     value_type: Option<ValueType>,
     order: Order,
+    /// How often values are read that are acted on, and those that are not, s.
+    periods: (f64, f64),
 }
 
 /// Reads a profile; nothing where a fault forbids using it.
@@ -68,6 +74,10 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         table: walk.choice("table", &TABLES, faults).unwrap_or_default(),
         value_type: walk.choice("type", &ValueType::NUMBERS, faults),
         order: walk.choice("order", &Order::ALL, faults).unwrap_or_default(),
+        periods: (
+            walk.number("period_s", PERIODS, faults).unwrap_or(USUAL_PERIODS.0),
+            walk.number("slow_period_s", PERIODS, faults).unwrap_or(USUAL_PERIODS.1),
+        ),
     };
     let mut whole = |key, range, usual: f64| walk.whole(key, range, faults).unwrap_or(usual);
     let (unit, phases) = (whole("unit_id", 0.0..=255.0, 1.0), whole("phases", 1.0..=3.0, 3.0));
@@ -80,6 +90,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
     let states = walk.item("states").map(|item| states(item, faults)).unwrap_or_default();
     let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
     let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
+    let phase_switch = walk.item("phase_switch").map(|item| phase_switch(item, house, faults));
     let battery = walk.item("battery").map(|item| battery(item, house, faults));
     let outputs = each(walk.item("outputs"), "outputs", faults, |walk, f| output(walk, house, f));
     Some(Profile {
@@ -101,6 +112,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         // A recipe that is there but broken was told already: without it the profile is refused.
         setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
         failsafe: failsafe.map_or(Some(None), |recipe| recipe.map(Some))?,
+        phase_switch: phase_switch.map_or(Some(None), |recipe| recipe.map(Some))?,
         battery: battery.map_or(Some(None), |recipe| recipe.map(Some))?,
         outputs,
     })
@@ -171,6 +183,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
         |walk: &mut Walk<'_>, key, faults: &mut Faults| walk.number(key, -1e15..=1e15, faults);
     let (min, max) = (bound(walk, "min", faults), bound(walk, "max", faults));
     let rate = walk.number("rate", 1e-9..=1e15, faults);
+    let own_period = walk.number("period_s", PERIODS, faults);
     let quantity = quantity?;
     let free = (house.kind == ProfileKind::Inputs).then_some(&quantity::FREE);
     let Some(known) = free.or_else(|| plausible(&quantity)) else {
@@ -185,6 +198,12 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
     if min > max {
         let values = vec![("key", "min".to_owned()), ("other", "max".to_owned())];
         faults.push(error("WG0071", walk.at_key("min"), values));
+    }
+    let slow = house.kind != ProfileKind::Inputs && quantity::may_be_slow(&quantity);
+    let period_s = own_period.unwrap_or(if slow { house.periods.1 } else { house.periods.0 });
+    if period_s > 1.0 && !slow {
+        let values = vec![("quantity", quantity.clone()), ("period", period_s.to_string())];
+        faults.push(error("WG0085", walk.at_key("period_s"), values));
     }
     let scale = if invert { -scale? } else { scale? };
     let (min, max) = (Some(min), Some(max));
@@ -204,6 +223,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
         min,
         max,
         rate,
+        period_s,
     };
     rules::place(&point, walk.at(), faults);
     Some(point)
@@ -402,8 +422,40 @@ fn failsafe(item: &Item, house: House, faults: &mut Faults) -> Option<FailsafeRe
     let timeout = inner("timeout", "failsafe_s", faults);
     walk.needed("after_s", faults);
     let after_s = walk.number("after_s", 1.0..=86_400.0, faults);
+    let restarts_a = walk.number("restarts_a", 6.0..=1_000.0, faults);
     walk.finish(faults);
-    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s? })
+    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s?, restarts_a })
+}
+
+/// Cars are left alone for a minute after a switch, as evcc does, where the file says nothing.
+const USUAL_SETTLE_S: f64 = 60.0;
+
+fn phase_switch(item: &Item, house: House, faults: &mut Faults) -> Option<PhaseRecipe> {
+    let mut walk = Walk::table(item, "phase_switch", faults)?;
+    let address = address(&mut walk, "address", house, faults);
+    let function = function(&mut walk, faults);
+    let mut word = |key: &'static str, faults: &mut Faults| {
+        walk.whole(key, 0.0..=65_535.0, faults).map(|word| word as u16)
+    };
+    let (one, three) = (word("one", faults), word("three", faults));
+    let (shows_one, shows_three) = (word("shows_one", faults), word("shows_three", faults));
+    walk.needed("one", faults);
+    walk.needed("three", faults);
+    let settle_s = walk.whole("settle_s", 0.0..=600.0, faults).unwrap_or(USUAL_SETTLE_S) as u32;
+    let at = walk.at();
+    walk.finish(faults);
+    let (one, three) = (one?, three?);
+    let recipe = PhaseRecipe {
+        address: address?,
+        function: function?,
+        one,
+        three,
+        shows_one: shows_one.unwrap_or(one),
+        shows_three: shows_three.unwrap_or(three),
+        settle_s,
+    };
+    rules::phase_switch(&recipe, at, faults);
+    Some(recipe)
 }
 
 fn battery(item: &Item, house: House, faults: &mut Faults) -> Option<BatteryRecipe> {

@@ -2,7 +2,7 @@
 //! has the values its reading needs, that a setpoint can be read back.
 
 use super::super::walk::{Faults, error};
-use super::{FedBy, Point, Profile, ProfileKind, SetpointRecipe, ValueType};
+use super::{FedBy, PhaseRecipe, Point, Profile, ProfileKind, SetpointRecipe, ValueType};
 
 /// What shows the setpoint.
 #[must_use]
@@ -36,8 +36,17 @@ pub fn setpoint(recipe: &SetpointRecipe, at: Option<usize>, faults: &mut Faults)
     if recipe.fed_by == FedBy::Life && recipe.before.is_empty() {
         faults.push(error("WG0078", at, Vec::new()));
     }
-    if recipe.flash_writes_per_day.is_some() && recipe.expires_s.is_some() {
+    // Whoever must write again and again to keep a device from falling back wears its flash out.
+    let rewritten = recipe.expires_s.is_some() || recipe.fed_by == FedBy::Writes;
+    if recipe.flash_writes_per_day.is_some() && rewritten {
         faults.push(error("WG0079", at, Vec::new()));
+    }
+}
+
+/// The recipe of a change of phases by itself: its two ways must differ, written and shown.
+pub fn phase_switch(recipe: &PhaseRecipe, at: Option<usize>, faults: &mut Faults) {
+    if recipe.one == recipe.three || recipe.shows_one == recipe.shows_three {
+        faults.push(error("WG0098", at, Vec::new()));
     }
 }
 
@@ -89,6 +98,18 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
     if profile.setpoint.is_some() && profile.point(shown).is_none() {
         missing("WG0082", vec![("quantity", shown.to_owned())]);
     }
+    if profile.phase_switch.is_some()
+        && (profile.point("phases").is_none() || profile.phases != 3 || profile.setpoint.is_none())
+    {
+        missing("WG0099", Vec::new());
+    }
+    // A failsafe after a time without a sign of life: only what any request feeds leaves flash alone.
+    let fed = |recipe: &SetpointRecipe| matches!(recipe.fed_by, FedBy::Any | FedBy::Life);
+    if profile.failsafe.is_some()
+        && profile.setpoint.as_ref().is_some_and(|s| s.flash_writes_per_day.is_some() && !fed(s))
+    {
+        missing("WG0086", Vec::new());
+    }
     for point in &profile.points {
         let (_, count) = point.span();
         if count > profile.max_registers {
@@ -101,13 +122,21 @@ pub fn check(profile: &Profile, faults: &mut Faults) {
         }
     }
     let wrong = match profile.kind {
-        ProfileKind::Charger | ProfileKind::Compute => profile.battery.is_some(),
-        ProfileKind::Battery => profile.setpoint.is_some() || profile.failsafe.is_some(),
+        ProfileKind::Charger => profile.battery.is_some(),
+        ProfileKind::Compute => profile.battery.is_some() || profile.phase_switch.is_some(),
+        ProfileKind::Battery => {
+            profile.setpoint.is_some()
+                || profile.failsafe.is_some()
+                || profile.phase_switch.is_some()
+        }
         ProfileKind::Meter
         | ProfileKind::Inputs
         | ProfileKind::SunspecHybrid
         | ProfileKind::SunspecMeter => {
-            profile.setpoint.is_some() || profile.failsafe.is_some() || profile.battery.is_some()
+            profile.setpoint.is_some()
+                || profile.failsafe.is_some()
+                || profile.battery.is_some()
+                || profile.phase_switch.is_some()
         }
     };
     if wrong {

@@ -140,7 +140,7 @@ pub fn value(point: &Point, first: u16, words: &[u16]) -> Result<Option<Raw>, Un
 }
 
 /// Several numbers of one quantity are added.
-fn add(values: &mut Values, quantity: &str, value: Raw) {
+pub(super) fn add(values: &mut Values, quantity: &str, value: Raw) {
     match (values.get_mut(quantity), value) {
         (Some(Raw::Number(sum)), Raw::Number(more)) => *sum += more,
         (_, value) => _ = values.insert(quantity.to_owned(), value),
@@ -205,14 +205,15 @@ mod tests {
         Moment { uptime: Duration::from_secs(seconds), utc: chrono::DateTime::UNIX_EPOCH }
     }
 
-    /// The first block read again and again, one second apart.
+    /// The block of the first value read again and again, one second apart.
     fn run(profile: &Profile, answers: &[&[u16]]) -> Vec<Result<Values, Unusable>> {
-        let blocks = blocks::compile(profile);
+        let mut blocks = blocks::compile(profile).into_iter();
+        let block = blocks.find(|block| block.points.contains(&0)).unwrap();
         let mut decoder = Decoder::new(profile);
         let answer = |(second, words): (usize, &&[u16])| {
             let mut values = Values::new();
             let at = moment(second as u64);
-            decoder.take(profile, (&blocks[0], words), at, &mut values).map(|()| values)
+            decoder.take(profile, (&block, words), at, &mut values).map(|()| values)
         };
         answers.iter().enumerate().map(answer).collect()
     }

@@ -1,39 +1,34 @@
 //! One device behind a link: what it needs next, and how it is read. One step is one request, so that
 //! whatever is more urgent can go in between.
 //!
-//! What a stranger gets wrong: blocks of registers that a device refuses (exceptions 1 to 3) are not asked
-//! again; first the block is taken apart where it bridges unused registers, since those may be the illegal
-//! ones. A refused block is tried again after ten minutes, or when the device was connected anew.
+//! What a stranger gets wrong: a reading is told once a round, and its age is that of the round; what is read
+//! more rarely (see `rota`) goes with it while it is young enough for its own period.
 
 use std::time::Duration;
 
 use tokio_modbus::ExceptionCode;
 
-use super::blocks::{self, Block};
+use super::blocks::Block;
 use super::bus::{Bus, BusError, Pace};
-use super::codec::Raw;
+use super::curtailing::Curb;
 use super::decoder::Decoder;
 use super::health::{self, Health};
 use super::lookout::Lookout;
 use super::order::Order;
 use super::outputs::Outputs;
+use super::phases::Phases;
 use super::readings::{self, Unusable, Values};
+use super::rota::Rota;
 use super::server::Shelf;
 use super::storage::Script;
 use super::sunspec::{self, Hybrid, Model, Models, Walk};
-use super::telling::{self, Counter};
+use super::telling::Counter;
 use crate::config::{DeviceConfig, ProfileKind, Table};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Finding, Observation, Silence};
 use crate::logic::site::Reading;
 use crate::units::Moment;
 
-/// How often every device is asked.
-const PERIOD: Duration = Duration::from_secs(1);
-/// This many identical answers of a meter in a row mean that it is frozen (decisions).
-const FROZEN_AFTER: u32 = 20;
-/// A refused block is asked again after this long. Our own figure.
-const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// A connection refused for this long means that somebody else may hold the device (FB13: 30 s).
 const REFUSED_MEANS_RIVAL: Duration = Duration::from_secs(15);
 
@@ -46,23 +41,12 @@ pub enum Rank {
     ReadBack,
     /// A setpoint that would expire.
     Renewal,
-    /// The periodic read.
+    /// A read of the round.
     Fast,
-    /// A probe of an absent unit: in the pauses of the others.
+    /// A read of what changes slowly.
     Slow,
-}
-
-/// One read and what became of it.
-#[derive(Clone, Debug)]
-struct Ask {
-    block: Block,
-    refused: Option<Refused>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Refused {
-    at: Moment,
-    made: u64,
+    /// A probe of an absent unit: in the pauses of the others.
+    Probe,
 }
 
 /// A periodic read under way.
@@ -70,8 +54,6 @@ struct Refused {
 struct Round {
     began: Moment,
     next: usize,
-    values: Values,
-    words: Vec<u16>,
     /// SunSpec models read so far.
     models: Vec<Model>,
 }
@@ -80,13 +62,15 @@ struct Round {
 pub struct Device {
     pub(super) config: DeviceConfig,
     pub(super) pace: Pace,
-    models: Option<Models>,
+    pub(super) models: Option<Models>,
     walk: Walk,
     /// What a battery is being told.
     pub(super) script: Script,
     pub(super) hybrid: Option<Hybrid>,
+    pub(super) curb: Curb,
     pub(super) order: Order,
     pub(super) outputs: Outputs,
+    pub(super) phases: Phases,
     pub(super) health: Health,
     pub(super) lookout: Lookout,
     /// What the device said of its failsafe last: A and s.
@@ -97,14 +81,12 @@ pub struct Device {
     pub(super) silent_until: Option<Moment>,
     /// Whether it refused the last write (exceptions 1 to 3).
     pub(super) refuses_writes: bool,
-    asks: Vec<Ask>,
+    rota: Rota,
     round: Option<Round>,
     next_poll: Option<Moment>,
     decoder: Decoder,
     findings: Vec<Finding>,
     refused_since: Option<Moment>,
-    last_words: Vec<u16>,
-    same_words: u32,
     trouble: Option<String>,
     shelf: Option<Shelf>,
     /// Where writes are counted.
@@ -133,8 +115,7 @@ impl Device {
             gap: Duration::from_millis(profile.pace_ms),
         };
         let decoder = Decoder::new(profile);
-        let blocks = blocks::compile(profile).into_iter();
-        let asks = blocks.map(|block| Ask { block, refused: None }).collect();
+        let rota = Rota::of(profile);
         Device {
             config,
             pace,
@@ -142,22 +123,22 @@ impl Device {
             walk: Walk::default(),
             script: Script::default(),
             hybrid: None,
+            curb: Curb::default(),
             order: Order::default(),
             outputs: Outputs::default(),
+            phases: Phases::default(),
             health: Health::new(shared),
             lookout: Lookout::default(),
             failsafe: (None, None),
             failsafe_tries: 0,
             silent_until: None,
             refuses_writes: false,
-            asks,
+            rota,
             round: None,
             next_poll: None,
             decoder,
             findings: Vec::new(),
             refused_since: None,
-            last_words: Vec::new(),
-            same_words: 0,
             trouble: None,
             shelf,
             writes: None,
@@ -167,14 +148,27 @@ impl Device {
     /// When the next read is due, and how urgent it is. A round under way goes on at once.
     #[must_use]
     pub fn next_read(&self, bus: &Bus, clock: &Clock, now: Moment) -> (Moment, Rank) {
-        let at = match &self.round {
+        let mut at = match &self.round {
             Some(round) => round.began,
             None => self.next_poll.unwrap_or(now),
         };
+        let mut rank = if self.health.is_absent() { Rank::Probe } else { Rank::Fast };
+        if let Some((slow, _)) = self.next_slow(now)
+            && slow.uptime < at.uptime
+        {
+            (at, rank) = (slow, Rank::Slow);
+        }
         let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
         let rests = (!rests.is_zero()).then(|| now.after(rests));
-        let at = health::due_after(at, [self.health.rest_until(), self.silent_until, rests]);
-        (at, if self.health.is_absent() { Rank::Slow } else { Rank::Fast })
+        let waits = [self.health.rest_until(), self.silent_until, rests];
+        (health::due_after(at, waits), rank)
+    }
+
+    /// The slow block that is due next, and when: none while a round is under way or due, or the unit is away.
+    fn next_slow(&self, now: Moment) -> Option<(Moment, usize)> {
+        let idle = self.round.is_none() && !self.health.is_absent();
+        let due = self.next_poll.is_none_or(|poll| poll.uptime <= now.uptime);
+        if idle && !due { self.rota.next_slow(now) } else { None }
     }
 
     /// Whether it is only probed.
@@ -209,6 +203,11 @@ impl Device {
             false => self.pace,
         };
         let now = clock.now();
+        if let Some((at, i)) = self.next_slow(now)
+            && at.uptime <= now.uptime
+        {
+            return self.read_slow(i, (bus, clock), told).await;
+        }
         if self.round.is_none() {
             self.begin(now);
         }
@@ -228,11 +227,10 @@ impl Device {
 
     /// Missed ticks are skipped, not queued.
     fn begin(&mut self, now: Moment) {
-        let due = self.next_poll.unwrap_or(now);
-        let periods = due.age_at(now).as_secs_f64() / PERIOD.as_secs_f64();
-        self.next_poll = Some(due.after(PERIOD.mul_f64(periods.floor() + 1.0)));
-        let (values, words, models) = (Values::new(), Vec::new(), Vec::new());
-        self.round = Some(Round { began: now, next: 0, values, words, models });
+        let (due, period) = (self.next_poll.unwrap_or(now), self.rota.period());
+        let periods = due.age_at(now).as_secs_f64() / period.as_secs_f64();
+        self.next_poll = Some(due.after(period.mul_f64(periods.floor() + 1.0)));
+        self.round = Some(Round { began: now, next: 0, models: Vec::new() });
     }
 
     /// Tells how a round ended.
@@ -257,6 +255,7 @@ impl Device {
             }
             Err(error) => {
                 self.forget_models();
+                self.rota.forget();
                 self.tell_trouble(Some(error.to_string()));
                 silent(error.silence())
             }
@@ -267,6 +266,7 @@ impl Device {
                 if self.health.answered(bus.took()) {
                     // Whatever it holds, it was out of reach: it is told anew.
                     self.order.forget();
+                    self.curb.forget();
                 }
             }
             Err(error) => self.health.failed(error, now),
@@ -280,8 +280,9 @@ impl Device {
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
         let refuses = self.refuses_writes
-            || self.failsafe_tries >= telling::FAILSAFE_TRIES
-            || self.asks.iter().any(|ask| ask.refused.is_some());
+            || self.curb.is_refused()
+            || self.rota.is_refused()
+            || self.failsafe_is_stubborn();
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),
@@ -371,9 +372,7 @@ impl Device {
             // Garbage, or the models lie elsewhere now: they are walked anew.
             self.forget_models();
         }
-        let reading = sunspec::meter_reading(&words);
-        let frozen = self.is_frozen(words);
-        Ok(Some(if frozen { Err(Unusable::Frozen(self.same_words)) } else { reading }))
+        Ok(Some(sunspec::meter_reading(&words)))
     }
 
     /// Reads the next block of the round; the reading once it was the last.
@@ -383,116 +382,106 @@ impl Device {
         clock: &Clock,
         pace: Pace,
     ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
-        let now = clock.now();
+        let (now, made) = (clock.now(), bus.made());
         let Some(round) = &mut self.round else {
             return Ok(None);
         };
-        let made = bus.made();
-        let due = |ask: &Ask| {
-            ask.refused
-                .is_none_or(|refused| refused.made != made || refused.at.age_at(now) >= REFUSED_FOR)
-        };
-        let Some(i) = (round.next..self.asks.len()).find(|&i| due(&self.asks[i])) else {
+        let Some(i) = self.rota.next_of_round(round.next, (now, made)) else {
             return Ok(Some(self.finish(bus, now)));
         };
         round.next = i + 1;
-        let block = self.asks[i].block.clone();
-        let span = (block.first, block.count);
-        match bus.read(self.config.unit, block.table, span, pace).await {
-            Ok(words) => {
-                self.asks[i].refused = None;
-                if let Some(unusable) = self.take(&block, words, clock.now()) {
-                    return Ok(Some(Err(unusable)));
-                }
-            }
-            Err(BusError::Exception(code)) if is_refusal(code) => {
-                self.refuse(i, code, Refused { at: now, made });
-            }
-            Err(error) => return Err(error),
+        if let Some(unusable) = self.take_block(i, (bus, clock), pace).await? {
+            return Ok(Some(Err(unusable)));
         }
-        let rest = self.round.as_ref().map_or(0, |round| round.next);
-        if self.asks[rest..].iter().any(due) {
+        let next = self.round.as_ref().map_or(0, |round| round.next);
+        if self.rota.next_of_round(next, (now, bus.made())).is_some() {
             return Ok(None);
         }
-        Ok(Some(self.finish(bus, now)))
+        Ok(Some(self.finish(bus, clock.now())))
+    }
+
+    /// Reads a slow block between two rounds; only trouble is told, its values go with the next reading.
+    async fn read_slow(
+        &mut self,
+        i: usize,
+        (bus, clock): (&mut Bus, &Clock),
+        told: &mut Vec<Observation>,
+    ) {
+        let began = clock.now();
+        let outcome = match self.take_block(i, (&mut *bus, clock), self.pace).await {
+            Ok(None) => return self.health.heard_in(bus.took()),
+            Ok(Some(unusable)) => Ok(Err(unusable)),
+            Err(error) => Err(error),
+        };
+        self.conclude(outcome, began, (bus, clock.now()), told);
+    }
+
+    /// Asks one block and keeps its values; what of it cannot be believed.
+    async fn take_block(
+        &mut self,
+        i: usize,
+        (bus, clock): (&mut Bus, &Clock),
+        pace: Pace,
+    ) -> Result<Option<Unusable>, BusError> {
+        let now = clock.now();
+        let block = self.rota.ask(i, now);
+        match bus.read(self.config.unit, block.table, (block.first, block.count), pace).await {
+            Ok(words) => Ok(self.take(i, &block, &words, clock.now()).err()),
+            Err(BusError::Exception(code)) if is_refusal(code) => {
+                self.refuse(i, &block, code, (now, bus.made()));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The device refuses a block: its parts are asked one by one, a part is left out.
-    fn refuse(&mut self, i: usize, code: ExceptionCode, refused: Refused) {
-        let parts = blocks::parts(&self.config.profile, &self.asks[i].block);
-        let (first, count) = (self.asks[i].block.first, self.asks[i].block.count);
-        let device = self.config.id.as_str();
-        if parts.len() > 1 {
+    fn refuse(&mut self, i: usize, block: &Block, code: ExceptionCode, at: (Moment, u64)) {
+        let (device, first, count) = (self.config.id.as_str(), block.first, block.count);
+        if self.rota.refuse(i, &self.config.profile, at) > 1 {
             tracing::info!(device, first, count, %code, "refused: its parts are asked one by one");
-            let asks = parts.into_iter().map(|block| Ask { block, refused: None });
-            self.asks.splice(i..=i, asks);
             if let Some(round) = &mut self.round {
                 round.next = i;
             }
-            return;
+        } else {
+            tracing::warn!(device, first, count, %code, "refused: is this the right profile and address?");
         }
-        tracing::warn!(device, first, count, %code, "refused: is this the right profile and address?");
-        self.asks[i].refused = Some(refused);
     }
 
-    /// Decodes a block into the round.
-    fn take(&mut self, block: &Block, words: Vec<u16>, now: Moment) -> Option<Unusable> {
+    /// Decodes a block and keeps its values.
+    fn take(
+        &mut self,
+        i: usize,
+        block: &Block,
+        words: &[u16],
+        now: Moment,
+    ) -> Result<(), Unusable> {
         if let Some(shelf) = &self.shelf {
-            shelf.put(block.table, block.first, &words, now);
+            shelf.put(block, words, now);
         }
-        let round = self.round.as_mut()?;
-        let (profile, answer) = (&self.config.profile, (block, words.as_slice()));
-        let taken = self.decoder.take(profile, answer, now, &mut round.values);
-        round.words.extend(words);
-        taken.err()
+        let mut values = Values::new();
+        self.decoder.take(&self.config.profile, (block, words), now, &mut values)?;
+        self.rota.keep(i, values);
+        Ok(())
     }
 
     fn finish(&mut self, bus: &Bus, now: Moment) -> Result<Reading, Unusable> {
-        let (began, values, words) = match &mut self.round {
-            Some(round) => {
-                let (values, words) = (&mut round.values, &mut round.words);
-                (round.began, std::mem::take(values), std::mem::take(words))
-            }
-            None => (now, Values::default(), Vec::new()),
-        };
-        if self.is_frozen(words) {
-            return Err(Unusable::Frozen(self.same_words));
-        }
-        self.notice_foreign_value(&values, (began, bus.made()));
-        self.notice_outputs(&values, began);
+        let began = self.round.as_ref().map_or(now, |round| round.began);
+        let values = self.rota.values(began, now);
+        self.notice_foreign_value(&values, bus.made());
+        self.notice_outputs(&values);
         self.notice_failsafe(&values);
+        self.notice_phases(&values);
         readings::reading(&self.config.profile, &values)
     }
 
-    /// A live meter is never still: no bit changed in twenty answers means frozen (fault FB2).
-    fn is_frozen(&mut self, words: Vec<u16>) -> bool {
-        let kind = self.config.profile.kind;
-        let is_meter = matches!(kind, ProfileKind::Meter | ProfileKind::SunspecMeter);
-        let same = is_meter && words == self.last_words;
-        self.same_words = if same { self.same_words.saturating_add(1) } else { 0 };
-        self.last_words = words;
-        self.same_words >= FROZEN_AFTER
+    /// When the value of a quantity was asked for that stands now.
+    pub(super) fn asked(&self, quantity: &str) -> Option<Moment> {
+        self.rota.asked(&self.config.profile, quantity)
     }
 
     /// The value that shows the setpoint.
     pub(super) fn setpoint_quantity(&self) -> &'static str {
         if self.config.profile.kind == ProfileKind::Compute { "setpoint_w" } else { "setpoint_a" }
-    }
-
-    /// The device holds another setpoint than the last one written: it is written again (FB11, FB14).
-    fn notice_foreign_value(&mut self, values: &Values, at: (Moment, u64)) {
-        let (Some(recipe), Some(Raw::Number(held))) =
-            (&self.config.profile.setpoint, values.get(self.setpoint_quantity()))
-        else {
-            return;
-        };
-        if self.order.is_paused() && !recipe.pause.is_empty() {
-            // A switch that pauses leaves the setpoint as it was.
-            return;
-        }
-        if self.order.notice(*held, recipe.step_a / 2.0, at) {
-            let device = self.config.id.as_str();
-            tracing::warn!(device, held, "somebody else has changed the setpoint");
-        }
     }
 }

@@ -82,6 +82,7 @@ mod tests {
             min: Some(-40.0),
             max: Some(120.0),
             rate: None,
+            period_s: 1.0,
         }
     }
 

@@ -67,6 +67,11 @@ impl Health {
         was_absent
     }
 
+    /// The unit answered a single read after `took`.
+    pub fn heard_in(&mut self, took: Duration) {
+        self.slowest = self.slowest.max(took);
+    }
+
     /// The unit did not answer as it should.
     pub fn failed(&mut self, error: &BusError, now: Moment) {
         let rest = |times: u32| {

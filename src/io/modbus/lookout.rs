@@ -1,14 +1,17 @@
-//! Looks after what a device was told where its periodic read does not show it: the registers of a battery's
-//! recipe, and the switches that pause a charger. Whoever else writes there is found within two seconds (FB14).
+//! Who else writes to a device (FB14): the setpoint that its periodic read shows is compared, and what that read
+//! does not show is looked at, the registers of a battery's recipe and the switches that pause a charger.
 //!
-//! What a stranger gets wrong: what the other wants is not known here, so nothing yields to it. It is told
-//! again, and the finding raises the alarm. Each look is one register and one request.
+//! What a stranger gets wrong: of what is only looked at nobody knows what the other wants, so nothing yields to
+//! it. It is told again, and the finding raises the alarm. Each look is one register and one request. Who writes
+//! just before a renewal is overwritten unseen.
 
 use std::time::Duration;
 
 use super::bus::Bus;
+use super::codec::Raw;
 use super::device::{Device, Rank};
 use super::order::{Step, Want};
+use super::readings::Values;
 use super::storage::Write;
 use crate::config::{Fixed, ProfileKind, SetpointRecipe, Table};
 use crate::io::clock::Clock;
@@ -82,5 +85,24 @@ impl Device {
             let device = self.config.id.as_str();
             tracing::warn!(device, held, "somebody else writes to the device");
         }
+    }
+
+    /// The device holds another setpoint than the last one written: it is written again (FB11, FB14).
+    pub(super) fn notice_foreign_value(&mut self, values: &Values, made: u64) {
+        let shown = self.setpoint_quantity();
+        let (Some(recipe), Some(Raw::Number(held)), Some(asked)) =
+            (&self.config.profile.setpoint, values.get(shown), self.asked(shown))
+        else {
+            return;
+        };
+        if self.order.is_paused() && !recipe.pause.is_empty() {
+            // A switch that pauses leaves the setpoint as it was.
+            return;
+        }
+        if self.order.notice(*held, recipe.step_a / 2.0, (asked, made)) {
+            let device = self.config.id.as_str();
+            tracing::warn!(device, held, "somebody else has changed the setpoint");
+        }
+        self.order.adopt(*held, recipe.spacing_s(), (asked, made));
     }
 }

@@ -10,6 +10,7 @@
 mod blocks;
 mod bus;
 pub mod codec;
+mod curtailing;
 #[cfg(test)]
 mod damage;
 mod decoder;
@@ -26,7 +27,9 @@ mod lookout;
 mod order;
 mod outputs;
 mod patience;
+mod phases;
 mod readings;
+mod rota;
 pub mod scan;
 mod server;
 mod storage;

@@ -9,7 +9,9 @@
 //! ```
 //! What a stranger gets wrong: between two decisions only the newest counts, so a storm of decisions is
 //! one write a second for a register (FB15). Who shares a register with another master writes again and
-//! says so; from the fourth time in a minute on the lower of the two values stands (FB14).
+//! says so; from the fourth time in a minute on the lower of the two values stands (FB14). A register in flash
+//! has a budget: each write of it, whatever for, makes it rest longer, and only what lowers or stops is written
+//! before the rest is over. What it already holds is never written, not after a restart either.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,10 +23,10 @@ use crate::units::Moment;
 const RENEW_MOST: Duration = Duration::from_secs(5);
 /// Least time between two writes of one register (FB15); a stop does not wait for it.
 const BETWEEN_WRITES: Duration = Duration::from_secs(1);
-/// A register that wears out is written so often in a row without being held before it is spared. Our own figure.
-const FLASH_TRIES: u32 = 3;
 /// Longer than any gateway runs.
 const NEVER_S: f64 = 1e9;
+/// A register in flash rests no longer than this: then the budget is a new day's.
+const LONGEST_REST: Duration = Duration::from_secs(86_400);
 /// So long a foreign write counts (FB14).
 const RIVAL_COUNTS: Duration = Duration::from_secs(60);
 /// From this many foreign writes in that time on, the lower value stands (FB14).
@@ -43,8 +45,8 @@ pub struct Want {
     pub stop: bool,
     /// Whether the failsafe must be written as well.
     pub failsafe: bool,
-    /// The register wears out: a higher value waits this long after the last write, and an equal one is
-    /// never written again, s. 0 for registers that do not.
+    /// The register wears out: each write makes it rest this much longer, s. A higher value waits for the end
+    /// of the rest, an equal one is never written again. 0 for registers that do not wear out.
     pub spacing_s: f64,
 }
 
@@ -99,11 +101,11 @@ pub struct Order {
     tried: Option<(f64, Moment)>,
     /// Whether the value that is out has been told twice already.
     repeated: bool,
-    /// Values in a row that went out and were not held.
-    unheld: u32,
     rivals: VecDeque<Moment>,
     /// What the rival wants, once it has won.
     yielded: Option<f64>,
+    /// Until when a register in flash rests.
+    rests_until: Option<Moment>,
 }
 
 impl Order {
@@ -125,21 +127,9 @@ impl Order {
         }
         let free = self.tried.map_or(now, |(_, at)| at.after(BETWEEN_WRITES));
         if want.spacing_s > 0.0
-            && let Some(written) = &self.written
-            && !want.failsafe
-            && (!want.differs(written.value) || want.value > written.value)
+            && let Some(at) = self.flash_waits_until(want, now)
         {
-            let spacing = if want.differs(written.value) { want.spacing_s } else { NEVER_S };
-            let at = written.at.after(Duration::from_secs_f64(spacing));
             return (at, Rank::Renewal, Step::Write);
-        }
-        if want.spacing_s > 0.0
-            && self.unheld >= FLASH_TRIES
-            && let Some((value, at)) = self.tried
-            && !want.stop
-            && want.value >= value - want.resolution
-        {
-            return (at.after(Duration::from_secs_f64(want.spacing_s)), Rank::Renewal, Step::Write);
         }
         match &self.written {
             Some(written) if !want.differs(written.value) && !want.failsafe => {
@@ -158,6 +148,38 @@ impl Order {
         want.stop && self.tried.is_none_or(|(value, _)| want.differs(value))
     }
 
+    /// When a register in flash may be written; nothing where that waits for no rest.
+    fn flash_waits_until(&self, want: &Want, now: Moment) -> Option<Moment> {
+        let never = now.after(Duration::from_secs_f64(NEVER_S));
+        match &self.written {
+            _ if want.failsafe => None,
+            Some(written) if !want.differs(written.value) => Some(never),
+            Some(written) if want.value < written.value => None,
+            Some(_) => Some(self.rests_until.unwrap_or(now)),
+            None if want.stop || self.repeated => None,
+            None if self.tried.is_some_and(|(v, _)| want.differs(v) && want.value < v) => None,
+            // What it holds is seen with the next reading.
+            None => Some(now.after(BETWEEN_WRITES)),
+        }
+    }
+
+    /// A register in flash was written: it rests for `spacing_s` more.
+    pub fn wears(&mut self, spacing_s: f64, now: Moment) {
+        let begins = self.rests_until.filter(|until| until.uptime > now.uptime).unwrap_or(now);
+        let until = begins.after(Duration::from_secs_f64(spacing_s));
+        let latest = now.after(LONGEST_REST);
+        self.rests_until = Some(if until.uptime < latest.uptime { until } else { latest });
+    }
+
+    /// A register in flash holds this: it counts as written. Before the first write a higher value waits as
+    /// after one, so that a gateway that starts again and again wears nothing out.
+    pub fn adopt(&mut self, held: f64, spacing_s: f64, (asked, made): (Moment, u64)) {
+        if spacing_s > 0.0 && self.written.is_none() && self.pending.is_none() && !self.repeated {
+            self.written = Some(Written { value: held, at: asked, made });
+            self.rests_until.get_or_insert(asked.after(Duration::from_secs_f64(spacing_s)));
+        }
+    }
+
     /// A value went out; it can be read back after `settles`. A renewal needs no time to settle.
     pub fn sent(&mut self, value: f64, now: Moment, settles: Duration) {
         let same = self.written.is_some_and(|written| written.value == value);
@@ -168,7 +190,6 @@ impl Order {
 
     /// A write or a read back failed: what the device holds is not known.
     pub fn failed(&mut self, value: f64, now: Moment) {
-        self.unheld = self.unheld.saturating_add(1);
         self.tried = Some((value, now));
         (self.written, self.pending, self.repeated) = (None, None, false);
     }
@@ -182,7 +203,8 @@ impl Order {
     /// Whether the device was told to pause and has been seen to.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.written.is_some_and(|written| written.value == 0.0)
+        let stands = self.written.is_some_and(|written| written.value == 0.0);
+        stands && self.tried.is_some_and(|(value, _)| value == 0.0)
     }
 
     /// The value that is out and not yet read back.
@@ -203,11 +225,10 @@ impl Order {
         };
         if held.is_some_and(|held| (held - pending.value).abs() <= resolution) {
             self.written = Some(Written { value: pending.value, at: now, made });
-            (self.repeated, self.unheld) = (false, 0);
+            self.repeated = false;
             return Verdict::Obeyed;
         }
         self.written = None;
-        self.unheld = self.unheld.saturating_add(1);
         self.repeated = !self.repeated;
         if self.repeated { Verdict::Again } else { Verdict::Disobeyed }
     }
@@ -366,6 +387,68 @@ mod tests {
         assert!(!order.has_rival(at(1000)));
     }
 
+    /// Runs an order on flash with 24 writes a day for `hours`, the want by second; the device holds what it
+    /// is told, or ignores it. The writes: second and value.
+    fn wear_out(hours: u64, deaf: bool, mut wish: impl FnMut(u64) -> f64) -> Vec<(u64, f64)> {
+        const SPACING_S: f64 = 3600.0;
+        let (mut order, mut held, mut writes) = (Order::default(), 10.0, Vec::new());
+        for second in 0..hours * 3600 {
+            let now = at(second * 1000);
+            order.notice(held, 0.05, (now, 1));
+            order.adopt(held, SPACING_S, (now, 1));
+            let target = Want { spacing_s: SPACING_S, expires_s: None, ..want(wish(second)) };
+            loop {
+                let (when, _, step) = order.next(&target, now);
+                if when.uptime > now.uptime {
+                    break;
+                }
+                if step == Step::Write {
+                    order.sent(target.value, now, Duration::ZERO);
+                    order.wears(SPACING_S, now);
+                    writes.push((second, target.value));
+                    held = if deaf { held } else { target.value };
+                } else {
+                    order.read_back(Some(held), 0.05, (now, 1));
+                }
+            }
+        }
+        writes
+    }
+
+    #[test]
+    fn fb15_flash_takes_a_stop_and_less_at_once_and_more_within_its_budget() {
+        // Up and down all day: as many writes as the budget has, and those that lower.
+        let restless = wear_out(48, false, |second| 8.0 + (second / 60 % 12) as f64);
+        let raises = restless.windows(2).filter(|pair| pair[1].1 > pair[0].1).count();
+        assert!(
+            (10..=24).contains(&raises),
+            "{raises} raises in two days, {} writes",
+            restless.len()
+        );
+        assert!(restless.len() <= 2 * 24 + 1, "{} writes in two days", restless.len());
+        // The same value for ever, and the one that it holds already: nothing.
+        assert_eq!(wear_out(48, false, |_| 10.0), []);
+        let once = wear_out(48, false, |second| if second < 5 { 10.0 } else { 8.0 });
+        assert_eq!(once, [(5, 8.0)]);
+        // Used up: what lowers is written in the second it is wanted, a stop too; what raises waits.
+        let falling = wear_out(30, false, |second| match second {
+            0..100 => 10.0,
+            100..104 => 10.0 - (second - 99) as f64,
+            104..200 => 6.0,
+            200..300 => 0.0,
+            _ => 9.0,
+        });
+        let times: Vec<u64> = falling.iter().map(|(second, _)| *second).collect();
+        assert_eq!(times[..5], [100, 101, 102, 103, 200]);
+        assert_eq!(times[5..], [6 * 3600], "the start and five writes: six rests");
+    }
+
+    #[test]
+    fn fb10_flash_of_a_device_that_ignores_it_is_not_written_again_and_again() {
+        let writes = wear_out(24, true, |_| 16.0);
+        assert!((2..=25).contains(&writes.len()), "{} writes in a day", writes.len());
+    }
+
     #[test]
     fn a_device_that_does_not_hold_it_is_told_twice() {
         let mut order = Order::default();
@@ -374,36 +457,5 @@ mod tests {
             order.sent(10.0, at(ms), Duration::ZERO);
             assert_eq!(order.read_back(Some(32.0), 0.05, (at(ms), 1)), verdict);
         }
-    }
-
-    #[test]
-    fn fb15_a_register_that_wears_out_is_spared_where_the_device_does_not_hold_it() {
-        let mut order = Order::default();
-        let spared = Want { spacing_s: 600.0, ..want(10.0) };
-        let mut writes = Vec::new();
-        for now in (0..60_000).step_by(50) {
-            let (when, _, step) = order.next(&spared, at(now));
-            if when.uptime > at(now).uptime {
-                continue;
-            }
-            if step == Step::Write {
-                order.sent(10.0, at(now), Duration::ZERO);
-                writes.push(now);
-            } else {
-                let _ = order.read_back(Some(0.0), 0.05, (at(now), 1));
-            }
-        }
-        assert_eq!(writes.len(), 3, "written at {writes:?} ms");
-        let lower = Want { value: 7.0, ..spared };
-        assert!(
-            order.next(&lower, at(60_000)).0.uptime <= at(60_000).uptime,
-            "a lower value goes out"
-        );
-        let stop = Want { spacing_s: 600.0, ..want(0.0) };
-        assert!(order.next(&stop, at(60_000)).0.uptime <= at(60_000).uptime, "so does a stop");
-        assert!(
-            order.next(&spared, at(700_000)).0.uptime <= at(700_000).uptime,
-            "tried again in time"
-        );
     }
 }

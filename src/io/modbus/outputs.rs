@@ -37,12 +37,12 @@ fn word(relay: &RelayOutput, told: RelaySetpoint) -> u16 {
 }
 
 impl Device {
-    /// Forgets what the module does not show any more, so that it is written again. `asked` is when the first
-    /// of the values was asked for.
-    pub(super) fn notice_outputs(&mut self, values: &Values, asked: Moment) {
+    /// Forgets what the module does not show any more, so that it is written again.
+    pub(super) fn notice_outputs(&mut self, values: &Values) {
         for relay in &self.config.relays {
-            let (Some(Raw::Number(shown)), Some((written, at))) =
-                (values.get(&relay.output.name), self.outputs.written.get(&relay.relay))
+            let name = &relay.output.name;
+            let (Some(Raw::Number(shown)), Some((written, at)), Some(asked)) =
+                (values.get(name), self.outputs.written.get(&relay.relay), self.asked(name))
             else {
                 continue;
             };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::codec::Raw;
 use crate::config::{Profile, ProfileKind};
 use crate::logic::site::{
-    BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,
-    Reading, Vehicle,
+    BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PhaseCount,
+    PvReading, Reading, Vehicle,
 };
 use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
@@ -47,9 +47,6 @@ pub enum Unusable {
         /// Now.
         value: f64,
     },
-    /// No bit changed in twenty answers: a live meter is never still.
-    #[error("nothing changed in {0} answers: the meter is frozen")]
-    Frozen(u32),
     /// The device is in a state that its profile does not know.
     #[error("the profile does not know the state `{0}`")]
     UnknownState(String),
@@ -164,8 +161,19 @@ fn charger(profile: &Profile, values: &Values) -> Result<ChargerReading, Unusabl
         power: Watts(power),
         limit: Amps(limit),
         energy: number(values, "energy_wh").ok().map(WattHours),
+        phases: number(values, "phases").ok().and_then(|shown| phases_shown(profile, shown)),
         lease: lease.map(|seconds| Duration::from_secs_f64(seconds.min(1e9))),
     })
+}
+
+/// On how many phases it says that it is; nothing where it says neither.
+fn phases_shown(profile: &Profile, shown: f64) -> Option<PhaseCount> {
+    let recipe = profile.phase_switch.as_ref()?;
+    if shown == f64::from(recipe.shows_one) {
+        Some(PhaseCount::One)
+    } else {
+        (shown == f64::from(recipe.shows_three)).then_some(PhaseCount::Three)
+    }
 }
 
 /// Voltage that stands for one that the device does not tell.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_modbus::ExceptionCode;
 
+use super::blocks::Block;
 use crate::config::Table;
 use crate::io::clock::Clock;
 use crate::units::Moment;
@@ -36,6 +37,8 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 struct Kept {
     words: Vec<u16>,
     at: Moment,
+    /// How often it is read: what is read rarely is served for two periods, whatever the limit.
+    period: Duration,
 }
 
 type Blocks = BTreeMap<(Table, u16), Kept>;
@@ -53,10 +56,10 @@ impl Shelf {
     }
 
     /// Keeps a block in place of the one before.
-    pub fn put(&self, table: Table, first: u16, words: &[u16], at: Moment) {
-        let kept = Kept { words: words.to_vec(), at };
+    pub fn put(&self, block: &Block, words: &[u16], at: Moment) {
+        let kept = Kept { words: words.to_vec(), at, period: block.period };
         self.0.send_modify(|blocks| {
-            blocks.insert((table, first), kept);
+            blocks.insert((block.table, block.first), kept);
         });
     }
 }
@@ -79,13 +82,13 @@ impl View {
         let before = blocks.range(..=(table, first)).rev();
         let mut inside = before.take_while(|((t, _), _)| *t == table).filter_map(|(key, kept)| {
             let from = usize::from(first - key.1);
-            kept.words.get(from..from + usize::from(count)).map(|words| (words, kept.at))
+            kept.words.get(from..from + usize::from(count)).map(|words| (words, kept))
         });
-        let (words, at) = inside.next().ok_or(match blocks.is_empty() {
+        let (words, kept) = inside.next().ok_or(match blocks.is_empty() {
             true => ExceptionCode::GatewayTargetDevice,
             false => ExceptionCode::IllegalDataAddress,
         })?;
-        if at.age_at(now) > max_age {
+        if kept.at.age_at(now) > max_age.max(kept.period * 2) {
             return Err(ExceptionCode::GatewayTargetDevice);
         }
         Ok(words.to_vec())
@@ -196,6 +199,11 @@ async fn answer(listener: TcpListener, library: &Library) {
 mod tests {
     use super::*;
 
+    fn put(shelf: &Shelf, (table, first): (Table, u16), words: &[u16], at: Moment) {
+        let (count, points, period) = (words.len() as u16, Vec::new(), Duration::from_secs(1));
+        shelf.put(&Block { table, first, count, points, period }, words, at);
+    }
+
     #[test]
     fn a_read_lies_within_one_block_that_is_young_enough() {
         let at = |seconds| Moment {
@@ -207,9 +215,9 @@ mod tests {
         let read = |table, span, now| view.read(table, span, (at(now), max_age));
         let gone = Err(ExceptionCode::GatewayTargetDevice);
         assert_eq!(read(Table::Input, (0, 2), 10), gone, "nothing read yet");
-        shelf.put(Table::Input, 0, &[1, 2, 3], at(10));
-        shelf.put(Table::Input, 10, &[7], at(10));
-        shelf.put(Table::Holding, 0, &[9], at(10));
+        put(&shelf, (Table::Input, 0), &[1, 2, 3], at(10));
+        put(&shelf, (Table::Input, 10), &[7], at(10));
+        put(&shelf, (Table::Holding, 0), &[9], at(10));
         assert_eq!(read(Table::Input, (0, 2), 15), Ok(vec![1, 2]));
         assert_eq!(read(Table::Input, (1, 2), 15), Ok(vec![2, 3]));
         assert_eq!(read(Table::Input, (0, 2), 16), gone, "too old");
@@ -224,7 +232,7 @@ mod tests {
     fn whatever_is_asked_gets_registers_or_an_exception() {
         let (shelf, view) = Shelf::new();
         let clock = Clock::real();
-        shelf.put(Table::Holding, 0, &[0x0102, 0x0304], clock.now());
+        put(&shelf, (Table::Holding, 0), &[0x0102, 0x0304], clock.now());
         let views = Arc::new(BTreeMap::from([(7, view)]));
         let library = Library { views, max_age: Duration::from_secs(60), clock };
         let table: [(u8, &[u8], &[u8]); 8] = [

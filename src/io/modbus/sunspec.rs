@@ -114,6 +114,17 @@ pub struct Model {
 }
 
 impl Model {
+    /// From its registers, ID and length first.
+    #[cfg(test)]
+    pub(super) fn new(words: Vec<u16>) -> Model {
+        Model { words }
+    }
+
+    /// One register as it is.
+    pub(super) fn word(&self, offset: usize) -> Option<u16> {
+        self.words.get(offset).copied()
+    }
+
     /// Signed value at `offset` times ten to the factor at `factor`.
     fn signed(&self, offset: usize, factor: usize) -> Option<f64> {
         let raw = *self.words.get(offset)? as i16;
@@ -121,7 +132,7 @@ impl Model {
     }
 
     /// Unsigned value at `offset` times ten to the factor at `factor`.
-    fn unsigned(&self, offset: usize, factor: usize) -> Option<f64> {
+    pub(super) fn unsigned(&self, offset: usize, factor: usize) -> Option<f64> {
         let raw = *self.words.get(offset)?;
         (raw != u16::MAX).then(|| f64::from(raw)).and_then(|raw| self.scaled(raw, factor))
     }
@@ -133,7 +144,7 @@ impl Model {
         self.scaled(raw, factor)
     }
 
-    fn scaled(&self, raw: f64, factor: usize) -> Option<f64> {
+    pub(super) fn scaled(&self, raw: f64, factor: usize) -> Option<f64> {
         let factor = i32::from(*self.words.get(factor)? as i16);
         // Division by a power of ten is exact where a product with 0.01 is not.
         let power = 10f64.powi(factor.abs());

@@ -2,7 +2,7 @@
 //! at a time.
 //!
 //! ```text
-//!   due now?  setpoints > their read backs > renewals > reads > probes of absent units ─▶ one request ─┐
+//!   due now?  setpoints > their read backs > renewals > reads > slow reads > probes of absent ─▶ one request ─┐
 //!      ▲  nothing due: wait for a decision, the next due moment, or the stop                             │
 //!      └──────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   decision fresh and writing: devices obey it; older than 5 s: they get the fallback; never writing:
@@ -101,7 +101,7 @@ impl Link {
         let needs = self.needs(&orders, wiring, now);
         let due = |need: &&Need| need.at.uptime <= now.uptime;
         let possible = needs.iter().filter(due).filter(|need| {
-            need.rank != Rank::Slow || need.writes || self.finds_pause(need, &needs, wiring)
+            need.rank != Rank::Probe || need.writes || self.finds_pause(need, &needs, wiring)
         });
         // Who is there goes before who is not: a stop does not wait for the time-outs of the dead.
         let first =
@@ -163,7 +163,7 @@ impl Link {
         }
         let neighbours = self.slowest_beside(probe.device);
         let takes = self.devices[probe.device].probe_wait(neighbours) + Duration::from_millis(60);
-        let others = needs.iter().filter(|need| need.rank != Rank::Slow);
+        let others = needs.iter().filter(|need| need.rank != Rank::Probe);
         let pause = others.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
         pause.is_none_or(|pause| wiring.clock.wall_time(pause) >= takes)
     }

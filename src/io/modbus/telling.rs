@@ -28,7 +28,7 @@ type FailsafeWrites = [(u16, Vec<u16>); 2];
 
 /// A device that shows another failsafe after so many writes will not hold it: that is said, and not written
 /// again, since these registers wear out. Our own figure.
-pub(super) const FAILSAFE_TRIES: u32 = 3;
+const FAILSAFE_TRIES: u32 = 3;
 
 /// A battery's power; rest stops it.
 fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
@@ -87,12 +87,31 @@ impl Device {
         if self.config.profile.kind == ProfileKind::Inputs {
             return self.next_switch(permitted, now);
         }
+        let (curb, power) = (self.next_curb(permitted, now), self.next_power(permitted, now));
+        let sooner = |(at, rank): &(Moment, Rank)| (at.uptime.max(now.uptime), *rank);
+        // Of equals the first: power before its limit.
+        [power, curb].into_iter().flatten().min_by_key(sooner)
+    }
+
+    fn next_power(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
         let want = self.order.settle(self.want(permitted)?);
+        if self.next_change(permitted, now).is_some() {
+            return Some((now, Rank::Setpoint));
+        }
         let (at, rank, step) = self.next_step(&want, now);
         let due = want.stop && at.uptime <= now.uptime;
         let tries =
             step == Step::ReadBack || self.order.is_new_stop(&want) || self.health.may_be_told(now);
         (!self.health.is_absent() || (due && tries)).then_some((at, rank))
+    }
+
+    /// Whether the limit of the output comes before the power.
+    fn curb_is_next(&self, permitted: &Permitted, now: Moment) -> bool {
+        let key = |(at, rank): (Moment, Rank)| (at.uptime.max(now.uptime), rank);
+        match (self.next_curb(permitted, now), self.next_power(permitted, now)) {
+            (Some(curb), Some(power)) => key(curb) < key(power),
+            (curb, _) => curb.is_some(),
+        }
     }
 
     /// What the device should hold; nothing for meters, or before a battery was read for the first time.
@@ -142,6 +161,12 @@ impl Device {
     ) {
         if self.config.profile.kind == ProfileKind::Inputs {
             return self.switch(bus, clock, permitted, told).await;
+        }
+        if let Some((word, count)) = self.next_change(permitted, clock.now()) {
+            return self.change_phases(bus, clock, (word, count)).await;
+        }
+        if self.curb_is_next(permitted, clock.now()) {
+            return self.curtail(bus, clock, permitted).await;
         }
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
@@ -249,6 +274,9 @@ impl Device {
         }
         // The device's own time, not the link's: it runs with the site.
         self.order.sent(want.value, clock.now(), Duration::from_millis(recipe.settle_ms));
+        if want.spacing_s > 0.0 {
+            self.order.wears(want.spacing_s, clock.now());
+        }
         Ok(None)
     }
 
@@ -343,11 +371,16 @@ impl Device {
         differs(self.failsafe.0, wanted) || differs(self.failsafe.1, recipe.after_s)
     }
 
+    /// Whether the device does not hold the failsafe that it is told.
+    pub(super) fn failsafe_is_stubborn(&self) -> bool {
+        self.failsafe_tries >= FAILSAFE_TRIES
+    }
+
     /// What must be written for the device to hold the failsafe of the site file, if it does not.
     fn failsafe_due(&self) -> Option<FailsafeWrites> {
         let recipe = self.config.profile.failsafe.as_ref()?;
         let wanted = self.config.failsafe_a?;
-        if !self.failsafe_differs() || self.failsafe_tries >= FAILSAFE_TRIES {
+        if !self.failsafe_differs() || self.failsafe_is_stubborn() {
             return None;
         }
         let order = self.config.profile.order;

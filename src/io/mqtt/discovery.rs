@@ -55,7 +55,10 @@ pub(super) fn configurations(overview: &Overview) -> Vec<Message> {
             }
             "charger" => {
                 rows.push(row("sensor", of.clone(), "power_w", power, POWER));
-                rows.push(row("sensor", of, "vehicle", format!("{name} vehicle"), None));
+                rows.push(row("sensor", of.clone(), "vehicle", format!("{name} vehicle"), None));
+                if device.values.contains_key("phases") {
+                    rows.push(row("sensor", of, "phases", format!("{name} phases"), None));
+                }
             }
             "compute" => {
                 rows.push(row("sensor", of.clone(), "power_w", power, POWER));

@@ -51,16 +51,15 @@ pub(super) async fn run(
     }
 }
 
-/// A broker that does not know our version says so, or just hangs up.
+/// A broker that does not know our version says so, or just hangs up. Nothing else is a reason for the old one,
+/// and nobody stays there: its broker may have been replaced, or a loss taken for a refusal. MQTT 3.1.1 has no
+/// word for a message that is not allowed, so that some brokers hang up for it.
 fn next_version(version: Version, error: &MqttError, connected: bool) -> Version {
-    let other = match version {
-        Version::V5 => Version::V311,
-        Version::V311 => Version::V5,
-    };
-    match error {
-        MqttError::Version(_) => other,
-        MqttError::Lost(_) if !connected => other,
-        _ => version,
+    match (version, error) {
+        (Version::V311, _) => Version::V5,
+        (Version::V5, MqttError::Version(_)) => Version::V311,
+        (Version::V5, MqttError::Lost(_)) if !connected => Version::V311,
+        (Version::V5, _) => Version::V5,
     }
 }
 
@@ -110,6 +109,15 @@ mod tests {
         let refused = MqttError::Refused(String::new());
         assert_eq!(next_version(Version::V5, &refused, false), Version::V5);
         let version = MqttError::Version(String::new());
-        assert_eq!(next_version(Version::V311, &version, false), Version::V5);
+        assert_eq!(next_version(Version::V5, &version, false), Version::V311);
+        for (error, connected) in
+            [(&lost, true), (&lost, false), (&refused, false), (&version, false)]
+        {
+            assert_eq!(
+                next_version(Version::V311, error, connected),
+                Version::V5,
+                "never for good"
+            );
+        }
     }
 }

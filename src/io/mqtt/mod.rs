@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 use crate::config::MqttConfig;
 use crate::io::clock::Clock;
-use crate::io::store::Journal;
+use crate::io::store::{Journal, Writes};
 use crate::logic::decision::{LinkView, Overview};
 use crate::logic::site::Id;
 
@@ -48,6 +48,8 @@ pub struct Uplink {
     pub journal: Journal,
     /// The newest overview.
     pub overview: watch::Receiver<Option<Arc<Overview>>>,
+    /// How often each register was written, since ever.
+    pub written: watch::Receiver<Writes>,
     /// What the page shows of the link.
     pub link: watch::Sender<LinkView>,
     /// Site time.

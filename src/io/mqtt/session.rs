@@ -288,7 +288,8 @@ impl Session<'_> {
 
     /// Takes in an overview: states to the live lane, meta and discovery where they changed.
     fn offer(&mut self, overview: &Overview) {
-        let states = topics::states(overview);
+        let mut states = topics::states(overview);
+        topics::add_writes(overview, &self.options.written.borrow(), &mut states);
         let metas = topics::metas(overview, &states).into_iter().map(|(topic, meta)| Message {
             topic: topics::absolute(&self.options.site, &topic),
             payload: meta.to_string().into_bytes(),

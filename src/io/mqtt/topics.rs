@@ -8,6 +8,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
+use crate::io::store::Writes;
 use crate::logic::decision::{
     BayView, CameraView, DeviceView, JobView, Overview, PlanView, Quality, ZoneView,
 };
@@ -76,6 +77,18 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.looking.as_ref().map(|looking| looking_state(overview, looking)));
     states.extend(overview.plan.as_ref().map(plan));
     states
+}
+
+/// Adds to each device how often its registers were written, since ever: `writes_ADDRESS`, zero-based.
+pub(super) fn add_writes(overview: &Overview, writes: &Writes, states: &mut [State]) {
+    for (name, count) in writes {
+        let Some((id, address)) = name.split_once('/') else { continue };
+        let Some(device) = overview.devices.iter().find(|d| d.id.as_str() == id) else { continue };
+        let topic = format!("{}/{id}/state", device.kind);
+        if let Some(state) = states.iter_mut().find(|state| state.topic == topic) {
+            state.body.insert(format!("writes_{address}"), json!(count));
+        }
+    }
 }
 
 /// Where alarms are told: one topic each, cleared when it is normal and acknowledged.
@@ -194,6 +207,9 @@ fn device_state(o: &Overview, device: &DeviceView) -> State {
     let mut body: Map<String, Value> = device.values.clone().into_iter().collect();
     body.insert("q".to_owned(), json!(device.q));
     if let Some(setpoint) = &device.setpoint {
+        if let Some(phases) = setpoint.phases {
+            body.insert("setpoint_phases".to_owned(), json!(phases));
+        }
         if let Some(amps) = setpoint.current_a {
             body.insert("setpoint_a".to_owned(), json!(amps));
         }

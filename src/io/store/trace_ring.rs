@@ -201,6 +201,7 @@ mod tests {
             batteries: Vec::new(),
             computes: Vec::new(),
             pvs: Vec::new(),
+            inverters: Vec::new(),
             bays: Vec::new(),
             zones: Vec::new(),
             cameras: Vec::new(),

@@ -31,7 +31,7 @@ const LEARNS: f64 = 0.3;
 /// Letters of what a program says about its failure that are kept.
 const MOST_TROUBLE: usize = 200;
 /// Jobs that run on the gateway itself at a time: control and fire watch share the machine with them.
-const MOST_RUNNING: usize = 4;
+pub const MOST_RUNNING: usize = 4;
 /// Pause before a job that failed is tried again, s, times its failures.
 const RETRY_S: i64 = 60;
 /// A reading that is this old says nothing about what was drawn since.
@@ -269,12 +269,17 @@ impl JobBook {
             let needs_h = left / workload.max.get().max(1e-9) + READY_BEFORE_H;
             let early = chrono::Duration::minutes((READY_BEFORE_H * 60.0) as i64);
             let has_time = (job.ask.deadline - now).num_seconds() as f64 / 3600.0 > needs_h;
+            let by = job.ask.deadline - if has_time { early } else { chrono::Duration::zero() };
+            // What has taken more than the plan reckoned with is nearly done: nobody knows how nearly, so
+            // that it goes on at once and not in the cheapest hour before its deadline.
+            let longer = job.has_begun() && job.spent.get() >= job.need.get() * MORE;
+            let at_once =
+                chrono::Duration::seconds((left / workload.max.get().max(1e-9) * 3600.0) as i64);
             Some(Task {
                 job: job.ask.job.clone(),
                 node: workload.node.clone(),
                 left: WattHours(left),
-                deadline: job.ask.deadline
-                    - if has_time { early } else { chrono::Duration::zero() },
+                deadline: if longer { by.min(now + at_once) } else { by },
                 min: workload.min,
                 max: workload.max,
                 in_one_go: !workload.preemptible,

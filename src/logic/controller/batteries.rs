@@ -62,7 +62,7 @@ impl Controller {
     }
 
     /// Power and state of charge, where they are fresh.
-    fn battery_reading(&self, battery: &Id, now: Moment) -> Option<(Watts, Soc)> {
+    pub(super) fn battery_reading(&self, battery: &Id, now: Moment) -> Option<(Watts, Soc)> {
         match self.snapshot.at(battery, now).fresh()? {
             Reading::Battery(b) | Reading::Hybrid { battery: b, .. } => Some((b.power, b.soc)),
             _ => None,

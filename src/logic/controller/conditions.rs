@@ -70,6 +70,11 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }
+    for (id, switch) in &c.switches {
+        if switch.is_ignored() {
+            all.push(condition("phase_switch_ignored", id.as_str(), Severity::Warning));
+        }
+    }
     for (id, watch) in &c.batteries {
         if watch.disobeys(now) && c.snapshot.at(id, now).usable().is_some() {
             all.push(condition("battery_disobeys", id.as_str(), Severity::Alarm));

@@ -129,7 +129,7 @@ pub(super) fn overdue(c: &mut Controller, now: Moment) -> Vec<(Id, Id)> {
 
 /// Whether a danger must be answered although meter and devices have not all proven themselves yet.
 pub(super) fn must_act(c: &Controller) -> bool {
-    c.site.mode == Mode::Auto && c.hazards.values().any(|hazard| hazard.level >= Level::Alarm)
+    c.site.mode == Mode::Auto && c.hazards.values().any(|hazard| hazard.stops)
 }
 
 /// What every relay is told.

@@ -13,6 +13,7 @@ mod curbs;
 mod errands;
 mod grid;
 mod guarding;
+mod inverters;
 mod overview;
 mod planned;
 mod planning;
@@ -27,13 +28,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use arming::Obstacle;
 use curbs::Curbs;
 use grid::GridWatch;
+use inverters::Outputs;
 use planning::Planning;
 pub use rules::Rule;
 use stored::BatteryWatch;
 
 use super::compute::{CapRamp, JobBook};
 use super::decision::{Decision, Duty, Effort, Latched, Overview};
-use super::energy::Ramp;
+use super::energy::{PhaseSwitch, Ramp};
 use super::observation::{Finding, Observation, Silence, Trouble};
 use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
@@ -61,10 +63,13 @@ pub struct Controller {
     grid: GridWatch,
     curbs: Curbs,
     batteries: BTreeMap<Id, BatteryWatch>,
+    outputs: Outputs,
     snapshot: Snapshot,
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
     ramps: BTreeMap<Id, Ramp>,
+    /// Of those that may change phases.
+    switches: BTreeMap<Id, PhaseSwitch>,
     caps: BTreeMap<Id, CapRamp>,
     scenes: BTreeMap<Id, Scene>,
     looking: Option<Ledger>,
@@ -97,10 +102,12 @@ impl Controller {
             grid: GridWatch::default(),
             curbs: Curbs::default(),
             batteries: BTreeMap::new(),
+            outputs: Outputs::default(),
             snapshot: Snapshot::default(),
             fire,
             hazards: BTreeMap::new(),
             ramps,
+            switches: sharing::switches(&site),
             caps: BTreeMap::new(),
             scenes: BTreeMap::new(),
             looking: None,
@@ -236,7 +243,8 @@ impl Controller {
         if let Reading::Charger(reading) = &reading
             && let Some(charger) = self.site.chargers.iter().find(|c| c.id == device)
         {
-            self.planning.visits.see(charger, at, reading);
+            let believed = sharing::believed(&mut self.switches, charger, (at, reading));
+            self.planning.visits.see(charger, at, &believed);
             // Who was told nothing disobeys nobody.
             if self.armed
                 && let Some(ramp) = self.ramps.get_mut(&device)
@@ -291,6 +299,7 @@ impl Controller {
         self.wish_jobs(now);
         self.wish_computes(now, left.as_mut(), &mut wishes);
         self.wish_batteries(now, left, &mut wishes);
+        self.wish_inverters(now, &mut wishes);
         wishes.relays = relays;
         let permitted = interlock::permit(&self.site, wishes, &self.hazards);
         for (id, ramp) in &mut self.ramps {

@@ -11,7 +11,7 @@ use crate::logic::decision::{
     SetpointView, ZoneView,
 };
 use crate::logic::safety::fire::ResetObstacle;
-use crate::logic::site::{Bay, Id, Known, Reading, Reason, Vehicle};
+use crate::logic::site::{Bay, Id, Known, PhaseCount, Reading, Reason, Vehicle};
 use crate::logic::vision::BayState;
 use crate::units::{Moment, Phase};
 
@@ -164,6 +164,9 @@ fn values(kind: &str, reading: &Reading) -> BTreeMap<String, Value> {
             if let Some(energy) = r.energy {
                 put("energy_kwh", energy.get() / 1000.0);
             }
+            if let Some(phases) = r.phases {
+                put("phases", f64::from(phases.number()));
+            }
             if let Some(lease) = r.lease {
                 put("lease_s", lease.as_secs_f64());
             }
@@ -200,15 +203,20 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
             let (cap, reason) = decision.permitted.compute(id)?;
             (None, Some(round(cap.get())), reason)
         }
+        "pv" => {
+            let (most, reason) = decision.permitted.inverter(id)?;
+            (None, Some(round(most.get())), reason)
+        }
         _ => return None,
     };
     let about = match reason {
         Reason::GridLimit { phase } | Reason::UnbalanceLimit { phase } => Some(phase.to_string()),
-        Reason::BelowMinimum { circuit: None, line } => Some(line.to_string()),
-        Reason::CircuitLimit { circuit, line }
-        | Reason::BelowMinimum { circuit: Some(circuit), line } => {
-            Some(format!("{circuit} {line}"))
+        Reason::BelowMinimum { circuit: None, line } | Reason::OnePhase { circuit: None, line } => {
+            Some(line.to_string())
         }
+        Reason::CircuitLimit { circuit, line }
+        | Reason::BelowMinimum { circuit: Some(circuit), line }
+        | Reason::OnePhase { circuit: Some(circuit), line } => Some(format!("{circuit} {line}")),
         Reason::FireWatch { zone }
         | Reason::ZoneBlind { zone }
         | Reason::FireAlarm { zone }
@@ -216,7 +224,8 @@ fn setpoint(decision: &Decision, id: &Id, kind: &str) -> Option<SetpointView> {
         | Reason::BmsSilent { zone } => Some(zone.to_string()),
         _ => None,
     };
-    Some(SetpointView { current_a, power_w, reason: reason.code().to_owned(), about })
+    let phases = decision.permitted.phases(id).map(PhaseCount::number);
+    Some(SetpointView { current_a, power_w, phases, reason: reason.code().to_owned(), about })
 }
 
 /// Camera and plug together: the plug is a nearly certain sign of a vehicle; a camera that is blind

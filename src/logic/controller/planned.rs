@@ -52,9 +52,18 @@ impl Controller {
     /// What the plan has for a charger now; nothing where it is not planned. A share below half the
     /// minimum current is none: there is nothing between zero and the minimum.
     pub(super) fn planned(&self, charger: &Charger, now: Moment) -> Option<Planned> {
+        self.planned_on(charger, self.planning.visits.phases(charger), now)
+    }
+
+    /// The same, charging on so many phases.
+    pub(super) fn planned_on(
+        &self,
+        charger: &Charger,
+        phases: usize,
+        now: Moment,
+    ) -> Option<Planned> {
         let share = self.planning.share(&charger.id, now)?;
-        let phases = self.planning.visits.phases(charger).max(1);
-        let volts = self.site.limits.nominal_voltage.get() * phases as f64;
+        let volts = self.site.limits.nominal_voltage.get() * phases.max(1) as f64;
         let amps = Amps(share.get() / volts);
         let none = amps < charger.min * 0.5;
         let promised = if none { Amps::ZERO } else { amps.max(charger.min) };

@@ -167,6 +167,7 @@ impl Planning {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
         });
+        tasks.keep_places(&problem, &mut solved);
         let grid = in_good_order((&problem, &due), &mut solved, all_kw);
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();

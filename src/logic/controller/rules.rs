@@ -29,8 +29,16 @@ pub enum Rule {
     AllAtOnce,
     /// The failsafe sum is checked before arming.
     FailsafeSum,
+    /// A car that three phases have no minimum current for is taken to one.
+    OnePhase,
+    /// Phases are switched seldom: after a lasting lack, with a lock-out and a budget.
+    SwitchSeldom,
+    /// Phases are switched with nothing flowing.
+    EmptyFirst,
     /// Who draws more than told costs the others.
     Measured,
+    /// No more is exported than may be: inverters are curtailed.
+    ExportLimit,
 }
 
 impl Controller {

@@ -4,15 +4,20 @@
 //! What a stranger gets wrong: a share counts in full from the moment it is granted, drawn or not; and
 //! what somebody still draws beyond a share that was lowered keeps others from being raised on it.
 
+mod phases;
+
 use std::cmp::Reverse;
 use std::time::Duration;
 
+pub(super) use phases::{believed, switches};
+
 use super::batteries::Left;
 use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
-use crate::logic::energy::{self, Claim, Ramp, Room, Share};
+use crate::logic::energy::{self, Claim, PhaseSwitch, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
-    Charger, ChargerReading, ChargerSetpoint, Id, Known, MeterReading, Reason, Setpoints, Vehicle,
+    Charger, ChargerReading, ChargerSetpoint, Id, Known, MeterReading, PhaseCount, Reason,
+    Setpoints, Vehicle,
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
@@ -70,7 +75,8 @@ impl Plug<'_> {
 
 impl Controller {
     /// What every charger gets while no meter is to be trusted.
-    fn wish_safe_shares(&self, starting: bool, wishes: &mut Setpoints) {
+    fn wish_safe_shares(&mut self, (starting, now): (bool, Moment), wishes: &mut Setpoints) {
+        self.wish_phases(&phases::Wanted::new(), now, wishes);
         for charger in &self.site.chargers {
             let reason = if starting { Reason::Starting } else { Reason::MeterLost };
             let last = self.ramps.get(&charger.id).and_then(Ramp::last);
@@ -93,14 +99,15 @@ impl Controller {
         let trusted =
             |usable: &&MeterReading| meter.fresh().is_some() || !self.at_its_limit(usable);
         let Some(usable) = meter.usable().copied().filter(trusted) else {
-            self.wish_safe_shares(matches!(meter, Known::Never), wishes);
+            self.wish_safe_shares((matches!(meter, Known::Never), now), wishes);
             return None;
         };
         let meter_fresh =
             meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
         let nominal = self.site.limits.nominal_voltage;
         let known = self.in_order_of_right(now);
-        let mut claims: Vec<Claim<'_>> = known.iter().map(|known| self.claim(known, now)).collect();
+        let mut claims: Vec<Claim<'_>> =
+            known.iter().map(|known| self.claim(known, None, now)).collect();
         let rooms = self.rooms(usable, (&known, &claims), now);
         let others = self.others(usable, &known, now);
         let surplus = PerPhase::from_fn(|p| (others.on(p) * -1.0).max(Amps::ZERO) * nominal);
@@ -108,6 +115,7 @@ impl Controller {
         let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
         let (rooms_left, waits) = left_over(&rooms, nominal, shared);
         let left = Left { rooms: rooms_left, surplus };
+        let wanted = self.better_phases(&rooms, shared, meter_fresh, now);
         let waits = waits && self.holds(Rule::InFlight);
         let told_now = waits.then(|| kept_and_raised(&rooms, nominal, shared));
         let may_raise = meter_fresh && self.nodes_known(now) && self.armed;
@@ -124,6 +132,7 @@ impl Controller {
             told.push((charger.id.clone(), share, may_raise && fresh, why, end));
         }
         self.settle(now, told, wishes);
+        self.wish_phases(&wanted, now, wishes);
         Some(left)
     }
 
@@ -295,7 +304,8 @@ impl Controller {
         }
     }
 
-    fn claim<'a>(&self, known: &Plug<'a>, now: Moment) -> Claim<'a> {
+    /// What it claims, or would claim if it were on so many phases and were not changing them.
+    fn claim<'a>(&self, known: &Plug<'a>, on: Option<PhaseCount>, now: Moment) -> Claim<'a> {
         let (charger, rooms, none) = (known.charger, known.chain, Amps::ZERO);
         let Some(reading) = known.reading.usable() else {
             let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
@@ -305,18 +315,21 @@ impl Controller {
             let phases = &charger.phases;
             return Claim { charger, phases, rooms, most: none, reserved, promised: none };
         };
+        let switches = self.switches.get(&charger.id).is_some_and(PhaseSwitch::pauses);
+        let used = self.planning.visits.phases(charger);
+        let used = on.map_or(used, |on| usize::from(on.number()).min(charger.phases.len()));
         let most = match reading.vehicle {
             Vehicle::Absent | Vehicle::Fault => Amps::ZERO,
             _ if known.disobeyed_for >= PAUSED_AFTER => Amps::ZERO,
             _ if self.grid.holds_back(&charger.id, now).is_some() => Amps::ZERO,
+            _ if switches && on.is_none() => Amps::ZERO,
             _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
             _ => charger.max,
         };
         let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
-        let planned = self.planned(charger, now);
+        let planned = self.planned_on(charger, used, now);
         let most = most.min(worth).min(planned.map_or(charger.max, |planned| planned.most));
         let promised = planned.map_or(Amps::ZERO, |planned| planned.promised);
-        let used = self.planning.visits.phases(charger);
         let phases: &'a [Phase] =
             if known.mapped { &charger.phases[..used] } else { &Phase::ALL[..used] };
         Claim { charger, phases, rooms, most, reserved: none, promised }
@@ -345,11 +358,15 @@ impl Controller {
         if let Some(reason) = self.grid.holds_back(&charger.id, now) {
             return reason;
         }
+        if self.switches.get(&charger.id).is_some_and(PhaseSwitch::pauses) {
+            return Reason::SwitchesPhases;
+        }
         if waits {
             return Reason::AwaitsOthers;
         }
         let bound = share.bound.map(|bound| self.bound_why(share.setpoint, bound, now));
         bound
+            .or_else(|| self.one_phase_why(charger))
             .or_else(|| self.planned_why(charger, now))
             .or_else(|| self.vehicle_why(charger, share.setpoint))
             .or_else(|| self.derating(&charger.id))

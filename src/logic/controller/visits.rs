@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use crate::logic::site::{Charger, ChargerReading, Id, Target, Vehicle};
+use crate::logic::site::{Charger, ChargerReading, Id, PhaseCount, Target, Vehicle};
 use crate::units::{Amps, Moment, WattHours};
 
 /// A car that draws less than this on its second phase charges on one.
@@ -53,6 +53,8 @@ struct Visit {
     counter: Option<WattHours>,
     one_phase: bool,
     one_since: Option<Moment>,
+    /// The charger gives it one phase only.
+    taken_to_one: bool,
     /// Largest current seen.
     drawn: Amps,
     /// Its own limit, once shown.
@@ -69,6 +71,7 @@ impl Visit {
             counter,
             one_phase: false,
             one_since: None,
+            taken_to_one: false,
             drawn: Amps::ZERO,
             own: None,
             below_since: None,
@@ -86,13 +89,17 @@ impl Visit {
     fn learn(&mut self, charger: &Charger, at: Moment, reading: &ChargerReading) -> bool {
         let [_, second, third] = reading.current.0;
         let most = reading.most_drawn();
-        let before = (self.one_phase, self.own);
-        if most >= CHARGES {
+        let before = (self.uses_one(), self.own);
+        self.taken_to_one = reading.phases == Some(PhaseCount::One);
+        // What a car does with one phase shows nothing of what it would do with three.
+        if most >= CHARGES && !self.taken_to_one {
             // One phase is believed late, three at once: the other phases must not be given away.
             let one = second < ONE_PHASE && third < ONE_PHASE;
             let since = *self.one_since.get_or_insert(at);
             self.one_since = one.then_some(since);
             self.one_phase = one && since.age_at(at) >= LEARNED_IN;
+        }
+        if most >= CHARGES {
             self.drawn = self.drawn.max(most);
         }
         // It takes nearly all it may: what it has shown before was not its limit.
@@ -114,7 +121,11 @@ impl Visit {
             (Some(a), Some(b)) => (a - b).get().abs() < OWN_LIMIT.get(),
             (a, b) => a == b,
         };
-        before.0 != self.one_phase || !near(before.1, self.own)
+        before.0 != self.uses_one() || !near(before.1, self.own)
+    }
+
+    fn uses_one(&self) -> bool {
+        self.one_phase || self.taken_to_one
     }
 
     fn taken_since(&self, counter: Option<WattHours>) -> WattHours {
@@ -196,7 +207,7 @@ impl Visits {
 
     /// On how many phases a charger's car charges.
     pub fn phases(&self, charger: &Charger) -> usize {
-        let one = self.visits.get(&charger.id).is_some_and(|visit| visit.one_phase);
+        let one = self.visits.get(&charger.id).is_some_and(Visit::uses_one);
         if one { charger.phases.len().min(1) } else { charger.phases.len() }
     }
 
@@ -235,8 +246,13 @@ impl Visits {
         // A car in a hurry is planned at full power and not given up.
         let earliest = now.utc + span(kwh / most_kw);
         let done_by = (leaves - span(READY_BEFORE + slower)).max(earliest).min(leaves);
-        let one_phase = visit.one_phase;
+        let one_phase = visit.uses_one();
         Some(Wanted { leaves, done_by, need: WattHours(need), most, one_phase })
+    }
+
+    /// Whether a charger's car has shown that it uses one phase of three.
+    pub fn is_one_phase(&self, charger: &Id) -> bool {
+        self.visits.get(charger).is_some_and(|visit| visit.one_phase)
     }
 
     /// Whether a charger's car has shown that it wants nothing now.
@@ -281,6 +297,7 @@ mod tests {
             step: Amps(1.0),
             stay: None,
             right: crate::logic::site::Right::default(),
+            switching: None,
         }
     }
 
@@ -298,6 +315,7 @@ mod tests {
             limit: Amps(limit),
             energy: Some(WattHours(kwh * 1000.0)),
             lease: None,
+            phases: None,
         }
     }
 

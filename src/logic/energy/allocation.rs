@@ -190,6 +190,7 @@ mod tests {
             step: Amps(1.0),
             stay: None,
             right: Right::default(),
+            switching: None,
         }
     }
 

@@ -14,6 +14,12 @@ const DEAD_BAND: Watts = Watts(100.0);
 /// At this state of charge nothing more is taken in.
 const FULL: f64 = 0.99;
 
+/// Whether a battery takes nothing more in.
+#[must_use]
+pub fn is_full(soc: Soc) -> bool {
+    soc.ratio() >= FULL
+}
+
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
 pub struct BatteryState {
@@ -31,7 +37,7 @@ pub fn self_consumption(battery: &Battery, state: BatteryState) -> (Watts, Reaso
     let correction = if state.grid.abs() < DEAD_BAND { Watts::ZERO } else { state.grid * GAIN };
     let wish = (state.power + correction).bounded(-battery.max_charge, battery.max_discharge);
     let empty = wish > Watts::ZERO && state.soc <= battery.min_soc;
-    let full = wish < Watts::ZERO && state.soc.ratio() >= FULL;
+    let full = wish < Watts::ZERO && is_full(state.soc);
     if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::SelfConsumption) }
 }
 
@@ -61,7 +67,7 @@ pub fn planned(battery: &Battery, state: BatteryState, target: BatteryTarget) ->
     };
     let wish = (state.power + correction).bounded(-battery.max_charge, battery.max_discharge);
     let empty = wish > Watts::ZERO && state.soc <= battery.min_soc;
-    let full = wish < Watts::ZERO && state.soc.ratio() >= FULL;
+    let full = wish < Watts::ZERO && is_full(state.soc);
     if empty || full { (Watts::ZERO, Reason::SocLimit) } else { (wish, Reason::Plan) }
 }
 
@@ -78,7 +84,7 @@ pub fn without_export(
         return (wish, reason);
     }
     // Towards the limit in full: what is exported meanwhile is gone. A full battery takes nothing.
-    let least = if state.soc.ratio() >= FULL { Watts::ZERO } else { -battery.max_charge };
+    let least = if is_full(state.soc) { Watts::ZERO } else { -battery.max_charge };
     (highest.bounded(least.min(wish), wish), Reason::ExportLimit)
 }
 

@@ -7,12 +7,16 @@ mod allocation;
 mod battery;
 mod filling;
 mod forecast;
+mod phases;
 pub mod plan;
 mod precedence;
 mod ramp;
 
 pub use allocation::{Claim, Room, Share, allocate, round_down};
-pub use battery::{BatteryState, BatteryTarget, planned, self_consumption, without_export};
+pub use battery::{
+    BatteryState, BatteryTarget, is_full, planned, self_consumption, without_export,
+};
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
+pub use phases::{Better, Full, PhaseSwitch, Second};
 pub use precedence::{Steps, earliest_first, early_for_nothing};
 pub use ramp::Ramp;

@@ -202,12 +202,17 @@ impl Ramp {
         RAISE_EVERY * 2u32.pow(self.taken_back)
     }
 
+    /// Whether it may be paused by load control once more within the hour.
+    #[must_use]
+    pub fn may_pause(&self, now: Moment) -> bool {
+        let first = self.pauses.front().map(|first| now.uptime.saturating_sub(*first));
+        self.pauses.len() < PAUSES_MOST || first.is_none_or(|since| since >= HOUR)
+    }
+
     fn must_rest(&self, now: Moment) -> bool {
         let since = |paused: &Duration| now.uptime.saturating_sub(*paused);
         let just_paused = self.pauses.back().is_some_and(|paused| since(paused) < PAUSE_LEAST);
-        let spent = self.pauses.len() >= PAUSES_MOST
-            && self.pauses.front().is_some_and(|first| since(first) < HOUR);
-        just_paused || spent
+        just_paused || !self.may_pause(now)
     }
 }
 
@@ -228,6 +233,7 @@ mod tests {
             step: Amps(1.0),
             stay: None,
             right: crate::logic::site::Right::default(),
+            switching: None,
         }
     }
 

@@ -9,6 +9,9 @@
 //!   Fault stands beside every level: a sensor or camera of the zone does not deliver, or has not been
 //!   good for 60 s since. Alarm and Trip are latched across power loss; the lines are in `signs`.
 //! ```
+//! One sample at an alarm limit stops the zone at once and for ten seconds, without a latch: it is on Watch
+//! until the next sample says the same, which makes the Alarm, or does not.
+//!
 //! What a stranger gets wrong: `fault` is not a level. A zone at fault is never clear, so time at fault
 //! counts neither towards leaving Watch nor towards a reset. And Trip alone does not open a contactor:
 //! that needs its own vote (`sensing`), which vision never decides alone.
@@ -26,6 +29,9 @@ use crate::units::Moment;
 
 /// Watch ends, and a reset is possible, after this long clear (design/safety).
 const CLEAR_FOR: Duration = Duration::from_secs(600);
+/// How long one sample stops a zone that no other confirms: levels fall at most once in ten seconds
+/// (design/safety).
+const STOPS_FOR: Duration = Duration::from_secs(10);
 /// The second step of a reset must follow the first within this time. Our own figure.
 const STEPS_WITHIN: Duration = Duration::from_secs(3600);
 
@@ -47,6 +53,8 @@ struct Watching {
     clear_since: Option<Moment>,
     isolate: bool,
     told_otherwise: bool,
+    /// When a sample last stopped it that was not confirmed.
+    unconfirmed: Option<Moment>,
     /// Who took the first step of a reset, and when.
     begun: Option<(String, Moment)>,
 }
@@ -73,6 +81,7 @@ impl FireWatch {
             clear_since: None,
             isolate: false,
             told_otherwise: false,
+            unconfirmed: None,
             begun: None,
         };
         FireWatch {
@@ -118,7 +127,7 @@ impl FireWatch {
             return Some(ResetObstacle::NotLatched);
         };
         let evidence = self.evidence(zone, watching, (&[], now));
-        if evidence.asks_for() >= Level::Alarm || evidence.doubts() {
+        if evidence.asks_for() >= Level::Alarm || evidence.doubts() || evidence.is_unconfirmed() {
             Some(ResetObstacle::StillSeen)
         } else if evidence.blind {
             Some(ResetObstacle::Blind)
@@ -248,6 +257,10 @@ impl Evidence {
         self.causes.iter().any(|cause| cause.sign == Sign::SeenDoubtful)
     }
 
+    fn is_unconfirmed(&self) -> bool {
+        self.causes.iter().any(|cause| cause.sign == Sign::Unconfirmed)
+    }
+
     fn is_fault(&self) -> bool {
         self.blind || self.sensor_fault || self.bms_silent
     }
@@ -269,7 +282,13 @@ impl Watching {
         self.isolate |= cut_off;
         // A latched zone may be reset while something is only on watch; it goes to Watch then.
         let clear_below = if self.level >= Level::Alarm { Level::Alarm } else { Level::Watch };
-        let clear = wanted < clear_below && !evidence.doubts() && !evidence.is_fault();
+        let unconfirmed = evidence.is_unconfirmed();
+        let doubtful = evidence.doubts() || unconfirmed;
+        let clear = wanted < clear_below && !doubtful && !evidence.is_fault();
+        if unconfirmed {
+            self.unconfirmed = Some(now);
+        }
+        let stopped = self.unconfirmed.is_some_and(|since| since.age_at(now) < STOPS_FOR);
         self.clear_since = if clear { self.clear_since.or(Some(now)) } else { None };
         let long_clear = self.clear_since.is_some_and(|since| since.age_at(now) >= CLEAR_FOR);
         if self.level == Level::Watch && long_clear {
@@ -278,6 +297,7 @@ impl Watching {
         }
         Hazard {
             level: self.level,
+            stops: stopped || self.level >= Level::Alarm,
             fault: evidence.is_fault(),
             since: self.since,
             battery_rests: evidence.bms_silent,
@@ -350,6 +370,7 @@ mod tests {
             batteries: Vec::new(),
             computes: Vec::new(),
             pvs: Vec::new(),
+            inverters: Vec::new(),
             bays: Vec::new(),
             zones: vec![zone],
             cameras: Vec::new(),

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::fire::{Hazard, Level};
 use crate::logic::site::{
-    Charger, ChargerSetpoint, Compute, Id, Reason, RelayKind, RelaySetpoint, Setpoints, Site,
+    Charger, ChargerSetpoint, Compute, Id, Inverter, PhaseCount, Reason, RelayKind, RelaySetpoint,
+    Setpoints, Site,
 };
 use crate::units::{Amps, Watts};
 
@@ -26,10 +27,22 @@ impl Permitted {
         self.0.chargers.get(id)
     }
 
+    /// On how many phases a charger charges; nothing: as it is.
+    #[must_use]
+    pub fn phases(&self, id: &Id) -> Option<PhaseCount> {
+        self.0.phases.get(id).copied()
+    }
+
     /// What a battery is told (discharge positive), and why.
     #[must_use]
     pub fn battery(&self, id: &Id) -> Option<&(Watts, Reason)> {
         self.0.batteries.get(id)
+    }
+
+    /// The most that an inverter may give, and why.
+    #[must_use]
+    pub fn inverter(&self, id: &Id) -> Option<&(Watts, Reason)> {
+        self.0.inverters.get(id)
     }
 
     /// The cap of a compute node, and why.
@@ -52,7 +65,7 @@ impl Permitted {
 }
 
 /// What is written when there is no fresh decision: every charger at its failsafe current, every
-/// battery at rest, every compute node at its failsafe power. Relays stay as they are: the gateway's own
+/// battery at rest, every inverter at no more than may be exported, every compute node at its failsafe power. Relays stay as they are: the gateway's own
 /// death is no reason for a black-out (design/safety, "Fail direction").
 #[must_use]
 pub fn fallback(site: &Site) -> Permitted {
@@ -62,11 +75,23 @@ pub fn fallback(site: &Site) -> Permitted {
     let batteries = site.batteries.iter().map(|battery| rest(&battery.id)).collect();
     let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
     let computes = site.computes.iter().map(node).collect();
-    Permitted(Setpoints { chargers, batteries, computes, relays: BTreeMap::new() })
+    let blind = |i: &Inverter| (i.id.clone(), (blind_output(site, i), Reason::NoDecision));
+    let inverters = site.inverters.iter().map(blind).collect();
+    // Nor are phases changed without a decision.
+    Permitted(Setpoints { chargers, batteries, inverters, computes, ..Setpoints::default() })
+}
+
+/// What an inverter may give where nobody knows what the site takes: its part of what may be exported.
+#[must_use]
+pub fn blind_output(site: &Site, inverter: &Inverter) -> Watts {
+    let all: Watts = site.inverters.iter().map(|inverter| inverter.rated).sum();
+    let most = site.limits.export.unwrap_or(all);
+    (most * (inverter.rated.get() / all.get().max(1.0))).min(inverter.rated)
 }
 
 /// What is written once decisions have stopped: the fallback, but to nobody more than what was permitted last.
-/// The loss of the controller raises nothing, least of all in a zone in alarm.
+/// The loss of the controller raises nothing, least of all in a zone in alarm. An inverter gets its part of what
+/// may be exported, which holds whatever the site takes.
 #[must_use]
 pub fn fall_from(site: &Site, last: &Permitted) -> Permitted {
     let mut fallen = fallback(site);
@@ -96,7 +121,7 @@ pub fn at_failsafe(charger: &Charger) -> ChargerSetpoint {
 }
 
 /// Bounds, completes and stops: no current above a maximum or between zero and a minimum, no actuator
-/// left out, nothing at all where a zone or a neighbour of it is in alarm.
+/// left out, nothing at all where a zone or a neighbour of it is stopped.
 #[must_use]
 pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>) -> Permitted {
     let mut permitted = fallback(site).0;
@@ -108,6 +133,11 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
             };
             permitted.chargers.insert(charger.id.clone(), (allowed, reason));
         }
+        if let Some(count) = wishes.phases.remove(&charger.id)
+            && charger.switching.is_some()
+        {
+            permitted.phases.insert(charger.id.clone(), count);
+        }
     }
     for battery in &site.batteries {
         if let Some((power, reason)) = wishes.batteries.remove(&battery.id)
@@ -115,6 +145,14 @@ pub fn permit(site: &Site, mut wishes: Setpoints, hazards: &BTreeMap<Id, Hazard>
         {
             let power = power.bounded(-battery.max_charge, battery.max_discharge);
             permitted.batteries.insert(battery.id.clone(), (power, reason));
+        }
+    }
+    for inverter in &site.inverters {
+        if let Some((most, reason)) = wishes.inverters.remove(&inverter.id)
+            && most.get().is_finite()
+        {
+            let most = most.bounded(Watts::ZERO, inverter.rated);
+            permitted.inverters.insert(inverter.id.clone(), (most, reason));
         }
     }
     for node in &site.computes {
@@ -166,10 +204,10 @@ fn stop(site: &Site, hazards: &BTreeMap<Id, Hazard>, permitted: &mut Setpoints) 
     }
 }
 
-/// The zone in alarm that stops `zone`: itself, or one that names it as a neighbour or is named by it.
+/// The zone in danger that stops `zone`: itself, or one that names it as a neighbour or is named by it.
 #[must_use]
 pub fn burning_zone(site: &Site, zone: &Id, hazards: &BTreeMap<Id, Hazard>) -> Option<Id> {
-    let burns = |id: &Id| hazards.get(id).is_some_and(|hazard| hazard.level >= Level::Alarm);
+    let burns = |id: &Id| hazards.get(id).is_some_and(|hazard| hazard.stops);
     let near = |other: &&crate::logic::site::Zone| {
         other.id == *zone
             || other.neighbours.contains(zone)

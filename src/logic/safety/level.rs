@@ -16,7 +16,7 @@ pub enum Level {
     Normal,
     /// Something may be wrong: half power.
     Watch,
-    /// Fire, smoke, gas or a hot cell: stop charging in the zone and its neighbours. Latched.
+    /// Fire, smoke, gas or a hot cell, confirmed: stop charging in the zone and its neighbours. Latched.
     Alarm,
     /// Stopped, the battery isolated where the vote says so. Latched. Not entered on vision alone.
     Trip,
@@ -35,6 +35,9 @@ impl Level {
 pub struct Hazard {
     /// The level.
     pub level: Level,
+    /// Nothing may charge in the zone and its neighbours: from Alarm on, and for a moment on a single sample that
+    /// nobody has confirmed yet.
+    pub stops: bool,
     /// A camera or sensor of the zone does not deliver.
     pub fault: bool,
     /// Since when the level stands.

@@ -16,8 +16,11 @@ use crate::units::Moment;
 
 /// A sensor that never delivered has this long after the start before it counts as lost.
 const FIRST_ANSWER: Duration = Duration::from_secs(15);
-/// Samples in a row that a trip needs where one input alone is not enough (EN2 leaves 3 s).
+/// Samples in a row that an alarm or a trip needs where one input alone is not enough (EN2 leaves 3 s). The
+/// stop does not wait for the second one (EN1 leaves 1.5 s, and modules are read once a second).
 const CONFIRMED: u32 = 2;
+/// What comes again within this time is confirmed too: a contact that chatters. Our own figure.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A battery that moves less than this share of its power is at rest. Our own figure.
 const REST_SHARE: f64 = 0.02;
 /// A sensor that was seen at its first stage this long ago counts as tested. Our own figure.
@@ -33,6 +36,10 @@ pub struct Member {
     cells: Vec<cells::Cell>,
     /// When it last stood at its first stage.
     reacted: Option<Moment>,
+    /// When it last stood at its alarm stage, and the time before that.
+    alarmed: [Option<Moment>; 2],
+    /// It stood there in its last good sample: whatever comes now, but a good one, confirms it.
+    pending: bool,
 }
 
 /// All sensors.
@@ -96,6 +103,8 @@ impl Member {
             limits,
             sensor: sensor.clone(),
             reacted: None,
+            alarmed: [None; 2],
+            pending: false,
         }
     }
 
@@ -103,8 +112,15 @@ impl Member {
         for (point, channel) in self.sensor.points.iter().zip(&mut self.channels) {
             channel.take(&self.sensor, values.get(point).copied(), at);
         }
-        if self.channels.iter().any(|channel| channel.held(at).iter().any(|held| *held > 0)) {
+        let held = self.held(at);
+        if held.iter().any(|held| *held > 0) {
             self.reacted = Some(at);
+        }
+        if held[1] > 0 {
+            self.alarmed = [Some(at), self.alarmed[0]];
+            self.pending = true;
+        } else if self.is_good(at) {
+            self.pending = false;
         }
         match self.sensor.kind {
             SensorKind::CellTemperature => {
@@ -156,12 +172,25 @@ impl Member {
         let enough = if self.sensor.kind.is_hard() { 1 } else { CONFIRMED };
         if trip >= enough {
             signs.push(of[2]);
-        } else if alarm > 0 {
+        } else if alarm >= CONFIRMED || self.is_confirmed_otherwise(now) {
             signs.push(of[1]);
+        } else if alarm > 0 {
+            signs.push(Sign::Unconfirmed);
         } else if watch > 0 {
             signs.push(of[0]);
         }
         self.cell_signs(now, signs);
+    }
+
+    /// Whether it stands at its alarm stage and did a moment before, or has failed since.
+    fn is_confirmed_otherwise(&self, now: Moment) -> bool {
+        let before = self.alarmed[1].is_some_and(|before| before.age_at(now) < AGAIN_WITHIN);
+        self.pending && (before || !self.is_good(now))
+    }
+
+    /// Whether every value of it is good.
+    fn is_good(&self, now: Moment) -> bool {
+        self.channels.iter().all(|channel| channel.is_good(now))
     }
 
     fn cell_signs(&self, now: Moment, signs: &mut Vec<Sign>) {

@@ -36,6 +36,8 @@ pub enum Sign {
     SensorLost,
     /// A sensor or relay was not seen to react for too long.
     ProofOverdue,
+    /// One sample at an alarm limit: it stops the zone for a moment, and the next one decides.
+    Unconfirmed,
     /// Flame or smoke confirmed by a camera.
     SeenFire,
     /// A cell is at the alarm limit.
@@ -86,7 +88,8 @@ impl Sign {
             | Sign::Insulation
             | Sign::BoardWarm
             | Sign::SensorLost
-            | Sign::ProofOverdue => Level::Watch,
+            | Sign::ProofOverdue
+            | Sign::Unconfirmed => Level::Watch,
             Sign::SeenFire
             | Sign::CellHot
             | Sign::CellRises

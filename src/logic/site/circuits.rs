@@ -195,6 +195,7 @@ mod tests {
             step: Amps(0.1),
             stay: None,
             right: Right::default(),
+            switching: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
 //! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`), what guards it
-//! (`guard`), how a grid operator bounds it (`dimming`) and what it may be asked to compute (`work`).
+//! (`guard`), how a grid operator bounds it (`dimming`), who may change phases (`switching`) and what it may
+//! be asked to compute (`work`).
 
 mod circuits;
 mod dimming;
@@ -8,6 +9,7 @@ mod guard;
 mod readings;
 mod setpoints;
 mod snapshot;
+mod switching;
 mod tariff;
 mod topology;
 mod work;
@@ -21,10 +23,11 @@ pub use readings::{
 };
 pub use setpoints::{ChargerSetpoint, Reason, RelaySetpoint, Setpoints};
 pub use snapshot::{Known, LOST_AFTER, Snapshot};
+pub use switching::{PhaseCount, Switching};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
-    Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, LEAST_EACH,
-    Mode, OnBlind, Site, Zone,
+    Battery, Bay, Camera, Charger, Compute, DemandLimit, GridLimits, Id, InvalidId, Inverter,
+    LEAST_EACH, Mode, OnBlind, Site, Zone,
 };
 pub use work::{
     Allowed, JobWish, MOST_HOURS, NotAllowed, Order, Submission, SubmissionWords, Work, Workload,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::PhaseCount;
 use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
 /// The meter at the grid connection, or any other meter.
@@ -58,6 +59,9 @@ pub struct ChargerReading {
     pub limit: Amps,
     /// Energy delivered, ever growing.
     pub energy: Option<WattHours>,
+    /// Phases that it has connected, if it says so and may be switched.
+    #[serde(default)]
+    pub phases: Option<PhaseCount>,
     /// Time until the charger drops the setpoint and falls back, if it says so.
     pub lease: Option<Duration>,
 }

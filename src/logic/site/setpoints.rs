@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Line};
+use super::{Id, Line, PhaseCount};
 use crate::units::{Amps, Phase, Watts};
 
 /// What a charger is told.
@@ -82,6 +82,15 @@ pub enum Reason {
     },
     /// Others still draw what they are to give up: nothing is raised on it yet.
     AwaitsOthers,
+    /// On one phase: on three there was not even the minimum current.
+    OnePhase {
+        /// The circuit that was full; nothing: the grid connection.
+        circuit: Option<Id>,
+        /// Its phase that was full, or its power.
+        line: Line,
+    },
+    /// Paused while it changes between one phase and three.
+    SwitchesPhases,
     /// It draws more than it was told: paused.
     Disobeys,
     /// There is no grid: stopped.
@@ -170,6 +179,8 @@ impl Reason {
             Reason::UnbalanceLimit { .. } => "unbalance_limit",
             Reason::BelowMinimum { .. } => "below_minimum",
             Reason::AwaitsOthers => "awaits_others",
+            Reason::OnePhase { .. } => "one_phase",
+            Reason::SwitchesPhases => "switches_phases",
             Reason::Disobeys => "disobeys",
             Reason::GridLost => "grid_lost",
             Reason::Dimmed => "dimmed",
@@ -204,8 +215,14 @@ impl Reason {
 pub struct Setpoints {
     /// Chargers.
     pub chargers: BTreeMap<Id, (ChargerSetpoint, Reason)>,
+    /// On how many phases chargers charge that can be switched; nothing: as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub phases: BTreeMap<Id, PhaseCount>,
     /// Batteries: power, discharge positive.
     pub batteries: BTreeMap<Id, (Watts, Reason)>,
+    /// Inverters: the most that they may give at their AC side, PV and battery together.
+    #[serde(default)]
+    pub inverters: BTreeMap<Id, (Watts, Reason)>,
     /// Compute nodes: power cap.
     #[serde(default)]
     pub computes: BTreeMap<Id, (Watts, Reason)>,

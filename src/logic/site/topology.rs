@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Circuit, Guard, Right, Stay, Tariff, Work};
+use super::{Circuit, Guard, Right, Stay, Switching, Tariff, Work};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -136,6 +136,9 @@ pub struct Charger {
     /// Who comes first when there is not enough.
     #[serde(default)]
     pub right: Right,
+    /// How it may change phases; nothing: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switching: Option<Switching>,
 }
 
 /// One battery storage, alone or behind a hybrid inverter.
@@ -153,6 +156,15 @@ pub struct Battery {
     pub min_soc: Soc,
     /// What it holds when full; without it nothing is planned for it.
     pub capacity: Option<WattHours>,
+}
+
+/// An inverter whose output can be limited, so that no more is exported than may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inverter {
+    /// Its id (of the device that carries it; it is among the site's PVs).
+    pub id: Id,
+    /// Its rated power: what it gives where nothing limits it.
+    pub rated: Watts,
 }
 
 /// A compute node whose power can be capped.
@@ -249,6 +261,9 @@ pub struct Site {
     pub computes: Vec<Compute>,
     /// Devices that report PV power.
     pub pvs: Vec<Id>,
+    /// Those of them whose output is limited; none where export is not.
+    #[serde(default)]
+    pub inverters: Vec<Inverter>,
     /// Bays.
     pub bays: Vec<Bay>,
     /// Zones.

@@ -42,7 +42,7 @@ fn with_roles() -> Rig {
 fn an_operator_releases_an_alarm_in_two_steps() {
     let mut rig = with_roles();
     rig.set("smoke", 1.0);
-    rig.second();
+    rig.run(2);
     rig.ask("Li", false);
     rig.set("smoke", 0.0);
     rig.run(300);
@@ -103,7 +103,7 @@ fn nothing_is_released_while_its_cause_holds_or_a_sensor_is_at_fault() {
 fn the_second_step_comes_within_an_hour_of_the_first() {
     let mut rig = Rig::new();
     rig.set("smoke", 1.0);
-    rig.second();
+    rig.run(2);
     rig.set("smoke", 0.0);
     rig.ask("Li", false);
     rig.run(3601);
@@ -131,7 +131,7 @@ fn an_opened_feeder_is_remembered() {
 fn a_reset_zone_whose_watch_sign_still_holds_is_on_watch() {
     let mut rig = Rig::new();
     rig.set("smoke", 1.0);
-    rig.second();
+    rig.run(2);
     rig.set("smoke", 0.0);
     rig.set("insulation", 1.0);
     rig.run(700);

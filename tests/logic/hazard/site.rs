@@ -22,6 +22,7 @@ fn pile(name: &str) -> Charger {
         step: Amps(0.1),
         stay: None,
         right: Default::default(),
+        switching: None,
     }
 }
 
@@ -135,6 +136,7 @@ pub fn guarded() -> Site {
         }],
         computes: Vec::new(),
         pvs: Vec::new(),
+        inverters: Vec::new(),
         bays: Vec::new(),
         zones: vec![store, zone("far", "pile2", (Vec::new(), None))],
         cameras: vec![Camera { id: id("cam"), name: "cam".into() }],

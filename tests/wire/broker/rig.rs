@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use wattgate::config::MqttConfig;
 use wattgate::io::clock::Clock;
 use wattgate::io::mqtt::{self, Limits, Uplink};
-use wattgate::io::store::{Class, Journal, Record};
+use wattgate::io::store::{Class, Journal, Record, Writes};
 use wattgate::logic::decision::{LinkView, Overview};
 use wattgate::logic::site::Id;
 
@@ -209,6 +209,7 @@ impl Gateway {
             site: Id::try_from("depot").unwrap(),
             journal: journal.clone(),
             overview: newest,
+            written: watch::Sender::new(Writes::from([("pile1/1210".to_owned(), 57)])).subscribe(),
             link: link_sender,
             clock: Clock::real(),
             targets: Arc::new(|_, _| true),

@@ -9,7 +9,7 @@ use simulators::faults::Faults;
 use wattgate::config::Order;
 use wattgate::logic::decision::Quality;
 use wattgate::logic::observation::{Finding, Silence};
-use wattgate::logic::site::Reading;
+use wattgate::logic::site::{PhaseCount, Reading};
 
 use super::rig::Rig;
 use crate::gateway::{PATIENCE, now, until};
@@ -435,4 +435,39 @@ fn a_failsafe_that_is_refused_does_not_hold_up_the_setpoint() {
     rig.found("pile2", (Finding::Misconfigured, true), began, PATIENCE);
     rig.tell(&[("pile2", 7.0)]);
     until("a lower one", seconds(3.0) + BUSY, || ((rig.held(1) - 7.0).abs() < 0.06).then_some(()));
+}
+
+#[test]
+fn phases_change_only_with_the_charger_paused_and_nothing_flowing_and_stay_without_a_decision() {
+    let (runtime, sim) = super::rig::devices("one_pile");
+    let text = super::rig::site_file(sim.addresses());
+    let allowed = "failsafe_a = 6\nphase_switching = true";
+    let config = super::rig::checked(&text.replace("failsafe_a = 6", allowed));
+    let rig = Rig::start((runtime, sim), config, false);
+    let shown = |since: Instant| match rig.answered("pile1", since, PATIENCE) {
+        Reading::Charger(reading) => (reading.phases, reading.current.0.map(|amps| amps.get())),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(shown(now()).0, Some(PhaseCount::Three));
+    let pile = || rig.sim.shared().with(|w| (w.piles[0].connected, w.piles[0].hot_switches));
+    let (one, three) = ([("pile1", PhaseCount::One)], [("pile1", PhaseCount::Three)]);
+    rig.tell_phases(&[("pile1", 10.0)], &one);
+    until("the car draws", seconds(20.0), || (shown(now()).1[2] > 9.0).then_some(()));
+    assert_eq!(pile(), (3, 0), "not while it charges");
+    let began = now();
+    rig.tell_phases(&[("pile1", 0.0)], &one);
+    until("one phase", seconds(10.0) + BUSY, || (pile() == (1, 0)).then_some(()));
+    println!("on one phase {:?} after the pause", began.elapsed());
+    until("it says so", PATIENCE, || (shown(now()).0 == Some(PhaseCount::One)).then_some(()));
+    rig.tell_phases(&[("pile1", 8.0)], &one);
+    until("it charges", seconds(20.0), || (shown(now()).1[0] > 7.0).then_some(()));
+    assert_eq!(shown(now()).1[1..], [0.0, 0.0]);
+    rig.tell_phases(&[("pile1", 8.0)], &three);
+    rig.fall_silent();
+    until("the failsafe current", seconds(10.0), || {
+        ((rig.held(0) - 6.0).abs() < 0.06).then_some(())
+    });
+    assert_eq!(pile(), (1, 0), "phases stay as they are without a decision");
+    let rival = |(_, told): &(Instant, _)| format!("{told:?}").contains("ForeignWriter");
+    assert_eq!(rig.since(began).iter().filter(|told| rival(told)).count(), 0);
 }

@@ -18,14 +18,14 @@ use wattgate::io::modbus::{Bus, BusError, Pace};
 use super::rig;
 use crate::gateway::{PATIENCE, until};
 
-const PACE: Pace =
+pub(super) const PACE: Pace =
     Pace { connect: Duration::from_secs(2), call: Duration::from_secs(2), gap: Duration::ZERO };
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-struct Server(Child);
+pub(super) struct Server(pub(super) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -35,7 +35,7 @@ impl Drop for Server {
 }
 
 /// A pymodbus server with unit 7: holding register `i` is 7 i + 3, input register `i` is 11 i + 5.
-fn pymodbus_server(port: u16, framer: &str) -> Server {
+pub(super) fn pymodbus_server(port: u16, framer: &str) -> Server {
     let script = "import asyncio, sys\n\
         from pymodbus.server import ModbusTcpServer\n\
         from pymodbus.framer import FramerType\n\
@@ -66,24 +66,27 @@ fn a_pymodbus_server_is_read_and_written_register_for_register() {
             "rtu" => Address::RtuOverTcp { host, port },
             _ => Address::Tcp { host, port },
         });
-        runtime.block_on(async {
-            for (table, a, b) in [(Table::Holding, 7, 3), (Table::Input, 11, 5)] {
-                for (first, count) in [(0, 1), (0, 125), (75, 125), (199, 1), (13, 57)] {
-                    let read = bus.read(7, table, (first, count), PACE).await.unwrap();
-                    let expected: Vec<u16> = (first..first + count).map(|i| i * a + b).collect();
-                    assert_eq!(read, expected, "{framer} {table:?} {first}+{count}");
-                }
-            }
-            bus.write(7, 6, (10, &[4711]), PACE).await.unwrap();
-            bus.write(7, 16, (11, &[1, 2, 65_535]), PACE).await.unwrap();
-            let written = bus.read(7, Table::Holding, (9, 6), PACE).await.unwrap();
-            assert_eq!(written, [66, 4711, 1, 2, 65_535, 101], "{framer}");
-            let outside = bus.read(7, Table::Holding, (190, 20), PACE).await;
-            assert!(matches!(outside, Err(BusError::Exception(_))), "{framer}: {outside:?}");
-            let again = bus.read(7, Table::Holding, (9, 1), PACE).await.unwrap();
-            assert_eq!(again, [66], "{framer}: an exception keeps the connection");
-        });
+        runtime.block_on(holds_its_numbers(&mut bus, framer));
     }
+}
+
+/// Unit 7 of a peer's server, register for register: read, written, an exception, and read again.
+pub(super) async fn holds_its_numbers(bus: &mut Bus, what: &str) {
+    for (table, a, b) in [(Table::Holding, 7, 3), (Table::Input, 11, 5)] {
+        for (first, count) in [(0, 1), (0, 125), (75, 125), (199, 1), (13, 57)] {
+            let read = bus.read(7, table, (first, count), PACE).await.unwrap();
+            let expected: Vec<u16> = (first..first + count).map(|i| i * a + b).collect();
+            assert_eq!(read, expected, "{what} {table:?} {first}+{count}");
+        }
+    }
+    bus.write(7, 6, (10, &[4711]), PACE).await.unwrap();
+    bus.write(7, 16, (11, &[1, 2, 65_535]), PACE).await.unwrap();
+    let written = bus.read(7, Table::Holding, (9, 6), PACE).await.unwrap();
+    assert_eq!(written, [66, 4711, 1, 2, 65_535, 101], "{what}");
+    let outside = bus.read(7, Table::Holding, (190, 20), PACE).await;
+    assert!(matches!(outside, Err(BusError::Exception(_))), "{what}: {outside:?}");
+    let again = bus.read(7, Table::Holding, (9, 1), PACE).await.unwrap();
+    assert_eq!(again, [66], "{what}: an exception keeps the connection");
 }
 
 /// A C program on libmodbus, built once: `libmodbus-peer HOST PORT UNIT FUNCTION FIRST COUNT`.

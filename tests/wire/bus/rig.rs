@@ -20,7 +20,7 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::{Decision, Duty, Overview};
 use wattgate::logic::observation::{Finding, Observation, Silence};
 use wattgate::logic::safety::interlock;
-use wattgate::logic::site::{ChargerSetpoint, Id, Reading, Reason, Setpoints};
+use wattgate::logic::site::{ChargerSetpoint, Id, PhaseCount, Reading, Reason, Setpoints};
 use wattgate::units::Amps;
 
 use crate::gateway::{now, until};
@@ -35,7 +35,10 @@ enum Mind {
 }
 
 /// What the test's hand tells the chargers, A; nothing writes nothing.
-type Told = Arc<Mutex<Option<BTreeMap<Id, f64>>>>;
+type Told = Arc<Mutex<Option<Currents>>>;
+
+/// Current of each charger, A, and the phases of those that may change them.
+type Currents = (BTreeMap<Id, f64>, BTreeMap<Id, PhaseCount>);
 
 type Seen = Arc<Mutex<Vec<(Instant, Observation)>>>;
 
@@ -196,7 +199,14 @@ impl Rig {
 
     /// Tells chargers their currents from now on, at once and every second again.
     pub fn tell(&self, amps: &[(&str, f64)]) {
-        let told: BTreeMap<Id, f64> = amps.iter().map(|(name, amps)| (id(name), *amps)).collect();
+        self.tell_phases(amps, &[]);
+    }
+
+    /// The same, and on how many phases they shall charge.
+    pub fn tell_phases(&self, amps: &[(&str, f64)], phases: &[(&str, PhaseCount)]) {
+        let amps = amps.iter().map(|(name, amps)| (id(name), *amps)).collect();
+        let phases = phases.iter().map(|(name, count)| (id(name), *count)).collect();
+        let told: Currents = (amps, phases);
         *self.told.lock().unwrap() = Some(told.clone());
         let decision = by_hand(&self.config.site, &told, self.clock);
         self.decisions.send_replace(Some(Arc::new(decision)));
@@ -328,9 +338,10 @@ pub fn id(text: &str) -> Id {
     Id::try_from(text).unwrap()
 }
 
-fn by_hand(site: &wattgate::logic::site::Site, told: &BTreeMap<Id, f64>, clock: Clock) -> Decision {
-    let mut wishes = Setpoints::default();
-    for (id, amps) in told {
+fn by_hand(site: &wattgate::logic::site::Site, told: &Currents, clock: Clock) -> Decision {
+    let (amps, phases) = told;
+    let mut wishes = Setpoints { phases: phases.clone(), ..Setpoints::default() };
+    for (id, amps) in amps {
         let setpoint = match *amps {
             amps if amps > 0.0 => ChargerSetpoint::Current(Amps(amps)),
             _ => ChargerSetpoint::Pause,

@@ -103,6 +103,23 @@ fn a_near_deadline_waits_for_no_plan_and_a_lost_node_is_waited_for() {
 }
 
 #[test]
+fn a_job_that_takes_more_than_was_thought_is_planned_at_once_and_not_before_its_deadline() {
+    let work = work();
+    let mut book = with(&work, &[("a", "train", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 1);
+    book.hear(&id("a"), JobNews::Started, &work, second(1).utc);
+    let mut due_after = |wh: f64, at: u64| {
+        let energy = WattHours(wh);
+        let news = JobNews::Spent { energy, cpu_s: 0.0, method: Method::NodeMeter };
+        book.hear(&id("a"), news, &work, second(at).utc);
+        (book.tasks(&work, second(at).utc)[0].deadline - second(at).utc).num_seconds()
+    };
+    assert_eq!(due_after(1099.0, 3600), 9 * 3600, "two hours before its deadline");
+    // A tenth of what a run is thought to take is a hundred watt-hours: three minutes at full power.
+    assert_eq!(due_after(1101.0, 3600), 180);
+}
+
+#[test]
 fn what_may_not_be_interrupted_is_not_and_the_more_urgent_comes_first() {
     let work = work();
     let mut book = with(&work, &[("later", "train", 12.0), ("solid", "solid", 12.0)]);

@@ -5,6 +5,7 @@
 use super::answer::{self, Answer, Ways};
 use super::ledger::{self, Sheet};
 use super::model::{Freedom, Model};
+use super::quick;
 use super::sieve::Sound;
 use super::sweep;
 
@@ -14,6 +15,8 @@ const GAP: f64 = 5e-6;
 const MANY_PLACES: usize = 60_000;
 /// How eagerly loads are switched on, one value a try.
 const EAGER: [f64; 4] = [0.5, 0.9, 0.2, 0.7];
+/// Part of the gap that is good enough at which loads that improve in turn have done all that is worth it.
+const FOLLOWED: f64 = 0.5;
 /// Most programmes with switches.
 const MOST_TRIES: usize = 5;
 /// Most rounds of finding phase limits that matter.
@@ -25,6 +28,11 @@ const FEW_ROWS: usize = 60;
 pub fn careful(site: &Sound, mut best: Sheet, work: &mut u64) -> (Sheet, Answer) {
     let mut search = Search { site, work: *work, phases: Vec::new() };
     let fluid = search.fluid();
+    best = quick::follow(site, &fluid, best, &mut search.work);
+    if quick::close(site, &best, fluid.floor, FOLLOWED) {
+        *work = search.work;
+        return (best, fluid);
+    }
     let weight = answer::weights(site).unserved;
     for eager in EAGER {
         let kw = sweep::sweep(site, &fluid, eager);

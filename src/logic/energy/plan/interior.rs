@@ -33,14 +33,45 @@ struct Walk<'a> {
     left_own: Vec<f64>,
     left: Vec<f64>,
     dual_left: Vec<f64>,
+    /// The products wanted, low and high, for each column.
+    low: Vec<f64>,
+    high: Vec<f64>,
+    step: Step,
 }
 
+/// A move and what it is computed with, kept from round to round: these lists are long, and asking for
+/// them anew costs more than filling them.
+#[derive(Default)]
 struct Step {
     dx: Vec<f64>,
     dz: Vec<f64>,
     dw: Vec<f64>,
     own: Vec<f64>,
     shared: Vec<f64>,
+    pull: Vec<f64>,
+    want_own: Vec<f64>,
+    want: Vec<f64>,
+    met_own: Vec<f64>,
+    met: Vec<f64>,
+}
+
+impl Step {
+    fn of(columns: usize, own: usize, shared: usize) -> Step {
+        let column = || vec![0.0; columns];
+        let (of_own, of_shared) = (|| vec![0.0; own], || vec![0.0; shared]);
+        Step {
+            dx: column(),
+            dz: column(),
+            dw: column(),
+            pull: column(),
+            own: of_own(),
+            want_own: of_own(),
+            met_own: of_own(),
+            shared: of_shared(),
+            want: of_shared(),
+            met: of_shared(),
+        }
+    }
 }
 
 fn longest(value: &[f64], change: &[f64], sign: f64) -> f64 {
@@ -71,6 +102,9 @@ impl<'a> Walk<'a> {
             left_own: vec![0.0; program.own_rhs.len()],
             left: vec![0.0; program.rhs.len()],
             dual_left: vec![0.0; n],
+            low: vec![0.0; n],
+            high: vec![0.0; n],
+            step: Step::of(n, program.own_rhs.len(), program.rhs.len()),
             program,
         }
     }
@@ -96,45 +130,42 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// `r` holds the wanted products, low and high, for each column.
-    fn step(&self, low: &[f64], high: &[f64], exact: bool) -> Step {
-        let n = self.x.len();
-        let pull: Vec<f64> = (0..n)
-            .map(|j| self.dual_left[j] - low[j] * self.over_x[j] + high[j] * self.over_s[j])
-            .collect();
-        let pushed: Vec<f64> = (0..n).map(|j| self.theta[j] * pull[j]).collect();
-        let (mut own, mut shared) = (vec![0.0; self.left_own.len()], vec![0.0; self.left.len()]);
-        self.program.times(&pushed, &mut own, &mut shared);
+    /// The move towards the wanted products.
+    fn aim(&mut self, exact: bool) {
+        let (program, n) = (self.program, self.x.len());
+        let Step { dx, dz, dw, own, shared, pull, want_own, want, met_own, met } = &mut self.step;
+        for j in 0..n {
+            pull[j] =
+                self.dual_left[j] - self.low[j] * self.over_x[j] + self.high[j] * self.over_s[j];
+            dx[j] = self.theta[j] * pull[j];
+        }
+        program.times(dx, own, shared);
         own.iter_mut().zip(&self.left_own).for_each(|(v, left)| *v += left);
         shared.iter_mut().zip(&self.left).for_each(|(v, left)| *v += left);
-        let (want_own, want) = (own.clone(), shared.clone());
-        self.factor.solve(self.program, &mut own, &mut shared);
-        let mut dx = vec![0.0; n];
-        let mut met = (vec![0.0; own.len()], vec![0.0; shared.len()]);
-        for round in 0..2 {
-            self.program.times_transposed(&own, &shared, &mut dx);
-            if round == 1 || !exact {
-                break;
-            }
+        want_own.copy_from_slice(own);
+        want.copy_from_slice(shared);
+        self.factor.solve(program, own, shared);
+        program.times_transposed(own, shared, dx);
+        if exact {
             // Once more on what is left, for the sake of the peak's column.
             dx.iter_mut().zip(&self.theta).for_each(|(d, t)| *d *= t);
-            self.program.times(&dx, &mut met.0, &mut met.1);
-            met.0.iter_mut().zip(&want_own).for_each(|(m, w)| *m = w - *m);
-            met.1.iter_mut().zip(&want).for_each(|(m, w)| *m = w - *m);
-            self.factor.solve(self.program, &mut met.0, &mut met.1);
-            own.iter_mut().zip(&met.0).for_each(|(o, m)| *o += m);
-            shared.iter_mut().zip(&met.1).for_each(|(o, m)| *o += m);
+            program.times(dx, met_own, met);
+            met_own.iter_mut().zip(&*want_own).for_each(|(m, w)| *m = w - *m);
+            met.iter_mut().zip(&*want).for_each(|(m, w)| *m = w - *m);
+            self.factor.solve(program, met_own, met);
+            own.iter_mut().zip(&*met_own).for_each(|(o, m)| *o += m);
+            shared.iter_mut().zip(&*met).for_each(|(o, m)| *o += m);
+            program.times_transposed(own, shared, dx);
         }
-        let (mut dz, mut dw) = (vec![0.0; n], vec![0.0; n]);
         for j in 0..n {
             dx[j] = self.theta[j] * (dx[j] - pull[j]);
-            dz[j] = (low[j] - self.z[j] * dx[j]) * self.over_x[j];
-            dw[j] = (high[j] + self.w[j] * dx[j]) * self.over_s[j];
+            dz[j] = (self.low[j] - self.z[j] * dx[j]) * self.over_x[j];
+            dw[j] = (self.high[j] + self.w[j] * dx[j]) * self.over_s[j];
         }
-        Step { dx, dz, dw, own, shared }
     }
 
-    fn lengths(&self, step: &Step) -> (f64, f64) {
+    fn lengths(&self) -> (f64, f64) {
+        let step = &self.step;
         let primal = longest(&self.x, &step.dx, 1.0).min(longest(&self.s, &step.dx, -1.0));
         let dual = longest(&self.z, &step.dz, 1.0).min(longest(&self.w, &step.dw, 1.0));
         (primal.min(1.0), dual.min(1.0))
@@ -143,10 +174,12 @@ impl<'a> Walk<'a> {
     fn round(&mut self, mu: f64) {
         self.factor.compute(self.program, &self.theta);
         let n = self.x.len();
-        let low: Vec<f64> = (0..n).map(|j| -self.x[j] * self.z[j]).collect();
-        let high: Vec<f64> = (0..n).map(|j| -self.s[j] * self.w[j]).collect();
-        let guess = self.step(&low, &high, false);
-        let (primal, dual) = self.lengths(&guess);
+        for j in 0..n {
+            (self.low[j], self.high[j]) = (-self.x[j] * self.z[j], -self.s[j] * self.w[j]);
+        }
+        self.aim(false);
+        let (primal, dual) = self.lengths();
+        let guess = &self.step;
         let mut after = 0.0;
         for j in 0..n {
             after += (self.x[j] + primal * guess.dx[j]) * (self.z[j] + dual * guess.dz[j]);
@@ -154,10 +187,13 @@ impl<'a> Walk<'a> {
         }
         let ratio = (after / (2 * n).max(1) as f64 / mu).clamp(0.0, 1.0);
         let aim = ratio * ratio * ratio * mu;
-        let low: Vec<f64> = (0..n).map(|j| low[j] + aim - guess.dx[j] * guess.dz[j]).collect();
-        let high: Vec<f64> = (0..n).map(|j| high[j] + aim + guess.dx[j] * guess.dw[j]).collect();
-        let step = self.step(&low, &high, true);
-        let (primal, dual) = self.lengths(&step);
+        for j in 0..n {
+            self.low[j] = self.low[j] + aim - guess.dx[j] * guess.dz[j];
+            self.high[j] = self.high[j] + aim + guess.dx[j] * guess.dw[j];
+        }
+        self.aim(true);
+        let (primal, dual) = self.lengths();
+        let step = &self.step;
         let keep = (1.0 - 10.0 * mu).clamp(0.99, 0.9995);
         let (primal, dual) = (keep * primal, keep * dual);
         for j in 0..n {
@@ -192,13 +228,18 @@ pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
         let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
         if merit < least {
             let enough = good || (between < gap * 300.0 && off < 1e-4 * scale);
-            let point = Point {
-                x: walk.x.clone(),
-                own: walk.y_own.clone(),
-                shared: walk.y.clone(),
-                good: enough,
-            };
-            best = Some((merit, point));
+            match &mut best {
+                Some((least, point)) => {
+                    (*least, point.good) = (merit, enough);
+                    point.x.copy_from_slice(&walk.x);
+                    point.own.copy_from_slice(&walk.y_own);
+                    point.shared.copy_from_slice(&walk.y);
+                }
+                None => {
+                    let (x, own, shared) = (walk.x.clone(), walk.y_own.clone(), walk.y.clone());
+                    best = Some((merit, Point { x, own, shared, good: enough }));
+                }
+            }
         }
         // Past the best that numbers of this size can say.
         let lost = merit > 100.0 * least && least < gap * 1e3;

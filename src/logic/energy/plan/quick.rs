@@ -61,6 +61,21 @@ pub fn quick(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
     (best.unwrap_or_default(), answer)
 }
 
+/// A legal plan along a fluid one from elsewhere, where that is better than `best`; takes from `work`.
+pub fn follow(site: &Sound, fluid: &Answer, best: Sheet, work: &mut u64) -> Sheet {
+    let mut market = fluid::open(site);
+    let mut best = Some(best);
+    for (_, eager) in TRIES {
+        market.load(&fluid.kw, &fluid.store);
+        legal(&mut market, fluid, eager, (&mut best, *work));
+        if market.work > *work || best.as_ref().is_some_and(|b| close(site, b, fluid.floor, 1.0)) {
+            break;
+        }
+    }
+    *work = work.saturating_sub(market.work);
+    best.unwrap_or_default()
+}
+
 /// Who is on when the fluid plan says so, and then each load in turn makes its part better.
 fn legal(
     market: &mut Market<'_>,

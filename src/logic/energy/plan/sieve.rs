@@ -5,6 +5,8 @@ use super::problem::{Fault, FaultKind, Member, Place, Problem, Store, Taper};
 
 /// More than any site has, kW; what is larger counts as this.
 const MOST_KW: f64 = 1e6;
+/// More than anybody asks for in earnest, kWh; what is larger counts as this.
+const MOST_KWH: f64 = 1e9;
 /// Loads that ask for less than this are done, kWh.
 pub const NOTHING_KWH: f64 = 1e-6;
 /// More steps than this are not looked at.
@@ -17,8 +19,10 @@ pub struct Load {
     /// It is there in `from..to`, never empty.
     pub from: usize,
     pub to: usize,
-    /// Asked for, kWh at the load.
+    /// Asked for, kWh at the load, as far as its own power and stay can give it.
     pub kwh: f64,
+    /// Asked for beyond that, kWh: what nothing can give takes nothing from others.
+    pub beyond: f64,
     /// kWh at the load for each kW in one step.
     pub gain: f64,
     pub min_kw: f64,
@@ -51,7 +55,8 @@ pub struct Sound {
     pub store: Option<Store>,
     pub loads: Vec<Load>,
     pub groups: Vec<f64>,
-    /// kWh asked for by what is no load here (left out as broken): never served.
+    /// kWh that are never served: asked for by what is no load here (left out as broken), or beyond what a
+    /// load's own power and stay can give.
     pub lost_kwh: f64,
 }
 
@@ -128,19 +133,22 @@ impl Sieve<'_> {
         let min_kw = asked.min_kw.min(max_kw);
         let gain = hours * asked.efficiency;
         let (least, most) = (gain * min_kw, gain * max_kw * (to - from) as f64);
-        if servable && least > asked.kwh + 5e-4 {
+        let all = asked.kwh.min(MOST_KWH);
+        if servable && least > all + 5e-4 {
             self.fault(place, FaultKind::NeedTooSmall { least_kwh: least });
             servable = false;
-        } else if servable && asked.kwh > most + 1e-6 {
+        } else if servable && all > most + 1e-6 {
             self.fault(place, FaultKind::NeedTooLarge { most_kwh: most });
         }
-        let (phases, taper, kwh) = (asked.phases, asked.taper, asked.kwh);
+        let kwh = if servable { all.min(most) } else { all };
+        let (phases, taper, beyond) = (asked.phases, asked.taper, all - kwh);
         let (member, share, groups) = (asked.member, 1.0 / count as f64, Vec::new());
         let load = Load {
             member,
             from,
             to,
             kwh,
+            beyond,
             gain,
             min_kw,
             max_kw,
@@ -233,9 +241,12 @@ pub fn sift(problem: &Problem) -> (Sound, Vec<Fault>) {
     let mut lost_kwh = 0.0;
     let mut loads: Vec<Load> = Vec::new();
     for asked in asked(problem) {
-        let kwh = if good(asked.kwh, 0.0, f64::MAX) { asked.kwh } else { 0.0 };
+        let kwh = if good(asked.kwh, 0.0, f64::MAX) { asked.kwh.min(MOST_KWH) } else { 0.0 };
         match sieve.load(asked, hours) {
-            Some(load) => loads.push(load),
+            Some(load) => {
+                lost_kwh += load.beyond;
+                loads.push(load);
+            }
             None => lost_kwh += kwh,
         }
     }

@@ -50,11 +50,13 @@ pub enum Limit {
 const WORTH_KWH: f64 = 0.05;
 
 pub fn bottlenecks(site: &Sound, fluid: &Answer, short: &[f64]) -> Vec<Bottleneck> {
-    let lacking = site.loads.iter().zip(short).filter(|(_, short)| **short > WORTH_KWH);
+    let lacks = |(load, short): (&'_ Load, &f64)| (load.member, short + load.beyond);
+    let lacking = site.loads.iter().zip(site.loads.iter().zip(short).map(lacks));
     lacking
-        .map(|(load, short)| {
+        .filter(|(_, (_, short))| *short > WORTH_KWH)
+        .map(|(load, (member, short_kwh))| {
             let (limit, steps) = limit(site, fluid, load);
-            Bottleneck { member: load.member, short_kwh: *short, limit, steps }
+            Bottleneck { member, short_kwh, limit, steps }
         })
         .collect()
 }
@@ -64,8 +66,7 @@ fn limit(site: &Sound, fluid: &Answer, load: &Load) -> (Limit, (usize, usize)) {
     if !load.servable {
         return (if load.max_kw > 0.0 { Limit::LeastPower } else { Limit::Stay }, stay);
     }
-    let most = load.gain * load.max_kw * (load.to - load.from) as f64;
-    if load.kwh > most + WORTH_KWH {
+    if load.beyond > WORTH_KWH {
         return (Limit::Stay, stay);
     }
     let steps = site.steps;
