@@ -22,6 +22,10 @@ pub struct Faults {
     pub broken: bool,
     /// Answers every request with this exception: 1 to 6, 8, 10 or 11.
     pub exception: Option<u8>,
+    /// Answers writes, and only those, with this exception.
+    pub write_exception: Option<u8>,
+    /// Knows this register no more: who asks for it gets exception 2.
+    pub unknown_register: Option<u16>,
     /// Answers with what it measured when the switch was set.
     pub frozen: bool,
     /// Takes setpoints, shows them, and does not follow them.
@@ -63,9 +67,8 @@ impl Faults {
         if self.short && self.long {
             return Some("`short` and `long` contradict each other".to_owned());
         }
-        match self.exception {
-            None | Some(1..=6 | 8 | 10 | 11) => None,
-            Some(code) => Some(format!("`exception` {code} is not a Modbus exception")),
-        }
+        let unknown = |code: &u8| !matches!(code, 1..=6 | 8 | 10 | 11);
+        let code = self.exception.into_iter().chain(self.write_exception).find(unknown)?;
+        Some(format!("{code} is not a Modbus exception"))
     }
 }

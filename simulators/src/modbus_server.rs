@@ -40,6 +40,15 @@ impl Default for Line {
     }
 }
 
+/// Whether a read asks for a register.
+fn asks_for(pdu: &[u8], register: u16) -> bool {
+    let word = |at: usize| Some(u16::from_be_bytes([*pdu.get(at)?, *pdu.get(at + 1)?]));
+    let (Some(first), Some(count)) = (word(1), word(3)) else {
+        return false;
+    };
+    matches!(pdu[0], 3 | 4) && register.checked_sub(first).is_some_and(|offset| offset < count)
+}
+
 /// One device on the wire.
 #[derive(Clone)]
 pub struct Device {
@@ -68,6 +77,12 @@ impl Device {
         let refused = |code| Some(vec![function | 0x80, code]);
         if let Some(code) = faults.exception() {
             return refused(code);
+        }
+        if let Some(code) = faults.write_exception.filter(|_| matches!(function, 6 | 16)) {
+            return refused(code);
+        }
+        if faults.unknown_register.is_some_and(|register| asks_for(&request.pdu, register)) {
+            return refused(2);
         }
         match self.answer(&request.pdu) {
             Ok(pdu) => Some(pdu),

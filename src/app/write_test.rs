@@ -191,7 +191,8 @@ impl Bench<'_> {
     /// What the device holds now.
     async fn holds(&self) -> Result<f64, Refused> {
         let DeviceConfig { address, profile, unit, .. } = self.device;
-        let mut inspector = Inspector::new(address.clone(), profile.clone(), *unit);
+        let mut inspector = Inspector::new(address.clone(), profile.clone(), *unit)
+            .known_by(self.config.fieldbus.identity.as_ref());
         let seen = inspector.look().await?;
         let own = seen.iter().find(|seen| seen.quantity == self.quantity());
         match own.map(|seen| &seen.value) {
@@ -231,7 +232,8 @@ impl Bench<'_> {
     async fn carry_out(&self, permitted: &Permitted, (old, hold): (f64, Duration)) -> Report {
         let meter_before = self.meter().await;
         let mut count = 1;
-        let first = modbus::tell(self.device, &self.clock, permitted).await;
+        let device = (self.device, self.config.fieldbus.identity.as_ref());
+        let first = modbus::tell(device, &self.clock, permitted).await;
         let until = self.clock.now().after(hold);
         let third = self.recipe.expires_s.map_or(RENEW_MOST_S, |s| s / 3.0).min(RENEW_MOST_S);
         let mut stopped = first.is_err();
@@ -243,12 +245,12 @@ impl Bench<'_> {
             }
             if !stopped && self.clock.now().uptime < until.uptime {
                 count += 1;
-                stopped = modbus::tell(self.device, &self.clock, permitted).await.is_err();
+                stopped = modbus::tell(device, &self.clock, permitted).await.is_err();
             }
         }
         let meter_after = self.meter().await;
         let (back, _) = self.permit(old);
-        let restored = modbus::tell(self.device, &self.clock, &back).await;
+        let restored = modbus::tell(device, &self.clock, &back).await;
         let obeyed = |told: &Result<Told, BusError>| matches!(told, Ok(Told { obeyed: true, .. }));
         Report {
             obeyed: obeyed(&first),
@@ -264,7 +266,8 @@ impl Bench<'_> {
     async fn meter(&self) -> Option<[f64; 3]> {
         let meter = self.config.devices.iter().find(|d| d.id == self.config.site.meter)?;
         let mut inspector =
-            Inspector::new(meter.address.clone(), meter.profile.clone(), meter.unit);
+            Inspector::new(meter.address.clone(), meter.profile.clone(), meter.unit)
+                .known_by(self.config.fieldbus.identity.as_ref());
         let seen = inspector.look().await.ok()?;
         let amps = |name: &str| {
             let own = seen.iter().find(|seen| seen.quantity == name)?;

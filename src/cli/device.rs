@@ -56,7 +56,8 @@ fn inspector(which: &Which, lang: Lang) -> Result<(Inspector, Counts), u8> {
     let device = find(&config, id, lang)?.clone();
     let unit = which.unit.unwrap_or(device.unit);
     let counted = installer::writes_of(&config.state, id);
-    Ok((Inspector::new(device.address, device.profile, unit), counted))
+    let inspector = Inspector::new(device.address, device.profile, unit);
+    Ok((inspector.known_by(config.fieldbus.identity.as_ref()), counted))
 }
 
 fn find<'c>(config: &'c Config, id: &str, lang: Lang) -> Result<&'c DeviceConfig, u8> {

@@ -26,7 +26,7 @@ pub use load::{
 };
 pub use profile::{
     BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
-    ProfileKind, Register, SetpointRecipe, Table, ValueType, builtin_profiles,
+    ProfileKind, Register, SetpointRecipe, Table, ValueType, builtin_profiles, plausible,
     read as read_profile, shipped,
 };
 pub use report::{Fault, Report, Severity};

@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout)] // figures of a run
 
+mod absent;
 mod curb;
 mod faults;
 mod lines;

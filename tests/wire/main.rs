@@ -19,6 +19,7 @@ mod page;
 mod profiles;
 mod quiet;
 mod remote;
+mod rivals;
 mod rtsp;
 mod safety;
 mod scenarios;

@@ -20,7 +20,7 @@ use wattgate::units::{Amps, Watts};
 
 use super::gateway::{PATIENCE, now, until};
 
-fn runtime() -> &'static tokio::runtime::Runtime {
+pub fn runtime() -> &'static tokio::runtime::Runtime {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().unwrap())
 }
@@ -36,19 +36,19 @@ fn shipped(id: &str) -> String {
     config::shipped()[&format!("{id}.toml")].clone()
 }
 
-fn address(lone: &Lone) -> config::Address {
+pub fn address(lone: &Lone) -> config::Address {
     config::address_of(&format!("tcp://{}", lone.address)).unwrap()
 }
 
 /// A site with one device of every profile.
-struct Fleet {
-    devices: BTreeMap<String, Lone>,
-    config: Config,
+pub struct Fleet {
+    pub devices: BTreeMap<String, Lone>,
+    pub config: Config,
     _folder: tempfile::TempDir,
 }
 
 impl Fleet {
-    fn start() -> Fleet {
+    pub fn start() -> Fleet {
         let profiles = builtin_profiles();
         let devices: BTreeMap<String, Lone> =
             profiles.keys().map(|id| (id.clone(), serve(&shipped(id)))).collect();
@@ -81,15 +81,15 @@ impl Fleet {
 }
 
 /// The field bus on a fleet, with decisions given by the test.
-struct Link {
+pub struct Link {
     clock: Clock,
-    observations: Receiver<Observation>,
+    pub observations: Receiver<Observation>,
     decisions: watch::Sender<Option<Arc<Decision>>>,
     stop: watch::Sender<bool>,
 }
 
 impl Link {
-    fn start(config: &Config) -> Link {
+    pub fn start(config: &Config) -> Link {
         let clock = Clock::real();
         let (send, observations) = sync_channel(4096);
         let (decisions, newest) = watch::channel(None);
@@ -108,7 +108,7 @@ impl Link {
         Link { clock, observations, decisions, stop }
     }
 
-    fn decide(&self, config: &Config, setpoints: Setpoints) {
+    pub fn decide(&self, config: &Config, setpoints: Setpoints) {
         let permitted = interlock::permit(&config.site, setpoints, &BTreeMap::new());
         let at = self.clock.now();
         let decision = Decision {

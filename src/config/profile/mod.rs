@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use quantity::plausible;
 pub use read::read;
 pub use shipped::{builtin_profiles, shipped};
 

@@ -146,6 +146,11 @@ impl Bus {
         Bus { tls, ..Bus::new(address) }
     }
 
+    /// Shows this identity to a `tls://` address from now on.
+    pub fn show_identity(&mut self, tls: Option<Result<Arc<ClientConfig>, String>>) {
+        self.tls = tls;
+    }
+
     /// Connections made so far: who remembers it can tell that the line was cut in between.
     #[must_use]
     pub fn made(&self) -> u64 {

@@ -120,7 +120,7 @@ impl Device {
         let (_, _, step) = self.curb.order.next(&want, clock.now());
         let outcome = match step {
             Step::Write => self.write_limit(bus, clock, want.value).await,
-            Step::ReadBack => self.check_limit(bus, clock, &want).await,
+            Step::ReadBack | Step::Look => self.check_limit(bus, clock, &want).await,
         };
         let now = clock.now();
         let device = self.config.id.as_str();

@@ -10,10 +10,10 @@ use tokio_modbus::ExceptionCode;
 
 use super::blocks::Block;
 use super::bus::{Bus, BusError, Pace};
-use super::codec::Raw;
 use super::curtailing::Curb;
 use super::decoder::Decoder;
-use super::health::Health;
+use super::health::{self, Health};
+use super::lookout::Lookout;
 use super::order::Order;
 use super::outputs::Outputs;
 use super::phases::Phases;
@@ -72,8 +72,11 @@ pub struct Device {
     pub(super) outputs: Outputs,
     pub(super) phases: Phases,
     pub(super) health: Health,
+    pub(super) lookout: Lookout,
     /// What the device said of its failsafe last: A and s.
     pub(super) failsafe: (Option<f64>, Option<f64>),
+    /// Writes of the failsafe in a row after which it did not hold it.
+    pub(super) failsafe_tries: u32,
     /// No request before this: the device must run into its failsafe.
     pub(super) silent_until: Option<Moment>,
     /// Whether it refused the last write (exceptions 1 to 3).
@@ -125,7 +128,9 @@ impl Device {
             outputs: Outputs::default(),
             phases: Phases::default(),
             health: Health::new(shared),
+            lookout: Lookout::default(),
             failsafe: (None, None),
+            failsafe_tries: 0,
             silent_until: None,
             refuses_writes: false,
             rota,
@@ -154,13 +159,9 @@ impl Device {
             (at, rank) = (slow, Rank::Slow);
         }
         let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
-        let waits = [self.health.rest_until(), self.silent_until, Some(now.after(rests))];
-        for wait in waits.into_iter().flatten().filter(|wait| wait.uptime > now.uptime) {
-            if wait.uptime > at.uptime {
-                at = wait;
-            }
-        }
-        (at, rank)
+        let rests = (!rests.is_zero()).then(|| now.after(rests));
+        let waits = [self.health.rest_until(), self.silent_until, rests];
+        (health::due_after(at, waits), rank)
     }
 
     /// The slow block that is due next, and when: none while a round is under way or due, or the unit is away.
@@ -168,6 +169,12 @@ impl Device {
         let idle = self.round.is_none() && !self.health.is_absent();
         let due = self.next_poll.is_none_or(|poll| poll.uptime <= now.uptime);
         if idle && !due { self.rota.next_slow(now) } else { None }
+    }
+
+    /// Whether it is only probed.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.health.is_absent()
     }
 
     /// Wall time that a probe takes at most.
@@ -272,7 +279,10 @@ impl Device {
     /// Tells the findings that have begun or ended.
     fn find(&mut self, now: Moment, told: &mut Vec<Observation>) {
         let held_off = |since: Moment| since.age_at(now) >= REFUSED_MEANS_RIVAL;
-        let refuses = self.refuses_writes || self.curb.is_refused() || self.rota.is_refused();
+        let refuses = self.refuses_writes
+            || self.curb.is_refused()
+            || self.rota.is_refused()
+            || self.failsafe_is_stubborn();
         let holds = [
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),
@@ -343,6 +353,10 @@ impl Device {
         }
         let hybrid = Hybrid::of(&models, std::mem::take(&mut round.models))?;
         let reading = hybrid.reading();
+        if self.order.is_held() && !hybrid.shows(self.script.told()) {
+            let asked = round.began;
+            self.notice_other("the storage control", (asked, bus.made()));
+        }
         self.hybrid = Some(hybrid);
         Ok(Some(reading))
     }
@@ -354,6 +368,10 @@ impl Device {
     ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
         let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
         let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
+        if !sunspec::is_meter(&words) {
+            // Garbage, or the models lie elsewhere now: they are walked anew.
+            self.forget_models();
+        }
         Ok(Some(sunspec::meter_reading(&words)))
     }
 
@@ -376,7 +394,7 @@ impl Device {
             return Ok(Some(Err(unusable)));
         }
         let next = self.round.as_ref().map_or(0, |round| round.next);
-        if self.rota.has_more(next, now) {
+        if self.rota.next_of_round(next, (now, bus.made())).is_some() {
             return Ok(None);
         }
         Ok(Some(self.finish(bus, clock.now())))
@@ -465,24 +483,5 @@ impl Device {
     /// The value that shows the setpoint.
     pub(super) fn setpoint_quantity(&self) -> &'static str {
         if self.config.profile.kind == ProfileKind::Compute { "setpoint_w" } else { "setpoint_a" }
-    }
-
-    /// The device holds another setpoint than the last one written: it is written again (FB11, FB14).
-    fn notice_foreign_value(&mut self, values: &Values, made: u64) {
-        let shown = self.setpoint_quantity();
-        let (Some(recipe), Some(Raw::Number(held)), Some(asked)) =
-            (&self.config.profile.setpoint, values.get(shown), self.asked(shown))
-        else {
-            return;
-        };
-        if self.order.is_paused() && !recipe.pause.is_empty() {
-            // A switch that pauses leaves the setpoint as it was.
-            return;
-        }
-        if self.order.notice(*held, recipe.step_a / 2.0, (asked, made)) {
-            let device = self.config.id.as_str();
-            tracing::warn!(device, held, "somebody else has changed the setpoint");
-        }
-        self.order.adopt(*held, recipe.spacing_s(), (asked, made));
     }
 }

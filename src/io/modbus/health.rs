@@ -24,8 +24,18 @@ const LEAST_PROBE: Duration = Duration::from_millis(300);
 const PROBE_WAITS: (u32, u32) = (2, 4);
 /// Every so many probes the whole time-out is waited: the unit may have become slow.
 const PATIENT_PROBE: u32 = 8;
+/// After so many failures in a row an absent unit is told nothing again before a probe has found it. Our own figure.
+const TOLD_WHILE_ABSENT: u32 = 3;
 /// Device failures (exception 4 or 8) in a row that make a device fault (FB6).
 const DEVICE_FAULT: u32 = 3;
+
+/// When a read falls due that was planned for `at`: not before the last of the waits is over. A wait that is
+/// over already still says since when the read is due.
+#[must_use]
+pub fn due_after(at: Moment, waits: [Option<Moment>; 3]) -> Moment {
+    let later = |at: Moment, wait: Moment| if wait.uptime > at.uptime { wait } else { at };
+    waits.into_iter().flatten().fold(at, later)
+}
 
 /// One unit's health.
 #[derive(Clone, Debug, Default)]
@@ -89,10 +99,29 @@ impl Health {
         }
     }
 
+    /// The unit did not take a write, or did not show it. Who is too busy for that is read all the same.
+    pub fn not_told(&mut self, error: &BusError, now: Moment) {
+        let busy = matches!(
+            error,
+            BusError::Exception(ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy)
+        );
+        if !busy {
+            self.failed(error, now);
+        }
+    }
+
     /// Whether it is only probed.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.absent > 0
+    }
+
+    /// Whether it may be told again what it did not take: a lost frame is made good at once, a unit that is gone
+    /// must not hold up the others on its line (FB12).
+    #[must_use]
+    pub fn may_be_told(&self, now: Moment) -> bool {
+        let rested = self.rest_until.is_none_or(|rest| rest.uptime <= now.uptime);
+        self.absent <= 1 || (self.absent < TOLD_WHILE_ABSENT && rested)
     }
 
     /// Whether it failed so often that its maker should look.
@@ -181,5 +210,39 @@ mod tests {
         }
         assert_eq!(waits[..7], [ms(400); 7]);
         assert_eq!(waits[7], call);
+    }
+
+    #[test]
+    fn fb12_a_read_is_due_since_its_last_wait_was_over() {
+        let (planned, rest) = (at(10), Some(at(40)));
+        assert_eq!(due_after(planned, [rest, None, Some(at(20))]).uptime, at(40).uptime);
+        assert_eq!(due_after(at(50), [rest, None, None]).uptime, at(50).uptime);
+        assert_eq!(due_after(planned, [None; 3]).uptime, planned.uptime);
+    }
+
+    #[test]
+    fn fb12_who_is_gone_is_told_a_few_times_and_then_not_before_it_was_found() {
+        let mut health = Health::new(true);
+        let mut told = Vec::new();
+        for second in 0..60 {
+            if health.may_be_told(at(second)) {
+                health.not_told(&BusError::Timeout(Duration::from_secs(1)), at(second));
+                told.push(second);
+            }
+        }
+        assert_eq!(told.len(), 3, "told in seconds {told:?}");
+        assert_eq!(told[..2], [0, 1], "a lost frame is made good at once");
+        health.answered(Duration::ZERO);
+        assert!(health.may_be_told(at(60)));
+    }
+
+    #[test]
+    fn fb6_a_busy_answer_to_a_write_does_not_put_the_reads_to_rest() {
+        let mut health = Health::new(false);
+        health.not_told(&BusError::Exception(ExceptionCode::ServerDeviceBusy), at(10));
+        assert_eq!(health.rest_until(), None);
+        let mut absent = Health::new(true);
+        absent.not_told(&BusError::Timeout(Duration::from_secs(1)), at(10));
+        assert!(absent.is_absent());
     }
 }

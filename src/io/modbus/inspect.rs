@@ -12,9 +12,10 @@ use super::codec::Raw;
 use super::decoder;
 use super::device::Device;
 use super::fit::{self, Verdict};
+use super::identity;
 use super::readings::Unusable;
 use super::sunspec;
-use crate::config::{Address, DeviceConfig, Order, Profile, Table};
+use crate::config::{Address, BusIdentity, DeviceConfig, Order, Profile, Table};
 use crate::io::clock::{self, Clock};
 use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::Permitted;
@@ -63,6 +64,13 @@ impl Inspector {
     pub fn new(address: Address, profile: Profile, unit: u8) -> Inspector {
         let pace = pace(&profile);
         Inspector { bus: Bus::new(address), profile, unit, pace }
+    }
+
+    /// With the identity of the site file, which `tls://` addresses need.
+    #[must_use]
+    pub fn known_by(mut self, identity: Option<&BusIdentity>) -> Inspector {
+        self.bus.show_identity(identity.map(identity::client));
+        self
     }
 
     /// Reads everything once, in the blocks that the gateway would read.
@@ -177,11 +185,11 @@ pub struct Told {
 /// # Errors
 /// When nothing can be told: no recipe, or the device cannot be reached at all.
 pub async fn tell(
-    config: &DeviceConfig,
+    (config, identity): (&DeviceConfig, Option<&BusIdentity>),
     site: &Clock,
     permitted: &Permitted,
 ) -> Result<Told, BusError> {
-    let mut bus = Bus::new(config.address.clone());
+    let mut bus = Bus::with_tls(config.address.clone(), identity.map(identity::client));
     let mut device = Device::new(config.clone(), false, None);
     let started = clock::instant();
     let mut told = Vec::new();

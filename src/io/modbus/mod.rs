@@ -23,6 +23,7 @@ mod identity;
 mod images;
 mod inspect;
 mod line;
+mod lookout;
 mod order;
 mod outputs;
 mod patience;

@@ -77,6 +77,8 @@ pub enum Step {
     Write,
     /// Read it back.
     ReadBack,
+    /// Look whether it still stands.
+    Look,
 }
 
 /// How a read back ended.
@@ -117,7 +119,7 @@ impl Order {
     /// When the next step is due, how urgent it is, and which.
     #[must_use]
     pub fn next(&self, want: &Want, now: Moment) -> (Moment, Rank, Step) {
-        let stop_is_new = want.stop && self.tried.is_none_or(|(value, _)| want.differs(value));
+        let stop_is_new = self.is_new_stop(want);
         if let Some(pending) = &self.pending
             && !(stop_is_new && want.differs(pending.value))
         {
@@ -138,6 +140,12 @@ impl Order {
             }
             _ => (if stop_is_new { now } else { free }, Rank::Setpoint, Step::Write),
         }
+    }
+
+    /// Whether a stop is wanted that was not tried yet.
+    #[must_use]
+    pub fn is_new_stop(&self, want: &Want) -> bool {
+        want.stop && self.tried.is_none_or(|(value, _)| want.differs(value))
     }
 
     /// When a register in flash may be written; nothing where that waits for no rest.
@@ -186,10 +194,17 @@ impl Order {
         (self.written, self.pending, self.repeated) = (None, None, false);
     }
 
+    /// Whether the device has been seen to hold what it was told.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.written.is_some() && self.pending.is_none()
+    }
+
     /// Whether the device was told to pause and has been seen to.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.written.is_some_and(|written| written.value == 0.0)
+        let stands = self.written.is_some_and(|written| written.value == 0.0);
+        stands && self.tried.is_some_and(|(value, _)| value == 0.0)
     }
 
     /// The value that is out and not yet read back.
@@ -220,7 +235,7 @@ impl Order {
 
     /// The device held something else, at the earliest at `asked`, than it was told: it is told again. Whether
     /// somebody else must have written it; a device whose line was cut since has more likely rebooted, and
-    /// what was asked before we wrote says nothing.
+    /// what was asked before we wrote says nothing. What is no number is never yielded to.
     pub fn notice(&mut self, held: f64, resolution: f64, (asked, made): (Moment, u64)) -> bool {
         let Some(written) = self.written else {
             return false;
@@ -296,7 +311,7 @@ mod tests {
                     order.sent(target.value, at(now), Duration::from_millis(200));
                     writes.push((now, target.value));
                 }
-                Step::ReadBack => {
+                Step::ReadBack | Step::Look => {
                     let held = order.pending();
                     assert_eq!(order.read_back(held, 0.05, (at(now), 1)), Verdict::Obeyed);
                 }

@@ -27,7 +27,8 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Outputs {
     written: BTreeMap<Id, (u16, Moment)>,
-    not_before: BTreeMap<Id, Moment>,
+    /// The word that failed, and when it is tried again.
+    not_before: BTreeMap<Id, (u16, Moment)>,
 }
 
 fn word(relay: &RelayOutput, told: RelaySetpoint) -> u16 {
@@ -67,10 +68,15 @@ impl Device {
                 Some((written, at)) if *written == word => (at.after(RENEW), Rank::Renewal),
                 _ => (now, Rank::Setpoint),
             };
-            if let Some(wait) = self.outputs.not_before.get(&relay.relay)
-                && wait.uptime > at.uptime
+            if let Some((failed, wait)) = self.outputs.not_before.get(&relay.relay)
+                && *failed == word
             {
-                at = *wait;
+                if !self.health.may_be_told(now) {
+                    continue;
+                }
+                if wait.uptime > at.uptime {
+                    at = *wait;
+                }
             }
             if next.is_none_or(|(soonest, ..)| at.uptime < soonest.uptime) {
                 next = Some((at, rank, i, word));
@@ -105,10 +111,10 @@ impl Device {
         } else {
             let (id, error) = (relay.relay.as_str(), outcome.as_ref().err());
             tracing::warn!(relay = id, ?error, "an output was not switched");
-            self.outputs.not_before.insert(relay.relay.clone(), now.after(RETRY));
+            self.outputs.not_before.insert(relay.relay.clone(), (word, now.after(RETRY)));
         }
         if let Err(error) = &outcome {
-            self.health.failed(error, now);
+            self.health.not_told(error, now);
         }
         told.push(Observation::Obeyed { device: self.config.id.clone(), at: now, matches });
     }

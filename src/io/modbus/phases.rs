@@ -103,7 +103,7 @@ impl Device {
                 if let super::bus::BusError::Exception(code) = &error {
                     self.refuses_writes |= device::is_refusal(*code);
                 }
-                self.health.failed(&error, now);
+                self.health.not_told(&error, now);
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::units::Watts;
 const REST_W: f64 = 50.0;
 
 /// First register and words of one write.
-type Write = (u16, Vec<u16>);
+pub type Write = (u16, Vec<u16>);
 
 /// What is written, in this order, for `power` (discharge positive).
 #[must_use]
@@ -47,6 +47,8 @@ pub fn writes(recipe: &BatteryRecipe, order: Order, power: Watts) -> Vec<Write> 
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     watts: f64,
+    /// All of it.
+    told: Vec<Write>,
     writes: VecDeque<Write>,
     checks: VecDeque<Write>,
     /// Whether all that was read back stands as it was written.
@@ -55,7 +57,14 @@ pub struct Script {
 
 impl Script {
     fn of(watts: f64, writes: Vec<Write>) -> Script {
-        Script { watts, checks: writes.clone().into(), writes: writes.into(), holds: true }
+        let (told, checks) = (writes.clone(), writes.clone().into());
+        Script { watts, told, checks, writes: writes.into(), holds: true }
+    }
+
+    /// What was told and read back last; nothing while that is under way.
+    pub fn told(&self) -> &[Write] {
+        let over = self.writes.is_empty() && self.checks.is_empty();
+        if over { &self.told } else { &[] }
     }
 }
 
@@ -78,7 +87,7 @@ impl Device {
         if self.script.writes.is_empty() || self.script.watts != watts {
             let Some(writes) = self.battery_writes(watts) else {
                 self.order.failed(watts, clock.now());
-                return Ok(None);
+                return Ok(Some(Verdict::Disobeyed));
             };
             self.script = Script::of(watts, writes);
         }

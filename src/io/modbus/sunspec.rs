@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::bus::{Bus, BusError, Pace};
 use super::readings::Unusable;
-use crate::config::{ProfileKind, Table};
+use crate::config::{ProfileKind, Table, plausible};
 use crate::logic::site::{BatteryReading, MeterReading, PvReading, Reading};
 use crate::units::{Amps, Hertz, PerPhase, Soc, Volts, WattHours, Watts};
 
@@ -169,11 +169,14 @@ impl Hybrid {
     /// A model that is not there.
     pub fn of(models: &Models, read: Vec<Model>) -> Result<Hybrid, BusError> {
         let mut read = read.into_iter();
-        let mut next =
-            || read.next().ok_or_else(|| BusError::Broken("a model is missing".to_owned()));
-        let (inverter, mppt, storage) = (next()?, next()?, next()?);
+        let mut next = |id: u16| match read.next() {
+            Some(model) if model.words.first() == Some(&id) => Ok(model),
+            _ => Err(BusError::Broken(format!("SunSpec model {id} is not where it was"))),
+        };
+        let (inverter, mppt, storage) = (next(INVERTER)?, next(MPPT)?, next(STORAGE)?);
         let storage_at = models.place(STORAGE)?.0;
-        Ok(Hybrid { inverter, mppt, storage, battery: read.next(), storage_at })
+        let battery = read.next().filter(|model| model.words.first() == Some(&BATTERY));
+        Ok(Hybrid { inverter, mppt, storage, battery, storage_at })
     }
 
     /// Reads the storage control anew.
@@ -201,8 +204,10 @@ impl Hybrid {
         let soc = self.battery.as_ref().and_then(|model| model.unsigned(11, 56));
         let soc = soc.or_else(|| self.storage.unsigned(8, 22)).ok_or_else(missing("802 SoC"))?;
         let soc = Soc::from_ratio(soc / 100.0).ok_or_else(missing("802 SoC"))?;
+        let (ac, pv) = (possible("power_w", ac)?, possible("pv_w", pv)?);
+        let battery = possible("battery_w", ac - pv)?;
         Ok(Reading::Hybrid {
-            battery: BatteryReading { power: Watts(ac - pv), soc },
+            battery: BatteryReading { power: Watts(battery), soc },
             pv: PvReading { power: Watts(pv) },
         })
     }
@@ -269,25 +274,52 @@ impl Models {
     }
 }
 
+/// The value if it can be one of its quantity (FB8): scale factors make anything of a wrong answer.
+fn possible(quantity: &'static str, value: f64) -> Result<f64, Unusable> {
+    let Some(known) = plausible(quantity) else {
+        return Ok(value);
+    };
+    let (min, max) = (known.min, known.max);
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(Unusable::Implausible { quantity: quantity.to_owned(), value, min, max })
+}
+
+/// What is missing, and the quantity whose bounds it has.
+type What = (&'static str, &'static str);
+
+/// Whether these are the registers of a meter's model.
+#[must_use]
+pub fn is_meter(words: &[u16]) -> bool {
+    words.first().is_some_and(|id| METERS.contains(id))
+}
+
 /// What a meter of models 201 to 204 says; SunSpec counts import as positive. A single-phase meter leaves
 /// L2 and L3 out: they are nothing then.
 pub fn meter_reading(words: &[u16]) -> Result<Reading, Unusable> {
+    if !is_meter(words) {
+        return Err(Unusable::Missing("20x ID"));
+    }
     let model = Model { words: words.to_vec() };
     let single = model.words.first() == Some(&201);
-    let phases = |first: usize, factor, what| -> Result<PerPhase<f64>, Unusable> {
-        let each = |i: usize| match model.signed(first + i, factor) {
-            Some(value) => Ok(value),
-            None if single && i > 0 => Ok(0.0),
-            None => Err(Unusable::Missing(what)),
+    let phases =
+        |first: usize, factor, (what, quantity): What| -> Result<PerPhase<f64>, Unusable> {
+            let each = |i: usize| match model.signed(first + i, factor) {
+                Some(value) => possible(quantity, value),
+                None if single && i > 0 => Ok(0.0),
+                None => Err(Unusable::Missing(what)),
+            };
+            Ok(PerPhase([each(0)?, each(1)?, each(2)?]))
         };
-        Ok(PerPhase([each(0)?, each(1)?, each(2)?]))
-    };
     let power = model.signed(18, 22).ok_or(Unusable::Missing("20x W"))?;
-    let phase_power = match phases(19, 22, "20x WphA") {
+    let power = possible("power_w", power)?;
+    let phase_power = match phases(19, 22, ("20x WphA", "power_l1_w")) {
         Err(_) if single => PerPhase([power, 0.0, 0.0]),
         each => each?,
     };
-    let current = phases(3, 6, "20x AphA")?;
+    let current = phases(3, 6, ("20x AphA", "current_l1_a"))?;
+    let voltage = phases(8, 15, ("20x PhVphA", "voltage_l1_v"))?;
     let sign = |p| if phase_power.on(p) < 0.0 { -1.0 } else { 1.0 };
     // An energy of 0 means that there is none.
     let energy = |offset| model.counter(offset, 54).filter(|wh| *wh > 0.0).map(WattHours);
@@ -295,7 +327,7 @@ pub fn meter_reading(words: &[u16]) -> Result<Reading, Unusable> {
         power: Watts(power),
         phase_power: PerPhase(phase_power.0.map(Watts)),
         current: PerPhase::from_fn(|p| Amps(current.on(p).abs() * sign(p))),
-        voltage: PerPhase(phases(8, 15, "20x PhVphA")?.0.map(Volts)),
+        voltage: PerPhase(voltage.0.map(Volts)),
         frequency: model.signed(16, 17).map(Hertz),
         import: energy(46),
         export: energy(38),
@@ -371,5 +403,47 @@ mod tests {
         assert_eq!(hybrid.reading(), Err(Unusable::Missing("103 W")));
         hybrid.inverter.words[15] = 0x8000;
         assert!(hybrid.reading().is_err());
+    }
+
+    /// A meter of model 203 that takes in 6 A and 1380 W on each phase at 230 V.
+    fn meter(values: &[(usize, i32)]) -> Vec<u16> {
+        let each = |first: usize, value: i32| [0, 1, 2].map(|i| (first + i, value));
+        let mut all = vec![(0, 203), (1, 105), (6, -1), (15, -1), (17, -2), (22, 0), (54, 0)];
+        all.extend(each(3, 60));
+        all.extend(each(8, 2300));
+        all.extend(each(19, 1380));
+        all.extend([(16, 5000), (18, 4140)]);
+        all.extend(values);
+        model(107, &all).words
+    }
+
+    #[test]
+    fn fb8_a_meter_is_believed_only_as_its_model_and_within_bounds() {
+        let Ok(Reading::Meter(good)) = meter_reading(&meter(&[])) else { panic!("refused") };
+        assert_eq!((good.power, good.current.0[0]), (Watts(4140.0), Amps(6.0)));
+        for garbage in [0xFFFF, 0, 0x4BAD] {
+            assert!(meter_reading(&[garbage; 107]).is_err(), "{garbage:#06X} was believed");
+        }
+        assert!(meter_reading(&[]).is_err());
+        for (what, value) in [(0, 103), (6, 3), (15, 1), (22, 4)] {
+            let reading = meter_reading(&meter(&[(what, value)]));
+            assert!(reading.is_err(), "word {what} = {value}: {reading:?}");
+        }
+    }
+
+    #[test]
+    fn fb8_a_hybrid_is_believed_only_as_its_models_and_within_bounds() {
+        let places = [(INVERTER, 52), (MPPT, 90), (STORAGE, 28)];
+        let models = Models(places.iter().map(|(id, length)| (*id, (40_000, *length))).collect());
+        let read = |ids: [u16; 3]| -> Vec<Model> {
+            ids.iter().map(|id| model(28, &[(0, i32::from(*id))])).collect()
+        };
+        assert!(Hybrid::of(&models, read([INVERTER, MPPT, STORAGE])).is_ok());
+        for ids in [[0xFFFF; 3], [0; 3], [INVERTER, STORAGE, MPPT]] {
+            assert!(Hybrid::of(&models, read(ids)).is_err(), "{ids:?} were believed");
+        }
+        let mut mad = hybrid();
+        mad.inverter.words[15] = 3;
+        assert!(mad.reading().is_err(), "three megawatts were believed");
     }
 }

@@ -103,7 +103,10 @@ impl Link {
         let possible = needs.iter().filter(due).filter(|need| {
             need.rank != Rank::Probe || need.writes || self.finds_pause(need, &needs, wiring)
         });
-        if let Some(need) = possible.min_by_key(|need| (need.rank, need.at.uptime)).copied() {
+        // Who is there goes before who is not: a stop does not wait for the time-outs of the dead.
+        let first =
+            |need: &&Need| (need.rank, self.devices[need.device].is_absent(), need.at.uptime);
+        if let Some(need) = possible.min_by_key(first).copied() {
             self.serve(need, &orders, wiring).await;
             return Duration::ZERO;
         }
@@ -124,7 +127,10 @@ impl Link {
                 self.devices.iter_mut().for_each(Device::may_speak);
                 Orders::Decided(decision)
             }
-            (false, _) if self.has_written => Orders::Fallback,
+            (false, _) if self.has_written => {
+                self.fallback = interlock::fall_from(&wiring.site, &decision.permitted);
+                Orders::Fallback
+            }
             _ => Orders::Nothing,
         }
     }
@@ -190,9 +196,21 @@ impl Link {
         if !self.has_written {
             return;
         }
+        if let Some(decision) = wiring.decisions.borrow().as_ref() {
+            self.fallback = interlock::fall_from(&wiring.site, &decision.permitted);
+        }
         let all = async {
-            for device in &mut self.devices {
-                device.leave_at(&mut self.bus, &wiring.clock, &self.fallback).await;
+            self.devices.iter_mut().for_each(Device::forget_read_back);
+            let mut left: Vec<&mut Device> = self.devices.iter_mut().collect();
+            // A step of each in turn: all are told before the first has settled.
+            while !left.is_empty() {
+                let mut unfinished = Vec::with_capacity(left.len());
+                for device in left {
+                    if device.leave_at(&mut self.bus, &wiring.clock, &self.fallback).await {
+                        unfinished.push(device);
+                    }
+                }
+                left = unfinished;
             }
         };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {

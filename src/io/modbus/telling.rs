@@ -12,6 +12,7 @@ use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
 use super::decoder;
 use super::device::{self, Device, Rank};
+use super::lookout;
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
 use super::storage::Script;
@@ -24,6 +25,10 @@ use crate::units::{Moment, Watts};
 
 /// Registers and words that make a device hold its failsafe: current, then time-out.
 type FailsafeWrites = [(u16, Vec<u16>); 2];
+
+/// A device that shows another failsafe after so many writes will not hold it: that is said, and not written
+/// again, since these registers wear out. Our own figure.
+const FAILSAFE_TRIES: u32 = 3;
 
 /// A battery's power; rest stops it.
 fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
@@ -73,7 +78,7 @@ impl Device {
     }
 
     /// When the device must be told something, and how urgent that is. An absent unit is told nothing but
-    /// to stop.
+    /// to stop: at once, a few times more, and then when a probe has found it.
     #[must_use]
     pub fn next_write(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
         if self.keeps_silent(now) {
@@ -93,9 +98,11 @@ impl Device {
         if self.next_change(permitted, now).is_some() {
             return Some((now, Rank::Setpoint));
         }
-        let (at, rank, _) = self.order.next(&want, now);
-        let reachable = !self.health.is_absent() || (want.stop && at.uptime <= now.uptime);
-        reachable.then_some((at, rank))
+        let (at, rank, step) = self.next_step(&want, now);
+        let due = want.stop && at.uptime <= now.uptime;
+        let tries =
+            step == Step::ReadBack || self.order.is_new_stop(&want) || self.health.may_be_told(now);
+        (!self.health.is_absent() || (due && tries)).then_some((at, rank))
     }
 
     /// Whether the limit of the output comes before the power.
@@ -164,7 +171,7 @@ impl Device {
         let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
             return;
         };
-        let (_, _, step) = self.order.next(&want, clock.now());
+        let (_, _, step) = self.next_step(&want, clock.now());
         let outcome = match (self.config.profile.kind, step) {
             (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::Write) => {
                 self.write_battery(bus, clock, want.value).await
@@ -172,6 +179,7 @@ impl Device {
             (ProfileKind::SunspecHybrid | ProfileKind::Battery, Step::ReadBack) => {
                 self.check_battery(bus, clock, want.value).await
             }
+            (_, Step::Look) => return self.look(bus, clock).await,
             (_, Step::Write) => self.write(bus, clock, &want).await,
             (_, Step::ReadBack) => self.check(bus, clock, &want).await,
         };
@@ -187,7 +195,7 @@ impl Device {
                 self.forget_models();
                 self.script = Script::default();
                 self.order.failed(want.value, now);
-                self.health.failed(&error, now);
+                self.health.not_told(&error, now);
                 false
             }
         };
@@ -218,21 +226,27 @@ impl Device {
         }
     }
 
-    /// Takes all steps until the device holds what is permitted, or has shown that it does not.
-    pub async fn leave_at(&mut self, bus: &mut Bus, clock: &Clock, permitted: &Permitted) {
-        let mut told = Vec::new();
-        while told.is_empty() {
-            let now = clock.now();
-            let (at, rank) = match self.next_write(permitted, now) {
-                Some(next) => next,
-                None => return,
-            };
-            if rank == Rank::Renewal {
-                return;
-            }
-            clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
-            self.obey(bus, clock, permitted, &mut told).await;
+    /// A read back that is still due is of what was told before: it says nothing of what the device is left at.
+    pub fn forget_read_back(&mut self) {
+        if self.order.pending().is_some() {
+            self.order.forget();
         }
+    }
+
+    /// Takes the next step towards what is permitted. Whether there is more to do: until the device holds it, or
+    /// has shown that it does not.
+    pub async fn leave_at(&mut self, bus: &mut Bus, clock: &Clock, permitted: &Permitted) -> bool {
+        let now = clock.now();
+        let Some((at, rank)) = self.next_write(permitted, now) else {
+            return false;
+        };
+        if rank == Rank::Renewal {
+            return false;
+        }
+        clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
+        let mut told = Vec::new();
+        self.obey(bus, clock, permitted, &mut told).await;
+        told.is_empty()
     }
 
     async fn write(
@@ -245,8 +259,8 @@ impl Device {
             return Ok(None);
         };
         // A stop does not wait for the failsafe registers.
-        for (address, words) in self.failsafe_due().iter().flatten().filter(|_| !want.stop) {
-            self.put(bus, recipe.function, (*address, words)).await?;
+        if !want.stop {
+            self.tell_failsafe(bus, recipe.function).await?;
         }
         if want.value == 0.0 && !recipe.pause.is_empty() {
             self.write_fixed(bus, &recipe.pause).await?;
@@ -256,13 +270,7 @@ impl Device {
             self.put(bus, recipe.function, (recipe.address, &words)).await?;
         }
         if want.stop {
-            for (address, words) in self.failsafe_due().iter().flatten() {
-                self.put(bus, recipe.function, (*address, words)).await?;
-            }
-        }
-        if want.failsafe {
-            // Read anew with the next round; until then it counts as told.
-            self.failsafe = (None, None);
+            self.tell_failsafe(bus, recipe.function).await?;
         }
         // The device's own time, not the link's: it runs with the site.
         self.order.sent(want.value, clock.now(), Duration::from_millis(recipe.settle_ms));
@@ -270,6 +278,26 @@ impl Device {
             self.order.wears(want.spacing_s, clock.now());
         }
         Ok(None)
+    }
+
+    /// Writes the failsafe where the device holds another. Who refuses it is told its setpoint all the same.
+    async fn tell_failsafe(&mut self, bus: &mut Bus, function: u8) -> Result<(), BusError> {
+        let Some(writes) = self.failsafe_due() else {
+            return Ok(());
+        };
+        for (address, words) in &writes {
+            match self.put(bus, function, (*address, words)).await {
+                Err(BusError::Exception(code)) if device::is_refusal(code) => {
+                    let device = self.config.id.as_str();
+                    tracing::warn!(device, address, %code, "the failsafe was refused");
+                }
+                told => told?,
+            }
+        }
+        // Read anew with the next round; until then it counts as told.
+        self.failsafe = (None, None);
+        self.failsafe_tries = self.failsafe_tries.saturating_add(1);
+        Ok(())
     }
 
     fn encode(&self, recipe: &SetpointRecipe, value: f64) -> Vec<u16> {
@@ -285,9 +313,7 @@ impl Device {
         let told = self.order.pending();
         let held = match &self.config.profile.setpoint {
             Some(recipe) if told == Some(0.0) && !recipe.pause.is_empty() => {
-                // A token is in both lists, and few devices show it again.
-                let token = |fixed: &&Fixed| !recipe.before.contains(fixed);
-                let switches: Vec<Fixed> = recipe.pause.iter().filter(token).copied().collect();
+                let switches: Vec<Fixed> = lookout::switches(recipe).copied().collect();
                 self.holds(bus, &switches).await?.then_some(0.0)
             }
             _ => self.read_back(bus, self.setpoint_quantity()).await?,
@@ -334,13 +360,27 @@ impl Device {
         })
     }
 
+    /// Whether the device shows another failsafe than the site file asks for, as far as it can be written.
+    fn failsafe_differs(&self) -> bool {
+        let (Some(recipe), Some(wanted)) = (&self.config.profile.failsafe, self.config.failsafe_a)
+        else {
+            return false;
+        };
+        let differs =
+            |held: Option<f64>, wanted: f64| held.is_some_and(|held| (held - wanted).abs() > 0.05);
+        differs(self.failsafe.0, wanted) || differs(self.failsafe.1, recipe.after_s)
+    }
+
+    /// Whether the device does not hold the failsafe that it is told.
+    pub(super) fn failsafe_is_stubborn(&self) -> bool {
+        self.failsafe_tries >= FAILSAFE_TRIES
+    }
+
     /// What must be written for the device to hold the failsafe of the site file, if it does not.
     fn failsafe_due(&self) -> Option<FailsafeWrites> {
         let recipe = self.config.profile.failsafe.as_ref()?;
         let wanted = self.config.failsafe_a?;
-        let differs =
-            |held: Option<f64>, wanted: f64| held.is_some_and(|held| (held - wanted).abs() > 0.05);
-        if !differs(self.failsafe.0, wanted) && !differs(self.failsafe.1, recipe.after_s) {
+        if !self.failsafe_differs() || self.failsafe_is_stubborn() {
             return None;
         }
         let order = self.config.profile.order;
@@ -360,6 +400,9 @@ impl Device {
         };
         let before = self.failsafe.0;
         self.failsafe = (number("failsafe_a"), number("failsafe_s"));
+        if self.failsafe != (None, None) && !self.failsafe_differs() {
+            self.failsafe_tries = 0;
+        }
         let (Some(held), Some(wanted)) = (self.failsafe.0, self.config.failsafe_a) else {
             return;
         };

@@ -89,6 +89,27 @@ pub fn blind_output(site: &Site, inverter: &Inverter) -> Watts {
     (most * (inverter.rated.get() / all.get().max(1.0))).min(inverter.rated)
 }
 
+/// What is written once decisions have stopped: the fallback, but to nobody more than what was permitted last.
+/// The loss of the controller raises nothing, least of all in a zone in alarm. An inverter gets its part of what
+/// may be exported, which holds whatever the site takes.
+#[must_use]
+pub fn fall_from(site: &Site, last: &Permitted) -> Permitted {
+    let mut fallen = fallback(site);
+    for (id, (setpoint, _)) in &mut fallen.0.chargers {
+        if let Some((told, _)) = last.charger(id)
+            && told.amps() < setpoint.amps()
+        {
+            *setpoint = *told;
+        }
+    }
+    for (id, (cap, _)) in &mut fallen.0.computes {
+        if let Some((told, _)) = last.compute(id) {
+            *cap = Watts::min(*cap, *told);
+        }
+    }
+    fallen
+}
+
 /// The charger's failsafe as a setpoint.
 #[must_use]
 pub fn at_failsafe(charger: &Charger) -> ChargerSetpoint {

@@ -17,7 +17,7 @@ use crate::gateway::{PATIENCE, now, until};
 /// Scheduling on busy cores, on top of a bound.
 const BUSY: Duration = Duration::from_millis(700);
 
-fn wait(span: Duration) {
+pub(super) fn wait(span: Duration) {
     let end = now() + span;
     while now() < end {
         std::thread::park_timeout(end.saturating_duration_since(now()));
@@ -331,6 +331,110 @@ fn decisions_that_stop_leave_the_fallback_behind() {
         ((rig.held(0) - 6.0).abs() < 0.06).then_some(())
     });
     assert!(began.elapsed() >= seconds(3.5), "a decision lives for five seconds");
+}
+
+#[test]
+fn decisions_that_stop_raise_nobody_and_neither_does_a_gateway_that_stops() {
+    let mut rig = Rig::by_hand("one_pile", |_| {});
+    rig.answered("pile1", now(), PATIENCE);
+    rig.tell(&[("pile1", 10.0)]);
+    until("the setpoint", PATIENCE, || ((rig.held(0) - 10.0).abs() < 0.06).then_some(()));
+    rig.tell(&[("pile1", 0.0)]);
+    until("the pause", PATIENCE, || (rig.held(0) == 0.0).then_some(()));
+    rig.fall_silent();
+    let (began, before) = (now(), rig.counted("pile1"));
+    while began.elapsed() < seconds(11.0) {
+        assert_eq!(rig.held(0), 0.0, "raised after {:?}", began.elapsed());
+        wait(Duration::from_millis(50));
+    }
+    assert!(rig.counted("pile1") > before, "the fallback is renewed");
+    rig.stop();
+    assert_eq!(rig.held(0), 0.0, "raised at the stop");
+}
+
+#[test]
+fn a_stop_right_after_a_setpoint_leaves_the_fallback_and_not_the_setpoint() {
+    let mut rig = Rig::by_hand("one_pile", |config| {
+        let setpoint = config.devices[1].profile.setpoint.as_mut().unwrap();
+        setpoint.settle_ms = 1000;
+    });
+    rig.answered("pile1", now(), PATIENCE);
+    rig.tell(&[("pile1", 16.0)]);
+    until("the setpoint", PATIENCE, || ((rig.held(0) - 16.0).abs() < 0.06).then_some(()));
+    rig.stop();
+    assert!((rig.held(0) - 6.0).abs() < 0.06, "left at {} A", rig.held(0));
+}
+
+#[test]
+fn fb6_a_block_refused_last_of_all_is_asked_again_after_a_reboot() {
+    let rig = Rig::by_hand("one_pile", |_| {});
+    rig.answered("pile1", now(), PATIENCE);
+    let began = now();
+    // In the last block of the round.
+    rig.faults("pile1", Faults { unknown_register: Some(1212), ..Faults::default() });
+    rig.found("pile1", (Finding::Misconfigured, true), began, PATIENCE);
+    rig.heal("pile1");
+    wait(seconds(2.5));
+    rig.faults("pile1", Faults { reboot: true, ..Faults::default() });
+    let rebooted = now();
+    rig.heal("pile1");
+    rig.found("pile1", (Finding::Misconfigured, false), rebooted, PATIENCE);
+    rig.answered("pile1", rebooted, PATIENCE);
+}
+
+#[test]
+fn fb6_a_device_that_is_too_busy_for_a_write_is_read_all_the_same() {
+    let rig = Rig::by_hand("one_pile", |_| {});
+    rig.answered("pile1", now(), PATIENCE);
+    rig.faults("pile1", Faults { write_exception: Some(6), ..Faults::default() });
+    rig.tell(&[("pile1", 10.0)]);
+    let began = now();
+    wait(seconds(8.0));
+    let readings = rig.readings("pile1", began).len();
+    println!("{readings} readings in 8 s");
+    assert!(readings >= 6, "{readings} readings in 8 s");
+    rig.heal("pile1");
+    until("the setpoint", seconds(2.0) + BUSY, || {
+        ((rig.held(0) - 10.0).abs() < 0.06).then_some(())
+    });
+}
+
+/// The failsafe current and time-out of `pile2`.
+const FAILSAFE: [u16; 2] = [5016, 5018];
+
+#[test]
+fn fb15_a_failsafe_that_does_not_stick_is_written_three_times_and_told() {
+    let rig = Rig::by_hand("sunny_day", |config| {
+        // What the device shows is never what was meant.
+        let pile = config.devices.iter_mut().find(|device| device.id.as_str() == "pile2").unwrap();
+        pile.profile.failsafe.as_mut().unwrap().current.scale *= 2.0;
+    });
+    rig.answered("pile2", now(), PATIENCE);
+    let began = now();
+    rig.tell(&[("pile2", 10.0)]);
+    rig.found("pile2", (Finding::Misconfigured, true), began, PATIENCE);
+    wait(seconds(5.0));
+    let writes = FAILSAFE.map(|register| rig.counted_at("pile2", register));
+    assert_eq!(writes, [3, 3], "these registers wear out");
+    assert!((rig.held(1) - 10.0).abs() < 0.06, "the setpoint is {}", rig.held(1));
+}
+
+#[test]
+fn a_failsafe_that_is_refused_does_not_hold_up_the_setpoint() {
+    let rig = Rig::by_hand("sunny_day", |config| {
+        let pile = config.devices.iter_mut().find(|device| device.id.as_str() == "pile2").unwrap();
+        pile.profile.failsafe.as_mut().unwrap().current.address = 5999;
+        pile.failsafe_a = Some(8.0);
+    });
+    rig.answered("pile2", now(), PATIENCE);
+    let began = now();
+    rig.tell(&[("pile2", 10.0)]);
+    until("the setpoint", seconds(3.0) + BUSY, || {
+        ((rig.held(1) - 10.0).abs() < 0.06).then_some(())
+    });
+    rig.found("pile2", (Finding::Misconfigured, true), began, PATIENCE);
+    rig.tell(&[("pile2", 7.0)]);
+    until("a lower one", seconds(3.0) + BUSY, || ((rig.held(1) - 7.0).abs() < 0.06).then_some(()));
 }
 
 #[test]

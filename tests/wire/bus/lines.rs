@@ -16,15 +16,15 @@ use simulators::scenario::Make;
 use simulators::site::Site;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
-use wattgate::config::{Address, Table};
-use wattgate::io::modbus::{Bus, BusError, Pace};
+use wattgate::config::{Address, Config, Table};
+use wattgate::io::modbus::{Bus, BusError, Inspector, Pace};
 use wattgate::logic::site::Reading;
 
 use super::rig::{self, Rig};
 use crate::gateway::{PATIENCE, now, until};
 
 /// Units on the shared line.
-const UNITS: u8 = 10;
+pub(super) const UNITS: u8 = 10;
 
 fn seconds(s: f64) -> Duration {
     Duration::from_secs_f64(s)
@@ -137,10 +137,16 @@ fn fb5_ten_thousand_late_answers_are_never_believed() {
 
 /// Ten units behind one bridge, the last of which has its own fault switches (`pile1`).
 fn shared_line(framing: Framing) -> Rig {
+    line_with(framing, 1, |_| {})
+}
+
+/// Ten units behind one bridge, the last so many of which share the fault switches of `pile1`.
+pub(super) fn line_with(framing: Framing, faulty: u8, change: impl FnOnce(&mut Config)) -> Rig {
     let (runtime, sim) = rig::devices("sunny_day");
     let device = |unit: u8| {
-        let pile = if unit == UNITS { 0 } else { 3 };
-        let name = if unit == UNITS { "pile1" } else { "pile4" }.to_owned();
+        let is_faulty = unit > UNITS - faulty;
+        let pile = if is_faulty { 0 } else { 3 };
+        let name = if is_faulty { "pile1" } else { "pile4" }.to_owned();
         let map = Map::Pile(pile, Make::Alfen);
         Device { name, map, unit, shared: Arc::clone(sim.shared()) }
     };
@@ -159,15 +165,17 @@ fn shared_line(framing: Framing) -> Rig {
              address = \"{scheme}://{address}\"\nmax_a = 32\nfailsafe_a = 0\n"
         );
     }
-    Rig::start((runtime, sim), rig::checked(&text), false)
+    let mut config = rig::checked(&text);
+    change(&mut config);
+    Rig::start((runtime, sim), config, false)
 }
 
 /// Mean period of the healthy units, and its 99th percentile, over a span.
-fn periods(rig: &Rig, span: Duration) -> (f64, f64) {
+pub(super) fn periods(rig: &Rig, span: Duration, faulty: u8) -> (f64, f64) {
     let began = now();
     wait(span);
     let mut gaps = Vec::new();
-    for unit in 1..UNITS {
+    for unit in 1..=UNITS - faulty {
         let seen = rig.readings(&format!("u{unit}"), began);
         let times: Vec<Instant> = seen.into_iter().map(|(at, _)| at).collect();
         assert!(times.len() > 2, "u{unit} answered {} times", times.len());
@@ -183,10 +191,10 @@ fn others_do_not_wait(framing: Framing, what: &str, faults: Faults) {
     for unit in 1..=UNITS {
         rig.answered(&format!("u{unit}"), now(), PATIENCE);
     }
-    let (before, p99_before) = periods(&rig, seconds(8.0));
+    let (before, p99_before) = periods(&rig, seconds(8.0), 1);
     rig.faults("pile1", faults);
     wait(seconds(3.0));
-    let (after, p99) = periods(&rig, seconds(16.0));
+    let (after, p99) = periods(&rig, seconds(16.0), 1);
     println!(
         "{framing:?}, {what}: mean period {before:.3} s, then {after:.3} s; p99 {p99_before:.3} s, \
          then {p99:.3} s"
@@ -390,6 +398,11 @@ fn modbus_security_through_stunnel_asks_for_certificates_on_both_sides() {
     let Reading::Meter(meter) = reading else { panic!("{reading:?}") };
     let off = (meter.power.get() - rig.sim.truth().grid_w).abs();
     assert!(off < 1500.0, "{off} W off");
+    let device = &rig.config.devices[0];
+    let inspector = Inspector::new(device.address.clone(), device.profile.clone(), device.unit);
+    let mut inspector = inspector.known_by(rig.config.fieldbus.identity.as_ref());
+    let seen = rig.runtime().block_on(inspector.look());
+    assert!(seen.is_ok_and(|seen| !seen.is_empty()), "the installer's tools get in too");
     for (who, authority) in [("stranger", "authority"), ("gateway", "other")] {
         let (runtime, sim) = rig::devices("one_pile");
         let config = rig::checked(&with(who, authority));

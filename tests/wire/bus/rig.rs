@@ -300,6 +300,22 @@ impl Rig {
         self.sim.shared().with(|world| world.piles[pile].limit_a())
     }
 
+    /// Writes to one register of a device that the bus has counted.
+    pub fn counted_at(&self, device: &str, register: u16) -> u64 {
+        self.writes.borrow().get(&format!("{device}/{register}")).copied().unwrap_or_default()
+    }
+
+    /// Ends the bus as a gateway that is told to stop does.
+    pub fn stop(&mut self) {
+        self.shutdown.send_replace(true);
+        let tasks = std::mem::take(&mut self.tasks);
+        self.runtime.block_on(async {
+            for task in tasks {
+                let _ = tokio::time::timeout(Duration::from_secs(6), task).await;
+            }
+        });
+    }
+
     pub fn overview(&self) -> Option<Overview> {
         self.overview.lock().unwrap().clone()
     }
@@ -314,13 +330,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        self.shutdown.send_replace(true);
-        let tasks = std::mem::take(&mut self.tasks);
-        self.runtime.block_on(async {
-            for task in tasks {
-                let _ = tokio::time::timeout(Duration::from_secs(6), task).await;
-            }
-        });
+        self.stop();
     }
 }
 
