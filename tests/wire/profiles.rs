@@ -418,12 +418,12 @@ fn a_device_is_read_by_hand_with_its_raw_words() {
 }
 
 /// A site file with one charger and a meter.
-fn charger_site(folder: &std::path::Path, pile: &Lone, meter: &Lone) -> String {
+fn charger_site(folder: &std::path::Path, make: &str, pile: &Lone, meter: &Lone) -> String {
     let text = format!(
         "[site]\nid = 'bench'\n[grid]\nmeter = 'grid'\nlimit_a = 63\nbreaker_a = 63\n\
          [paths]\nstate = 'state'\n\
          [[device]]\nid = 'grid'\nprofile = 'eastron-sdm630'\naddress = 'tcp://{}'\n\
-         [[device]]\nid = 'pile'\nprofile = 'keba-p40'\naddress = 'tcp://{}'\nmax_a = 16\nfailsafe_a = 6\n",
+         [[device]]\nid = 'pile'\nprofile = '{make}'\naddress = 'tcp://{}'\nmax_a = 16\nfailsafe_a = 6\n",
         meter.address, pile.address
     );
     let file = folder.join("site.toml");
@@ -435,7 +435,7 @@ fn charger_site(folder: &std::path::Path, pile: &Lone, meter: &Lone) -> String {
 fn the_write_test_asks_writes_reads_back_restores_and_counts() {
     let (pile, meter) = (serve(&shipped("keba-p40")), serve(&shipped("eastron-sdm630")));
     let folder = tempfile::tempdir().unwrap();
-    let file = charger_site(folder.path(), &pile, &meter);
+    let file = charger_site(folder.path(), "keba-p40", &pile, &meter);
     let setpoint = || pile.shared().with(|world| world.piles[0].setpoint_a);
     pile.shared().with(|world| world.piles[0].write_setpoint(12.0));
     let base = ["device", "write", "pile", "--config", &file, "--test", "--hold-s", "1"];
@@ -462,12 +462,13 @@ fn the_write_test_asks_writes_reads_back_restores_and_counts() {
 
 #[test]
 fn flash_registers_are_not_written_for_a_test() {
-    let (pile, meter) = (serve(&shipped("keba-p40")), serve(&shipped("eastron-sdm630")));
+    let (pile, meter) = (serve(&shipped("bender-cc")), serve(&shipped("eastron-sdm630")));
     let folder = tempfile::tempdir().unwrap();
-    let file = charger_site(folder.path(), &pile, &meter);
+    let file = charger_site(folder.path(), "bender-cc", &pile, &meter);
     std::fs::create_dir(folder.path().join("profiles.d")).unwrap();
-    let worn = shipped("keba-p40").replace("expires_s = 30", "flash_writes_per_day = 20");
-    std::fs::write(folder.path().join("profiles.d/keba-p40.toml"), worn).unwrap();
+    let worn = shipped("bender-cc")
+        .replace("settle_ms = 500", "settle_ms = 500\nflash_writes_per_day = 20");
+    std::fs::write(folder.path().join("profiles.d/bender-cc.toml"), worn).unwrap();
     let arguments = ["device", "write", "pile", "--config", &file, "--test"];
     let (text, code) = wattgate(&arguments, "pile\n");
     assert!(code == 77 && text.contains("flash"), "{text}");
