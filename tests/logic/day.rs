@@ -2,10 +2,11 @@
 //! once. Whoever can be full when leaving is.
 
 use simulators::scenario::{PileSpec, Scenario, Visit};
-use wattgate::logic::site::{Band, Charger, ChargerSetpoint, Compute, Reason, Site, Tariff};
+use wattgate::logic::site::{Band, Charger, ChargerSetpoint, Reason, Site, Tariff};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{Bench, id, site};
+use crate::hazard::site::node;
 
 /// State of charge that counts as full.
 const FULL: f64 = 0.98;
@@ -23,15 +24,7 @@ pub fn four_piles(scenario: &Scenario) -> Site {
     four.chargers = scenario.piles.iter().enumerate().map(charger).collect();
     four.zones[0].chargers = four.chargers.iter().map(|c| c.id.clone()).collect();
     four.batteries[0].capacity = Some(WattHours(20_000.0));
-    four.computes = vec![Compute {
-        id: id("node"),
-        name: "node".into(),
-        phases: Phase::ALL.to_vec(),
-        min: Watts(800.0),
-        max: Watts(6000.0),
-        failsafe: Watts(2000.0),
-        step: Watts(1.0),
-    }];
+    four.computes = vec![node()];
     four.tariff = Some(Tariff {
         currency: "CNY".into(),
         zone: chrono_tz::Asia::Shanghai,

@@ -13,25 +13,17 @@ use wattgate::logic::safety::fire::{FireWatch, Hazard, Level};
 use wattgate::logic::safety::interlock::{Permitted, at_failsafe, burning_zone, fallback, permit};
 use wattgate::logic::safety::linkage::Isolation;
 use wattgate::logic::site::{
-    BatteryReading, ChargerSetpoint, Compute, Id, PvReading, Reading, Reason, RelaySetpoint,
-    SensorKind, Setpoints, Site,
+    BatteryReading, ChargerSetpoint, Id, PvReading, Reading, Reason, RelaySetpoint, SensorKind,
+    Setpoints, Site,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
-use wattgate::units::{Amps, Moment, Phase, Soc, Watts};
+use wattgate::units::{Amps, Moment, Soc, Watts};
 
 use super::{Rig, id, site};
 
 fn with_node() -> Site {
     let mut with_node = site::guarded();
-    with_node.computes.push(Compute {
-        id: id("node"),
-        name: "node".into(),
-        phases: Phase::ALL.to_vec(),
-        min: Watts(800.0),
-        max: Watts(6000.0),
-        failsafe: Watts(2000.0),
-        step: Watts(1.0),
-    });
+    with_node.computes.push(site::node());
     with_node
 }
 

@@ -8,7 +8,7 @@
 mod faults;
 mod gate;
 mod people;
-mod site;
+pub mod site;
 mod table;
 mod traces;
 

@@ -1,8 +1,8 @@
 //! A guarded store: one zone with a battery, a pile and a camera, and a second zone with a pile, far away.
 
 use wattgate::logic::site::{
-    Battery, Camera, Charger, GridLimits, Guard, Id, Limits, Mode, OnBlind, Relay, RelayKind,
-    Sensor, SensorKind, Site, Zone,
+    Battery, Camera, Charger, Compute, GridLimits, Guard, Id, Limits, Mode, OnBlind, Relay,
+    RelayKind, Sensor, SensorKind, Site, Zone,
 };
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, Watts};
 
@@ -144,5 +144,18 @@ pub fn guarded() -> Site {
         circuits: Vec::new(),
         guard: guard(),
         work: Default::default(),
+    }
+}
+
+/// The demo's compute node.
+pub fn node() -> Compute {
+    Compute {
+        id: id("node"),
+        name: "node".into(),
+        phases: Phase::ALL.to_vec(),
+        min: Watts(800.0),
+        max: Watts(6000.0),
+        failsafe: Watts(2000.0),
+        step: Watts(1.0),
     }
 }
