@@ -172,6 +172,7 @@ async fn serve_page(
         observations.try_send(Observation::Acknowledged { alarm, signature, at }).is_ok()
     };
     let targets = targets(uplink.observations.clone(), clock);
+    let modes = modes(uplink.observations.clone(), clock);
     let state = WebState {
         overview: uplink.overview,
         link,
@@ -183,6 +184,7 @@ async fn serve_page(
         simulated: uplink.simulated,
         acknowledge: Arc::new(acknowledge),
         targets,
+        modes,
         dim: dim(uplink.observations, clock),
         orders: uplink.orders,
         lock: Arc::new(Lock::new(uplink.code)),
@@ -195,6 +197,14 @@ fn targets(observations: SyncSender<Observation>, clock: Clock) -> mqtt::Targets
     Arc::new(move |charger, target| {
         let at = clock.now();
         observations.try_send(Observation::Asked { charger, target, at }).is_ok()
+    })
+}
+
+/// The way of a charger's mode to the controller.
+fn modes(observations: SyncSender<Observation>, clock: Clock) -> mqtt::Modes {
+    Arc::new(move |charger, mode| {
+        let at = clock.now();
+        observations.try_send(Observation::ModeChosen { charger, mode, at }).is_ok()
     })
 }
 
@@ -222,6 +232,7 @@ async fn publish(
         link: link.clone(),
         clock,
         targets: targets(uplink.observations.clone(), clock),
+        modes: modes(uplink.observations.clone(), clock),
         dim: dim(uplink.observations, clock),
         orders: uplink.orders,
     };

@@ -2,11 +2,13 @@
 //! against each other (`check` does that).
 
 mod circuit;
+mod device;
 mod fieldbus;
 mod vision;
 mod work;
 
 pub use circuit::CircuitTable;
+pub use device::DeviceTable;
 pub use fieldbus::{ServerTable, TlsTable};
 use toml_edit::Item;
 pub use vision::VisionTable;
@@ -51,38 +53,6 @@ pub struct GridTable {
     pub dim_point: Option<At<String>>,
     pub dim_active: Option<At<String>>,
     pub dim_limit_w: Option<f64>,
-}
-
-/// `[[device]]`.
-#[derive(Clone, Debug)]
-pub struct DeviceTable {
-    pub at: Option<usize>,
-    pub id: Option<At<String>>,
-    pub name: Option<String>,
-    pub profile: Option<At<String>>,
-    pub address: Option<At<String>>,
-    pub unit: Option<f64>,
-    pub phases: Vec<(String, Option<usize>)>,
-    pub min_a: Option<At<f64>>,
-    pub max_a: Option<At<f64>>,
-    pub failsafe_a: Option<At<f64>>,
-    pub max_charge_w: Option<f64>,
-    pub max_discharge_w: Option<f64>,
-    pub min_soc_pct: Option<f64>,
-    pub capacity_wh: Option<f64>,
-    pub rated_w: Option<At<f64>>,
-    pub min_w: Option<At<f64>>,
-    pub max_w: Option<At<f64>>,
-    pub failsafe_w: Option<At<f64>>,
-    pub need_kwh: Option<At<f64>>,
-    pub leave_by: Option<At<String>>,
-    pub stay_h: Option<At<f64>>,
-    pub serve_as: Option<f64>,
-    pub priority: Option<f64>,
-    pub weight: Option<f64>,
-    pub phase_switching: Option<bool>,
-    pub switches_per_stay: Option<f64>,
-    pub switch_lockout_s: Option<f64>,
 }
 
 /// `[tariff]`.
@@ -200,7 +170,7 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
     if let Some(item) = walk.item("grid") {
         site_file.grid = grid(item, faults).unwrap_or_default();
     }
-    site_file.devices = each(walk.item("device"), "device", faults, device);
+    site_file.devices = each(walk.item("device"), "device", faults, device::read);
     site_file.circuits = each(walk.item("circuit"), "circuit", faults, circuit::read);
     site_file.bays = each(walk.item("bay"), "bay", faults, bay);
     site_file.zones = each(walk.item("zone"), "zone", faults, zone);
@@ -259,7 +229,7 @@ pub(super) fn number_at(
     Some(At { value, at: walk.at_key(key) })
 }
 
-fn amps(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<f64>> {
+pub(super) fn amps(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Option<At<f64>> {
     number_at(walk, key, 0.0..=5000.0, faults)
 }
 
@@ -350,40 +320,6 @@ pub(super) fn limits(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<At<[f64
             None
         }
     }
-}
-
-fn device(mut walk: Walk<'_>, faults: &mut Faults) -> DeviceTable {
-    let table = DeviceTable {
-        at: walk.at(),
-        id: needed_at(&mut walk, "id", faults),
-        name: walk.text("name", faults),
-        profile: needed_at(&mut walk, "profile", faults),
-        address: needed_at(&mut walk, "address", faults),
-        unit: walk.whole("unit", 0.0..=255.0, faults),
-        phases: walk.texts("phases", faults),
-        min_a: amps(&mut walk, "min_a", faults),
-        max_a: amps(&mut walk, "max_a", faults),
-        failsafe_a: amps(&mut walk, "failsafe_a", faults),
-        max_charge_w: walk.number("max_charge_w", 0.0..=1e8, faults),
-        max_discharge_w: walk.number("max_discharge_w", 0.0..=1e8, faults),
-        min_soc_pct: walk.number("min_soc_pct", 0.0..=100.0, faults),
-        capacity_wh: walk.number("capacity_wh", 1.0..=1e10, faults),
-        rated_w: number_at(&mut walk, "rated_w", 100.0..=1e8, faults),
-        min_w: number_at(&mut walk, "min_w", 0.0..=1e6, faults),
-        max_w: number_at(&mut walk, "max_w", 0.0..=1e6, faults),
-        failsafe_w: number_at(&mut walk, "failsafe_w", 0.0..=1e6, faults),
-        need_kwh: number_at(&mut walk, "need_kwh", 0.1..=2000.0, faults),
-        leave_by: text_at(&mut walk, "leave_by", faults),
-        stay_h: number_at(&mut walk, "stay_h", 0.1..=168.0, faults),
-        serve_as: walk.whole("serve_as", 1.0..=247.0, faults),
-        priority: walk.whole("priority", 0.0..=9.0, faults),
-        weight: walk.number("weight", 0.1..=10.0, faults),
-        phase_switching: walk.flag("phase_switching", faults),
-        switches_per_stay: walk.whole("switches_per_stay", 1.0..=100.0, faults),
-        switch_lockout_s: walk.number("switch_lockout_s", 60.0..=86_400.0, faults),
-    };
-    walk.finish(faults);
-    table
 }
 
 fn bay(mut walk: Walk<'_>, faults: &mut Faults) -> BayTable {

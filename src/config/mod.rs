@@ -248,6 +248,8 @@ pub struct MqttConfig {
 pub enum Command {
     /// `charger/<id>/cmd/target`: energy and departure of the car that is there.
     Target,
+    /// `charger/<id>/cmd/mode`: how it charges from now on.
+    Mode,
     /// `job/<workload>/cmd/submit`: a new job.
     Submit,
     /// `job/<job>/cmd/pause`: it waits.
@@ -262,8 +264,9 @@ pub enum Command {
 
 impl Command {
     /// All of them.
-    pub const ALL: [Command; 6] = [
+    pub const ALL: [Command; 7] = [
         Command::Target,
+        Command::Mode,
         Command::Dim,
         Command::Submit,
         Command::Pause,
@@ -276,6 +279,7 @@ impl Command {
     pub fn name(self) -> &'static str {
         match self {
             Command::Target => "target",
+            Command::Mode => "mode",
             Command::Submit => "submit",
             Command::Pause => "pause",
             Command::Resume => "resume",
@@ -288,7 +292,7 @@ impl Command {
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
-            Command::Target => "charger",
+            Command::Target | Command::Mode => "charger",
             Command::Dim => "grid",
             Command::Submit | Command::Pause | Command::Resume | Command::Cancel => "job",
         }

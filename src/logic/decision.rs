@@ -14,7 +14,7 @@ use super::safety::fire::{LatchedZone, ResetObstacle};
 use super::safety::interlock::Permitted;
 use super::safety::linkage::Isolation;
 use super::safety::signs::Cause;
-use super::site::{Id, Mode, RelayKind, RelaySetpoint, SensorKind};
+use super::site::{ChosenModes, Id, Mode, RelayKind, RelaySetpoint, SensorKind};
 use super::vision::{BayState, Ledger, Tier, Verdict};
 use crate::units::Moment;
 
@@ -45,6 +45,9 @@ pub struct Latched {
     /// When each sensor and relay was last proven to react.
     #[serde(default)]
     pub proofs: BTreeMap<Id, DateTime<Utc>>,
+    /// How people want chargers to charge, where that is not as the site file has it.
+    #[serde(default, skip_serializing_if = "ChosenModes::is_empty")]
+    pub modes: ChosenModes,
 }
 
 /// How eagerly each camera is looked at.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compute::JobNews;
 use super::safety::alarms::Signature;
-use super::site::{Id, Order, Reading, Target};
+use super::site::{ChargingMode, Id, Order, Reading, Target};
 use super::vision::{Ledger, Scene};
 use crate::units::{Moment, Watts};
 
@@ -163,6 +163,15 @@ pub enum Observation {
         charger: Id,
         /// Energy and departure.
         target: Target,
+        /// When.
+        at: Moment,
+    },
+    /// Somebody says how a charger shall charge from now on.
+    ModeChosen {
+        /// The charger.
+        charger: Id,
+        /// How.
+        mode: ChargingMode,
         /// When.
         at: Moment,
     },

@@ -271,6 +271,8 @@ fn bench_site() -> Site {
         stay: None,
         right: Default::default(),
         switching: None,
+        mode: wattgate::logic::site::ChargingMode::default(),
+        falls_back_within: wattgate::logic::site::FALLS_BACK_WITHIN,
     };
     Site {
         id: id("bench"),

@@ -38,6 +38,8 @@ fn site(count: usize) -> Site {
         stay: None,
         right: Right { priority: 0, weight: 1.0 + (i % 4) as f64 * 0.5 },
         switching: None,
+        mode: wattgate::logic::site::ChargingMode::default(),
+        falls_back_within: wattgate::logic::site::FALLS_BACK_WITHIN,
     };
     let circuit = |name: String, parent: Option<Id>, limit: f64, members: Vec<Id>| Circuit {
         id: id(&name),

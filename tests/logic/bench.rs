@@ -9,9 +9,9 @@ use wattgate::logic::controller::Controller;
 use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ComputeReading,
-    GridLimits, Id, LEAST_EACH, MeterReading, Mode, OnBlind, PvReading, Reading, Right, Site,
-    Target, Vehicle, Zone,
+    Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ChargingMode,
+    ComputeReading, FALLS_BACK_WITHIN, GridLimits, Id, LEAST_EACH, MeterReading, Mode, OnBlind,
+    PvReading, Reading, Right, Site, Target, Vehicle, Zone,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
@@ -79,6 +79,8 @@ pub fn site() -> Site {
             stay: None,
             right: Right::default(),
             switching: None,
+            mode: ChargingMode::default(),
+            falls_back_within: FALLS_BACK_WITHIN,
         }],
         batteries: vec![Battery {
             id: id("hybrid"),
@@ -87,6 +89,7 @@ pub fn site() -> Site {
             max_discharge: Watts(10_000.0),
             min_soc: Soc::from_ratio(0.1).unwrap(),
             capacity: None,
+            strategy: Default::default(),
         }],
         pvs: vec![id("hybrid")],
         inverters: Vec::new(),

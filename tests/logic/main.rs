@@ -16,6 +16,7 @@ mod fairness;
 mod faults;
 mod field;
 mod hazard;
+mod modes;
 mod night;
 mod plan;
 mod watch;

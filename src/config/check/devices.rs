@@ -6,12 +6,16 @@ use std::time::Duration;
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{DeviceConfig, Profile, ProfileKind};
-use super::{address, valid_id};
-use crate::logic::site::{Battery, Charger, Compute, Id, Inverter, Right, Switching};
+use super::{address, strategies, valid_id};
+use crate::logic::site::{
+    Battery, Charger, Compute, FALLS_BACK_WITHIN, Id, Inverter, Right, Switching,
+};
 use crate::units::{Amps, Phase, Soc, WattHours, Watts};
 
 /// IEC 61851: there is no charging below this current.
 const LEAST_CURRENT_A: f64 = 6.0;
+/// A car follows its pilot within this, the slow ones too (design/safety: chain of delays, and as much again).
+const FOLLOWS_IN: Duration = Duration::from_secs(15);
 
 /// All valid devices.
 #[derive(Debug, Default)]
@@ -179,6 +183,7 @@ fn charger(
     let phases = phases(table, faults);
     let stay = super::tariff::stay(table, faults);
     let switching = switching(table, (id, phases.len()), profile, faults);
+    let mode = strategies::mode(table, faults);
     (faults.len() == before).then(|| Charger {
         id: id.clone(),
         name,
@@ -193,7 +198,18 @@ fn charger(
             weight: table.weight.unwrap_or(1.0),
         },
         switching,
+        mode,
+        falls_back_within: falls_back_within(profile),
     })
+}
+
+/// By its own time-out, the longest that it has, and the time that its car takes to follow.
+fn falls_back_within(profile: &Profile) -> Duration {
+    let expires = profile.setpoint.as_ref().and_then(|setpoint| setpoint.expires_s);
+    let after = profile.failsafe.as_ref().map(|failsafe| failsafe.after_s);
+    let longest = expires.into_iter().chain(after).reduce(f64::max);
+    longest
+        .map_or(FALLS_BACK_WITHIN, |s| Duration::from_secs_f64(s.clamp(0.0, 3600.0)) + FOLLOWS_IN)
 }
 
 /// Off unless the installer has allowed it: not every car takes it well (evcc #33658).
@@ -312,5 +328,6 @@ fn battery(
         max_discharge: Watts(table.max_discharge_w.unwrap_or(0.0)),
         min_soc: Soc::from_ratio(table.min_soc_pct.unwrap_or(10.0) / 100.0).unwrap_or_default(),
         capacity: table.capacity_wh.map(WattHours),
+        strategy: strategies::strategy(table, faults)?,
     })
 }

@@ -7,6 +7,7 @@ mod devices;
 mod fieldbus;
 mod guard;
 mod places;
+mod strategies;
 mod tariff;
 mod vision;
 mod work;

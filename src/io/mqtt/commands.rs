@@ -15,11 +15,14 @@ use super::topics;
 use super::wire::{Message, Received};
 use crate::config::Command;
 use crate::logic::decision::Overview;
-use crate::logic::site::{DimmingWords, Id, JobWish, Target, TargetWords};
+use crate::logic::site::{ChargingMode, DimmingWords, Id, JobWish, Target, TargetWords};
 use crate::units::Watts;
 
 /// Hands a target to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
+
+/// Hands a charger's mode to the controller; whether it was taken.
+pub type Modes = Arc<dyn Fn(Id, ChargingMode) -> bool + Send + Sync>;
 
 /// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
 pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
@@ -39,6 +42,7 @@ pub(super) struct World<'w> {
     pub overview: Option<&'w Overview>,
     pub enabled: &'w [Command],
     pub targets: &'w Targets,
+    pub modes: &'w Modes,
     pub dim: &'w Dim,
     pub orders: &'w Orders,
 }
@@ -77,10 +81,11 @@ impl Commands {
         let mut enabled = world.enabled.iter().copied();
         let command = enabled.find(|known| known.kind() == kind && known.name() == name)?;
         let done = match command {
-            Command::Target | Command::Dim => {
+            Command::Target | Command::Mode | Command::Dim => {
                 self.is_in_time(received, (relative, uptime)).and_then(|()| {
                     match command {
                         Command::Dim => dim(received, id, world),
+                        Command::Mode => mode(received, id, world),
                         _ => target(received, id, now, world),
                     }?;
                     self.last.insert(relative.to_owned(), uptime);
@@ -140,7 +145,7 @@ impl Commands {
             Command::Pause => JobWish::Pause(id),
             Command::Resume => JobWish::Resume(id),
             Command::Cancel => JobWish::Cancel(id),
-            Command::Submit | Command::Target | Command::Dim => {
+            Command::Submit | Command::Target | Command::Mode | Command::Dim => {
                 let empty = received.payload.is_empty();
                 let payload: &[u8] = if empty { b"{}" } else { &received.payload };
                 let words = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
@@ -168,15 +173,30 @@ fn target(
     now: DateTime<Utc>,
     world: &World<'_>,
 ) -> Result<(), String> {
-    let is_it = |o: &Overview| {
-        o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
-    };
-    let Some(id) = Id::try_from(id).ok().filter(|_| world.overview.is_some_and(is_it)) else {
-        return Err(format!("there is no charger `{id}`"));
-    };
+    let id = charger(id, world)?;
     let words: TargetWords =
         serde_json::from_slice(&received.payload).map_err(|error| error.to_string())?;
     handed((world.targets)(id, words.target(now)?))
+}
+
+/// The plain name of a mode, as Home Assistant sends it.
+fn mode(received: &Received, id: &str, world: &World<'_>) -> Result<(), String> {
+    let id = charger(id, world)?;
+    let name = std::str::from_utf8(&received.payload).map_err(|error| error.to_string())?;
+    let mode = ChargingMode::named(name.trim()).ok_or_else(|| unknown_mode(name.trim()))?;
+    handed((world.modes)(id, mode))
+}
+
+fn unknown_mode(name: &str) -> String {
+    format!("there is no mode `{name}`: use one of {}", ChargingMode::names())
+}
+
+fn charger(id: &str, world: &World<'_>) -> Result<Id, String> {
+    let is_it = |o: &Overview| {
+        o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
+    };
+    let known = Id::try_from(id).ok().filter(|_| world.overview.is_some_and(is_it));
+    known.ok_or_else(|| format!("there is no charger `{id}`"))
 }
 
 fn dim(received: &Received, id: &str, world: &World<'_>) -> Result<(), String> {
@@ -196,4 +216,57 @@ fn handed(taken: bool) -> Result<(), String> {
 /// The topic below the site, if it is one.
 pub(super) fn relative<'t>(site: &Id, topic: &'t str) -> Option<&'t str> {
     topic.strip_prefix(&topics::absolute(site, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::topics::tests::overview;
+    use super::*;
+
+    fn said(payload: &str, retained: bool) -> Received {
+        Received {
+            topic: "wattgate/v1/depot/charger/pile1/cmd/mode".into(),
+            payload: payload.into(),
+            retained,
+            ..Received::default()
+        }
+    }
+
+    #[test]
+    fn a_mode_is_taken_by_its_name_and_refused_with_what_would_be_right() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let book = Arc::clone(&taken);
+        let modes: Modes = Arc::new(move |id, mode| {
+            book.lock().unwrap().push((id.to_string(), mode));
+            true
+        });
+        let (targets, dim): (Targets, Dim) = (Arc::new(|_, _| false), Arc::new(|_, _| false));
+        let orders: Orders = Arc::new(|_| Err("no".to_owned()));
+        let overview = overview();
+        let charger = overview.devices.iter().find(|d| d.kind == "charger").unwrap().id.clone();
+        let topic = format!("charger/{charger}/cmd/mode");
+        let world = World {
+            overview: Some(&overview),
+            enabled: &[Command::Mode],
+            targets: &targets,
+            modes: &modes,
+            dim: &dim,
+            orders: &orders,
+        };
+        let mut commands = Commands::default();
+        let mut ask = |topic: &str, second: u64, received: &Received| {
+            let times = (Duration::from_secs(second), DateTime::UNIX_EPOCH);
+            let answer = commands.answer(received, topic, times, &world).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&answer.payload).unwrap()
+        };
+        assert_eq!(ask(&topic, 10, &said("pv_only\n", false)), json!({"ok": true}));
+        assert_eq!(ask(&topic, 10, &said("off", false))["ok"], false, "too often");
+        let wrong = ask(&topic, 12, &said("solar", false))["error"].to_string();
+        assert!(wrong.contains("off, pv_only, min_pv, fast, departure"), "{wrong}");
+        assert_eq!(ask(&topic, 14, &said("off", true))["ok"], false, "retained");
+        assert_eq!(ask("charger/nobody/cmd/mode", 16, &said("off", false))["ok"], false);
+        assert_eq!(*taken.lock().unwrap(), [(charger.to_string(), ChargingMode::PvOnly)]);
+    }
 }

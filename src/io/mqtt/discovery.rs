@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::topics::absolute;
 use super::wire::Message;
+use crate::config::Command;
 use crate::logic::decision::Overview;
-use crate::logic::site::Id;
+use crate::logic::site::{ChargingMode, Id};
 
 /// Where Home Assistant says that it started.
 pub(super) const BIRTH: &str = "homeassistant/status";
@@ -33,7 +34,7 @@ const BATTERY: Option<(&str, Option<&str>)> = Some(("battery", Some("%")));
 const OCCUPANCY: Option<(&str, Option<&str>)> = Some(("occupancy", None));
 
 /// Everything Home Assistant should know of.
-pub(super) fn configurations(overview: &Overview) -> Vec<Message> {
+pub(super) fn configurations(overview: &Overview, enabled: &[Command]) -> Vec<Message> {
     let row = |platform, of: String, key, name: String, class| Row {
         platform,
         of,
@@ -56,6 +57,12 @@ pub(super) fn configurations(overview: &Overview) -> Vec<Message> {
             "charger" => {
                 rows.push(row("sensor", of.clone(), "power_w", power, POWER));
                 rows.push(row("sensor", of.clone(), "vehicle", format!("{name} vehicle"), None));
+                if device.values.contains_key("mode") {
+                    // Where it may not be chosen, it is shown.
+                    let chosen = enabled.contains(&Command::Mode);
+                    let platform = if chosen { "select" } else { "sensor" };
+                    rows.push(row(platform, of.clone(), "mode", format!("{name} mode"), None));
+                }
                 if device.values.contains_key("phases") {
                     rows.push(row("sensor", of, "phases", format!("{name} phases"), None));
                 }
@@ -104,6 +111,13 @@ impl Row<'_> {
             put("pl_on", json!("occupied"));
             put("pl_off", json!("free"));
         }
+        if self.platform == "select" {
+            let command = Command::Mode.name();
+            put("cmd_t", json!(absolute(self.site, &format!("{}/cmd/{command}", self.of))));
+            put("ops", json!(ChargingMode::ALL.map(ChargingMode::name)));
+            // A wish that waits in a broker comes too late.
+            put("ret", json!(false));
+        }
         let version = env!("CARGO_PKG_VERSION");
         put("dev", json!({ "ids": [node], "name": site_name, "mf": "wattgate", "sw": version }));
         Message {
@@ -127,7 +141,7 @@ mod tests {
             .iter()
             .map(|state| absolute(&overview.site, &state.topic))
             .collect();
-        let all = configurations(&overview);
+        let all = configurations(&overview, &[]);
         let mut ids = std::collections::BTreeSet::new();
         for message in &all {
             let body: Value = serde_json::from_slice(&message.payload).unwrap();
@@ -138,5 +152,26 @@ mod tests {
         assert_eq!(all.len(), 8);
         let soc = all.iter().find(|m| m.topic.ends_with("/battery_bat_soc_pct/config")).unwrap();
         assert_eq!(soc.topic, "homeassistant/sensor/wattgate_depot/battery_bat_soc_pct/config");
+    }
+    #[test]
+    fn a_mode_can_be_chosen_where_the_site_file_allows_it() {
+        let mut overview = overview();
+        let charger = overview.devices.iter_mut().find(|d| d.kind == "charger").unwrap();
+        charger.values.insert("mode".to_owned(), json!("pv_only"));
+        let id = charger.id.clone();
+        let mode = |enabled: &[Command]| -> (String, Value) {
+            let all = configurations(&overview, enabled);
+            let is_it = |m: &&Message| m.topic.ends_with("_mode/config");
+            let message = all.iter().find(is_it).unwrap();
+            (message.topic.clone(), serde_json::from_slice(&message.payload).unwrap())
+        };
+        let (topic, body) = mode(&[Command::Mode]);
+        assert!(topic.starts_with("homeassistant/select/"), "{topic}");
+        let names = ["off", "pv_only", "min_pv", "fast", "departure"];
+        assert_eq!(body["ops"], json!(names));
+        assert_eq!(body["cmd_t"], format!("wattgate/v1/depot/charger/{id}/cmd/mode"));
+        assert_eq!(body["stat_t"], format!("wattgate/v1/depot/charger/{id}/state"));
+        let (topic, body) = mode(&[]);
+        assert!(topic.starts_with("homeassistant/sensor/") && body.get("cmd_t").is_none());
     }
 }

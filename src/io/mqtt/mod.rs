@@ -24,7 +24,7 @@ mod topics;
 mod window;
 mod wire;
 
-pub use commands::{Dim, Orders, Targets};
+pub use commands::{Dim, Modes, Orders, Targets};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub struct Uplink {
     pub clock: Clock,
     /// The way of a target to the controller.
     pub targets: Targets,
+    /// The way of a charger's mode to the controller.
+    pub modes: Modes,
     /// The way of orders about jobs.
     pub orders: Orders,
     /// The way of a grid operator's limit to the controller.

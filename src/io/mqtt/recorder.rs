@@ -114,6 +114,18 @@ fn events(last: Option<&Overview>, newest: &Overview) -> Vec<Record> {
             record("event/zone", Class::A, body);
         }
     }
+    for device in &newest.devices {
+        let mode = |o: &Overview| {
+            o.devices.iter().find(|d| d.id == device.id)?.values.get("mode").cloned()
+        };
+        // At the start it is what the state says.
+        if let (Some(from), Some(to)) = (last.and_then(mode), device.values.get("mode"))
+            && from != *to
+        {
+            let body = json!({ "q": "good", "charger": device.id, "from": from, "to": to });
+            record("event/mode", Class::B, body);
+        }
+    }
     let told = |o: &Overview| o.alarms.iter().map(|a| (a.id.clone(), a.clone())).collect();
     let before: BTreeMap<String, Alarm> = last.map(told).unwrap_or_default();
     let now: BTreeMap<String, Alarm> = told(newest);

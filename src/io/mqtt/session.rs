@@ -246,6 +246,7 @@ impl Session<'_> {
             overview: overview.as_deref(),
             enabled: &self.options.config.commands,
             targets: &self.options.targets,
+            modes: &self.options.modes,
             dim: &self.options.dim,
             orders: &self.options.orders,
         };
@@ -296,7 +297,9 @@ impl Session<'_> {
             retain: true,
             ..Message::default()
         });
-        for message in metas.chain(discovery::configurations(overview)) {
+        for message in
+            metas.chain(discovery::configurations(overview, &self.options.config.commands))
+        {
             if self.told.get(&message.topic) != Some(&message.payload)
                 && self.opening.len() < OPENING
             {

@@ -10,6 +10,7 @@ mod guard;
 mod live;
 mod lock;
 mod metrics;
+mod modes;
 mod orders;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::io::clock::Clock;
 use crate::io::store::Writes;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
-use crate::logic::site::{Id, JobWish, Target};
+use crate::logic::site::{ChargingMode, Id, JobWish, Target};
 use crate::units::{Moment, Watts};
 
 pub use lock::Lock;
@@ -45,6 +46,9 @@ pub type Acknowledge = Arc<dyn Fn(String, Signature) -> bool + Send + Sync>;
 
 /// Hands a target for a charger's car to the controller; whether it was taken.
 pub type Targets = Arc<dyn Fn(Id, Target) -> bool + Send + Sync>;
+
+/// Hands a charger's mode to the controller; whether it was taken.
+pub type Modes = Arc<dyn Fn(Id, ChargingMode) -> bool + Send + Sync>;
 
 /// Hands the grid operator's limit and how long it holds to the controller; whether it was taken.
 pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
@@ -75,6 +79,8 @@ pub struct WebState {
     pub acknowledge: Acknowledge,
     /// The way of a target to the controller.
     pub targets: Targets,
+    /// The way of a charger's mode to the controller.
+    pub modes: Modes,
     /// The way of a grid operator's limit to the controller.
     pub dim: Dim,
     /// The way of orders about jobs.
@@ -109,6 +115,7 @@ pub async fn serve(
         .route("/api/v1/cameras/{id}/still.jpg", get(api::still))
         .route("/api/v1/alarms/{id}/acknowledge", post(api::acknowledge))
         .route("/api/v1/chargers/{id}/target", post(api::target))
+        .route("/api/v1/chargers/{id}/mode", post(modes::choose))
         .route("/api/v1/dim", post(api::dim))
         .route("/api/v1/jobs", get(orders::list))
         .route("/api/v1/workloads/{id}/submit", post(orders::submit))

@@ -6,10 +6,11 @@
 
 use std::time::Duration;
 
-use super::{Controller, FRESH_SAMPLES};
+use super::{Controller, FRESH_SAMPLES, Rule};
 use crate::logic::energy::{self, BatteryState, Room};
 use crate::logic::site::{
-    Battery, ChargerSetpoint, Id, Known, LOST_AFTER, Line, MeterReading, Reading, Reason, Setpoints,
+    Aim, Battery, ChargerSetpoint, Id, Known, LOST_AFTER, Line, MeterReading, Reading, Reason,
+    Setpoints,
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
@@ -41,20 +42,33 @@ impl Controller {
         wishes: &mut Setpoints,
     ) {
         let meter = self.meter(now);
+        let mut grid = meter.fresh().map_or(Watts::ZERO, |meter| meter.power);
         for battery in &self.site.batteries {
             let wish = match self.battery_reading(&battery.id, now) {
                 None => (Watts::ZERO, Reason::DeviceLost),
                 Some(_) if !self.armed => (Watts::ZERO, Reason::Starting),
                 Some((power, soc)) => match (meter.fresh(), &mut left) {
-                    (Some(meter), Some(left)) if self.meter_is_sure() => {
-                        let state = BatteryState { power, soc, grid: meter.power };
-                        self.with_meter(battery, state, left, now)
+                    (Some(_), Some(left)) if self.meter_is_sure() => {
+                        let floor = self.floor(battery);
+                        let state = BatteryState { power, soc, grid, floor };
+                        let told = self.with_meter(battery, state, left, now);
+                        // The next one corrects what this one leaves, and not each of them all of it.
+                        if self.follows(&battery.id, now) {
+                            grid = grid + power - told.0;
+                        }
+                        told
                     }
                     _ => self.without_meter(battery, soc, &meter),
                 },
             };
             wishes.batteries.insert(battery.id.clone(), wish);
         }
+    }
+
+    /// Not discharged below this: what is kept for an outage is there for the outage.
+    fn floor(&self, battery: &Battery) -> Soc {
+        let kept = self.holds(Rule::Strategy) && !self.grid.is_gone();
+        battery.floor(!kept)
     }
 
     fn meter_is_sure(&self) -> bool {
@@ -76,10 +90,16 @@ impl Controller {
         left: &mut Left,
         now: Moment,
     ) -> (Watts, Reason) {
-        let (power, reason) = match self.planning.battery(&battery.id, now) {
-            Some(target) => energy::planned(battery, state, target),
-            None => energy::self_consumption(battery, state),
+        let strategy =
+            if self.holds(Rule::Strategy) { battery.strategy } else { Default::default() };
+        let planned = self.planning.battery(&battery.id, now);
+        let wish = match (strategy.aim, planned) {
+            (Aim::PeakShaving(peak), _) => energy::peak_shaving(battery, state, peak),
+            (Aim::Arbitrage, Some(target)) => energy::planned(battery, state, target),
+            (Aim::Arbitrage | Aim::SelfConsumption, _) => energy::self_consumption(battery, state),
         };
+        let (power, reason) =
+            if strategy.no_grid_charging { energy::from_sun_only(state, wish) } else { wish };
         let (power, reason) = match self.site.limits.export {
             Some(most) => energy::without_export(battery, state, (power, reason), most),
             None => (power, reason),
@@ -112,7 +132,7 @@ impl Controller {
         meter: &Known<&MeterReading>,
     ) -> (Watts, Reason) {
         let told = self.batteries.get(&battery.id).map_or(Watts::ZERO, |watch| watch.told());
-        let told = if soc <= battery.min_soc { told.min(Watts::ZERO) } else { told };
+        let told = if soc <= self.floor(battery) { told.min(Watts::ZERO) } else { told };
         match meter {
             Known::Never => (Watts::ZERO, Reason::Starting),
             Known::Lost { age } if *age < LOST_AFTER + OTHERS_FOLLOW_IN => {
@@ -141,11 +161,28 @@ impl Controller {
         (least.0.max(Watts::ZERO), least.1)
     }
 
+    /// Whether it does what it is told, or has not had the time yet.
+    fn follows(&self, battery: &Id, now: Moment) -> bool {
+        let watch = self.batteries.get(battery);
+        watch.is_none_or(|watch| watch.differs_for(now) < FOLLOWS_IN)
+    }
+
+    /// What batteries take in and do not give up, though they were told to: it counts as controlled.
+    pub(super) fn kept_by_batteries(&self, now: Moment) -> PerPhase<Amps> {
+        let deaf = self.site.batteries.iter().filter(|battery| !self.follows(&battery.id, now));
+        let taken =
+            deaf.filter_map(|battery| match self.snapshot.at(&battery.id, now).usable()? {
+                Reading::Battery(b) | Reading::Hybrid { battery: b, .. } => Some(-b.power),
+                _ => None,
+            });
+        let taken: Watts = taken.map(|power| power.max(Watts::ZERO)).sum();
+        PerPhase::all(taken / self.site.limits.nominal_voltage * (1.0 / 3.0))
+    }
+
     /// What batteries take in and would give up at once, by phase.
     pub(super) fn lent_by_batteries(&self, now: Moment) -> PerPhase<Watts> {
         let obeys = |battery: &&Battery| {
-            let watch = self.batteries.get(&battery.id);
-            self.armed && watch.is_some_and(|watch| watch.differs_for(now) < FOLLOWS_IN)
+            self.armed && self.batteries.contains_key(&battery.id) && self.follows(&battery.id, now)
         };
         let batteries = self.site.batteries.iter().filter(obeys);
         let reading = batteries.filter_map(|battery| self.battery_reading(&battery.id, now));

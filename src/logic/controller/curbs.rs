@@ -34,13 +34,15 @@ pub(super) fn least_when_dimmed(loads: usize, each: Watts) -> Watts {
 }
 
 impl Controller {
-    /// What all that is controlled may take together: without bound unless the grid operator dims.
+    /// What chargers and nodes may take of all that is controlled: without bound unless the grid operator dims.
     pub(super) fn controlled_room(&self, now: Moment) -> Room {
         let site = &self.site;
         let loads = site.chargers.len() + site.computes.len() + site.batteries.len();
         let least = (loads, self.site.limits.dimmed_least);
         let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
-        Room { power, ..Room::UNBOUND }
+        let mut room = Room { power, ..Room::UNBOUND };
+        room.take(self.kept_by_batteries(now), self.site.limits.nominal_voltage, false);
+        room
     }
 
     /// Largest import of all phases together, and whether it comes from the window's mean.

@@ -30,6 +30,11 @@ impl GridWatch {
         self.gone = gone;
     }
 
+    /// Whether there is none.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
     /// Why a charger must wait, if it must.
     pub fn holds_back(&self, charger: &Id, now: Moment) -> Option<Reason> {
         if self.gone {

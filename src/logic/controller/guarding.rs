@@ -40,6 +40,7 @@ pub(super) fn remember(c: &mut Controller, latched: &Latched, now: Moment) {
     c.fire.restore(&latched.zones, now);
     c.alarms.restore(&latched.alarms);
     c.guarding.proofs.clone_from(&latched.proofs);
+    c.modes = latched.modes.on(c.site.chargers.iter());
     for (zone, held) in &latched.zones {
         c.guarding.linkage.restore(zone, held.feeder);
     }
@@ -54,7 +55,7 @@ pub(super) fn latched(c: &Controller) -> Latched {
     for (zone, held) in &mut zones {
         held.feeder = c.guarding.linkage.is_feeder_open(zone);
     }
-    Latched { zones, alarms, proofs: c.guarding.proofs.clone() }
+    Latched { zones, alarms, proofs: c.guarding.proofs.clone(), modes: c.modes.clone() }
 }
 
 /// What a person at the device or the page says of alarms, zones and tests.

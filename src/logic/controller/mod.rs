@@ -14,6 +14,7 @@ mod errands;
 mod grid;
 mod guarding;
 mod inverters;
+mod modes;
 mod overview;
 mod planned;
 mod planning;
@@ -29,6 +30,7 @@ use arming::Obstacle;
 use curbs::Curbs;
 use grid::GridWatch;
 use inverters::Outputs;
+use modes::Sun;
 use planning::Planning;
 pub use rules::Rule;
 use stored::BatteryWatch;
@@ -41,8 +43,8 @@ use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    Battery, ChargerReading, ChargerSetpoint, Feeders, Id, Known, MeterReading, OnBlind, Reading,
-    Reason, Setpoints, Site, Snapshot, Vehicle,
+    Battery, ChargerReading, ChargerSetpoint, ChosenModes, Feeders, Id, Known, MeterReading,
+    OnBlind, Reading, Reason, Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Ledger, Scene, Verdict};
 use crate::units::{Amps, Moment};
@@ -64,6 +66,8 @@ pub struct Controller {
     curbs: Curbs,
     batteries: BTreeMap<Id, BatteryWatch>,
     outputs: Outputs,
+    modes: ChosenModes,
+    sun: Sun,
     snapshot: Snapshot,
     fire: FireWatch,
     hazards: BTreeMap<Id, Hazard>,
@@ -103,6 +107,8 @@ impl Controller {
             curbs: Curbs::default(),
             batteries: BTreeMap::new(),
             outputs: Outputs::default(),
+            modes: ChosenModes::default(),
+            sun: Sun::default(),
             snapshot: Snapshot::default(),
             fire,
             hazards: BTreeMap::new(),
@@ -211,6 +217,7 @@ impl Controller {
                 self.planning.visits.ask(&charger, target, at);
                 true
             }
+            Observation::ModeChosen { charger, mode, .. } => self.choose_mode(&charger, mode),
             Observation::Dimmed { limit, until, .. } => {
                 self.curbs.dim(limit, until);
                 true
@@ -292,6 +299,7 @@ impl Controller {
         let conditions = conditions::conditions(self, overdue, now);
         self.alarms.step(&conditions, now);
         self.armed = self.armed || self.may_arm(now);
+        self.follow_sun(now);
         self.plan(now);
         let mut wishes = Setpoints::default();
         // Cars, then compute, then the batteries' refill: each of what is left.

@@ -114,6 +114,9 @@ fn device(c: &Controller, decision: &Decision, id: &Id, kind: &str, name: &str) 
     if let Some(why) = c.silences.get(id) {
         values.insert("silence".to_owned(), json!(why));
     }
+    if let Some(charger) = c.site.chargers.iter().find(|charger| charger.id == *id) {
+        values.insert("mode".to_owned(), json!(c.mode(charger)));
+    }
     DeviceView {
         id: id.clone(),
         kind: kind.to_owned(),

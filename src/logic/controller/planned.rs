@@ -46,10 +46,10 @@ impl Controller {
             });
             self.planning.sample(now, pv, load);
         }
-        self.planning.renew(&self.site, now, soc, &self.jobs);
+        self.planning.renew((&self.site, &self.modes), now, soc, &self.jobs);
     }
 
-    /// What the plan has for a charger now; nothing where it is not planned. A share below half the
+    /// What its mode or the plan has for a charger now; nothing where it is not planned. A share below half the
     /// minimum current is none: there is nothing between zero and the minimum.
     pub(super) fn planned(&self, charger: &Charger, now: Moment) -> Option<Planned> {
         self.planned_on(charger, self.planning.visits.phases(charger), now)
@@ -62,6 +62,9 @@ impl Controller {
         phases: usize,
         now: Moment,
     ) -> Option<Planned> {
+        if let Some(given) = self.given_by_mode(charger, phases) {
+            return Some(given);
+        }
         let share = self.planning.share(&charger.id, now)?;
         let volts = self.site.limits.nominal_voltage.get() * phases.max(1) as f64;
         let amps = Amps(share.get() / volts);
@@ -83,6 +86,9 @@ impl Controller {
 
     pub(super) fn planned_why(&self, charger: &Charger, now: Moment) -> Option<Reason> {
         let planned = self.planned(charger, now)?;
+        if let Some(why) = self.mode_why(charger, planned.most) {
+            return Some(why);
+        }
         let waits = planned.most < charger.min;
         if waits {
             Some(Reason::PlanWaits)
@@ -92,7 +98,7 @@ impl Controller {
     }
 }
 
-/// What the plan has for a charger.
+/// What the plan or its mode has for a charger.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planned {
     /// Comes before what nobody was promised.

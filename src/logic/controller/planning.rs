@@ -5,6 +5,9 @@
 //! What a stranger gets wrong: a car without an expected stay is not planned; it gets its share of what
 //! planned cars leave, at once. So does a car whose need is met or whose time is over.
 
+mod given;
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,11 +18,11 @@ use super::tasks::{Tasks, lanes};
 use super::visits::{Visits, Wanted};
 use crate::logic::compute::{JobBook, Task};
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
-use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Store};
+use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session};
 use crate::logic::energy::{
     BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
 };
-use crate::logic::site::{Charger, Id, Site, Tariff};
+use crate::logic::site::{Charger, ChargingMode, ChosenModes, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// Slots of a plan: 24 h.
@@ -104,7 +107,13 @@ impl Planning {
     }
 
     /// Makes the plan anew when a slot has begun or something has changed.
-    pub fn renew(&mut self, site: &Site, now: Moment, soc: Option<Soc>, book: &JobBook) {
+    pub fn renew(
+        &mut self,
+        (site, modes): (&Site, &ChosenModes),
+        now: Moment,
+        soc: Option<Soc>,
+        book: &JobBook,
+    ) {
         let Some(tariff) = &site.tariff else {
             return;
         };
@@ -117,21 +126,22 @@ impl Planning {
         }
         (self.made, self.changed, self.jobs_at) = (Some(now), false, book.changes());
         let tasks = book.tasks(&site.work, now.utc);
-        self.plan = Some(self.make((site, tariff), (now, start), soc, &tasks));
+        self.plan = Some(self.make((site, tariff, modes), (now, start), soc, &tasks));
     }
 
     fn make(
         &self,
-        (site, tariff): (&Site, &Tariff),
+        (site, tariff, modes): (&Site, &Tariff, &ChosenModes),
         (moment, start): (Moment, DateTime<Utc>),
         soc: Option<Soc>,
         tasks: &[Task],
     ) -> DayPlan {
         let now = moment.utc;
         let forecast = self.memory.forecast(now, STEPS, noon(now, tariff));
-        let cars = self.cars(site, tariff, moment);
+        let cars = self.cars((site, modes), tariff, moment);
+        let planned = cars.iter().filter(|car| car.mode == ChargingMode::Departure).count();
         let at = |step: usize| start + chrono::Duration::seconds(STEP_S * step as i64);
-        let store = store(site, soc);
+        let store = store::of(site, soc);
         let volts = site.limits.nominal_voltage.get();
         // What allocation will grant: the limit less its margin, and no more to all cars together.
         let phase_kw =
@@ -151,16 +161,17 @@ impl Planning {
             phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
             base_share: self.base_share(),
             store: store.as_ref().map(|(_, store)| *store),
-            sessions: cars
-                .iter()
-                .map(|car| car.session(car.wanted.done_by, start, volts))
-                .collect(),
+            sessions: Vec::new(),
             jobs: Vec::new(),
             groups: vec![Group {
                 limit_kw: all_kw,
-                members: (0..cars.len()).map(Member::Session).collect(),
+                members: (0..planned).map(Member::Session).collect(),
             }],
         };
+        let given = give(&mut problem, &cars[planned..], (start, volts), all_kw);
+        let by_plan = cars[..planned].iter();
+        problem.sessions =
+            by_plan.map(|car| car.session(car.wanted.done_by, start, volts)).collect();
         let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
         let tasks = Tasks::put(&mut problem, tasks, (site, start));
         let mut solved = solve_with_late_ones(&mut problem, |i| {
@@ -168,9 +179,13 @@ impl Planning {
             car.session(car.wanted.leaves, start, volts).departure
         });
         tasks.keep_places(&problem, &mut solved);
+        if store.as_ref().is_some_and(|(id, _)| store::is_for_sun(site, id)) {
+            store::keep_to_sun(&problem, &mut solved);
+        }
         let grid = in_good_order((&problem, &due), &mut solved, all_kw);
+        let powers = solved.session_kw.iter().cloned().chain(given);
         let chargers: BTreeMap<Id, Vec<f64>> =
-            cars.iter().map(|car| car.charger.id.clone()).zip(solved.session_kw.clone()).collect();
+            cars.iter().map(|car| car.charger.id.clone()).zip(powers).collect();
         let jobs = tasks.powers(&solved);
         let shorts = cars.iter().zip(short_of(&problem, &solved));
         let short =
@@ -188,14 +203,28 @@ impl Planning {
         DayPlan { made: now, start, chargers, jobs, battery, grid, short, marginal, view }
     }
 
-    /// Cars that are expected to leave, and what they still need.
-    fn cars<'s>(&self, site: &'s Site, tariff: &Tariff, now: Moment) -> Vec<Car<'s>> {
+    /// Cars that are expected to leave, and what they still need: those that are planned, and then those whose
+    /// mode decides for itself.
+    fn cars<'s>(
+        &self,
+        (site, modes): (&'s Site, &ChosenModes),
+        tariff: &Tariff,
+        now: Moment,
+    ) -> Vec<Car<'s>> {
         let volts = site.limits.nominal_voltage.get();
         let car = |charger: &'s Charger| {
+            let mode = Some(modes.of(charger)).filter(|mode| *mode != ChargingMode::Off)?;
             let wanted = self.visits.wanted(charger, volts, tariff.zone, now)?;
-            Some(Car { charger, wanted })
+            Some(Car { charger, wanted, mode })
         };
-        site.chargers.iter().filter_map(car).collect()
+        let mut cars: Vec<Car<'s>> = site.chargers.iter().filter_map(car).collect();
+        // Who takes it at once takes it before who waits for what is left over.
+        cars.sort_by_key(|car| match car.mode {
+            ChargingMode::Departure => 0,
+            ChargingMode::Fast => 1,
+            _ => 2,
+        });
+        cars
     }
 
     /// What a charger may draw in the running slot; nothing where it is not planned.
@@ -261,6 +290,24 @@ impl Planning {
 struct Car<'s> {
     charger: &'s Charger,
     wanted: Wanted,
+    mode: ChargingMode,
+}
+
+/// What cars draw that the plan does not move: it becomes load.
+fn give(
+    problem: &mut Problem,
+    cars: &[Car<'_>],
+    (start, volts): (DateTime<Utc>, f64),
+    all_kw: f64,
+) -> Vec<Vec<f64>> {
+    let mut all = Vec::with_capacity(cars.len());
+    for car in cars {
+        let session = car.session(car.wanted.leaves, start, volts);
+        let powers = given::powers(car.mode, &session, problem, all_kw);
+        problem.base_kw.iter_mut().zip(&powers).for_each(|(base, kw)| *base += kw);
+        all.push(powers);
+    }
+    all
 }
 
 impl Car<'_> {
@@ -299,27 +346,6 @@ fn noon(now: DateTime<Utc>, tariff: &Tariff) -> f64 {
     use chrono::Offset;
     let offset = now.with_timezone(&tariff.zone).offset().fix().local_minus_utc();
     (12.0 - f64::from(offset) / 3600.0).rem_euclid(24.0)
-}
-
-/// The first battery whose capacity is known. A day ends with at least the charge it began with, or
-/// half full.
-fn store(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
-    let battery = site.batteries.iter().find(|battery| battery.capacity.is_some())?;
-    let kwh = battery.capacity?.get() / 1000.0;
-    let now = soc?.ratio() * kwh;
-    let store = Store {
-        soc0_kwh: now,
-        soc_min_kwh: (battery.min_soc.ratio() * kwh).min(now),
-        soc_max_kwh: kwh,
-        soc_end_min_kwh: now.min(kwh / 2.0),
-        charge_kw: battery.max_charge.get() / 1000.0,
-        discharge_kw: battery.max_discharge.get() / 1000.0,
-        eff_charge: EFFICIENCY,
-        eff_discharge: EFFICIENCY,
-        wear_per_kwh: 0.0,
-        no_discharge_to_grid: true,
-    };
-    Some((battery.id.clone(), store))
 }
 
 /// A plan by which cars are done early; those for which that is too short have until they leave, and from

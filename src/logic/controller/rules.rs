@@ -39,6 +39,14 @@ pub enum Rule {
     Measured,
     /// No more is exported than may be: inverters are curtailed.
     ExportLimit,
+    /// A charger charges as its mode says.
+    Modes,
+    /// A car starts on sun that lasts and pauses on a lack that lasts.
+    SunPatience,
+    /// Sun that the meter cannot show is looked for.
+    SunTried,
+    /// What a battery is for, and must not do, holds.
+    Strategy,
 }
 
 impl Controller {

@@ -23,9 +23,6 @@ use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
 /// A car that draws more than it was told for so long is paused (fault FB10).
 pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
-/// A charger that hears nothing has fallen back by itself, and its car has followed, within this: the longest
-/// time-out of the shipped profiles is a minute. Our own figure.
-const FALLS_BACK_WITHIN: Duration = Duration::from_secs(75);
 /// Draws beyond shares that are not worth waiting for.
 const WORTH_WAITING: Amps = Amps(0.5);
 
@@ -47,7 +44,7 @@ struct Plug<'a> {
 impl Plug<'_> {
     /// Whether a lost one may still hold what it had.
     fn may_hold(&self) -> bool {
-        matches!(self.reading, Known::Lost { age } if age < FALLS_BACK_WITHIN)
+        matches!(self.reading, Known::Lost { age } if age < self.charger.falls_back_within)
     }
 
     /// The phases that it loads.
@@ -80,7 +77,8 @@ impl Controller {
         for charger in &self.site.chargers {
             let reason = if starting { Reason::Starting } else { Reason::MeterLost };
             let last = self.ramps.get(&charger.id).and_then(Ramp::last);
-            let safe = safe_share(charger, last);
+            let off = self.off_without_meter(charger).map(|why| (ChargerSetpoint::Pause, why));
+            let (safe, reason) = off.unwrap_or_else(|| (safe_share(charger, last), reason));
             wishes.chargers.insert(charger.id.clone(), (safe, reason));
         }
     }

@@ -196,6 +196,11 @@ impl Visits {
         }
     }
 
+    /// Something else has changed that a plan depends on.
+    pub fn note_change(&mut self) {
+        self.changed = true;
+    }
+
     /// Whether anything has changed that a plan depends on; asked once.
     pub fn take_changed(&mut self, now: Moment) -> bool {
         let trial_over = |visit: &Visit| {
@@ -298,6 +303,8 @@ mod tests {
             stay: None,
             right: crate::logic::site::Right::default(),
             switching: None,
+            mode: crate::logic::site::ChargingMode::default(),
+            falls_back_within: crate::logic::site::FALLS_BACK_WITHIN,
         }
     }
 

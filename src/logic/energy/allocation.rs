@@ -191,6 +191,8 @@ mod tests {
             stay: None,
             right: Right::default(),
             switching: None,
+            mode: crate::logic::site::ChargingMode::default(),
+            falls_back_within: crate::logic::site::FALLS_BACK_WITHIN,
         }
     }
 

@@ -11,12 +11,15 @@ mod phases;
 pub mod plan;
 mod precedence;
 mod ramp;
+mod sun;
 
 pub use allocation::{Claim, Room, Share, allocate, round_down};
 pub use battery::{
-    BatteryState, BatteryTarget, is_full, planned, self_consumption, without_export,
+    BatteryState, BatteryTarget, from_sun_only, is_full, peak_shaving, planned, self_consumption,
+    without_export,
 };
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
 pub use phases::{Better, Full, PhaseSwitch, Second};
 pub use precedence::{Steps, earliest_first, early_for_nothing};
 pub use ramp::Ramp;
+pub use sun::{SunClaim, SunSecond, SunSwitch, share_sun};

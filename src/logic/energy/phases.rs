@@ -232,6 +232,12 @@ impl PhaseSwitch {
         self.because.filter(|_| self.counted() == PhaseCount::One)
     }
 
+    /// Whether this car may not be switched any more.
+    #[must_use]
+    pub fn is_spent(&self, allowed: &Switching) -> bool {
+        self.given_up || self.spent >= allowed.most
+    }
+
     /// Whether the charger did not do it.
     #[must_use]
     pub fn is_ignored(&self) -> bool {

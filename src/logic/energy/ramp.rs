@@ -234,6 +234,8 @@ mod tests {
             stay: None,
             right: crate::logic::site::Right::default(),
             switching: None,
+            mode: crate::logic::site::ChargingMode::default(),
+            falls_back_within: crate::logic::site::FALLS_BACK_WITHIN,
         }
     }
 

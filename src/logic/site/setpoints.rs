@@ -162,6 +162,18 @@ pub enum Reason {
     Plan,
     /// The plan has nothing for now: cheaper or greener energy comes in time.
     PlanWaits,
+    /// Switched off by its mode.
+    ModeOff,
+    /// As much as the sun leaves over.
+    Sun,
+    /// The sun does not leave over the minimum current.
+    SunWaits,
+    /// It charges to see whether the inverter can give more.
+    SunTried,
+    /// Kept for an outage.
+    Reserve,
+    /// Only what the sun leaves over may charge it.
+    NoGridCharging,
 }
 
 impl Reason {
@@ -206,6 +218,12 @@ impl Reason {
             Reason::SocLimit => "soc_limit",
             Reason::Plan => "plan",
             Reason::PlanWaits => "plan_waits",
+            Reason::ModeOff => "mode_off",
+            Reason::Sun => "sun",
+            Reason::SunWaits => "sun_waits",
+            Reason::SunTried => "sun_tried",
+            Reason::Reserve => "reserve",
+            Reason::NoGridCharging => "no_grid_charging",
         }
     }
 }

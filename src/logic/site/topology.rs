@@ -4,9 +4,11 @@
 //! What a stranger gets wrong: `limit` is what the controller keeps to, `breaker` is what trips; the
 //! first may be lower, never higher.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Circuit, Guard, Right, Stay, Switching, Tariff, Work};
+use super::{ChargingMode, Circuit, Guard, Right, Stay, Strategy, Switching, Tariff, Work};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
@@ -139,6 +141,19 @@ pub struct Charger {
     /// How it may change phases; nothing: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switching: Option<Switching>,
+    /// How it charges, where nobody has chosen otherwise.
+    #[serde(default)]
+    pub mode: ChargingMode,
+    /// One that hears nothing has fallen back to its failsafe by itself, and its car has followed, within this.
+    #[serde(default = "falls_back_within")]
+    pub falls_back_within: Duration,
+}
+
+/// Where nothing is known of a charger's own time-out: a minute, and a car that is slow to follow.
+pub const FALLS_BACK_WITHIN: Duration = Duration::from_secs(75);
+
+fn falls_back_within() -> Duration {
+    FALLS_BACK_WITHIN
 }
 
 /// One battery storage, alone or behind a hybrid inverter.
@@ -156,6 +171,9 @@ pub struct Battery {
     pub min_soc: Soc,
     /// What it holds when full; without it nothing is planned for it.
     pub capacity: Option<WattHours>,
+    /// What it is for and what it must not do.
+    #[serde(default)]
+    pub strategy: Strategy,
 }
 
 /// An inverter whose output can be limited, so that no more is exported than may be.

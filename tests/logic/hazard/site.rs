@@ -23,6 +23,8 @@ fn pile(name: &str) -> Charger {
         stay: None,
         right: Default::default(),
         switching: None,
+        mode: wattgate::logic::site::ChargingMode::default(),
+        falls_back_within: wattgate::logic::site::FALLS_BACK_WITHIN,
     }
 }
 
@@ -133,6 +135,7 @@ pub fn guarded() -> Site {
             max_discharge: Watts(10_000.0),
             min_soc: Soc::from_ratio(FLOOR).unwrap(),
             capacity: None,
+            strategy: Default::default(),
         }],
         computes: Vec::new(),
         pvs: Vec::new(),

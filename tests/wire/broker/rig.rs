@@ -213,6 +213,7 @@ impl Gateway {
             link: link_sender,
             clock: Clock::real(),
             targets: Arc::new(|_, _| true),
+            modes: Arc::new(|_, _| true),
             orders: Arc::new(|_| Err("no jobs here".to_owned())),
             dim: Arc::new(|_, _| true),
         };

@@ -106,7 +106,7 @@ function fire(o) {
 }
 
 function devices(o) {
-  const shown = { power_w: kw, soc_pct: (v) => v.toFixed(1) + ' %', limit_a: (v) => v.toFixed(1) + ' A', vehicle: (v) => t('page.vehicle_' + v), frequency_hz: (v) => v.toFixed(2) + ' Hz', phases: (v) => t('page.phases_' + v), silence: (v) => t('page.silence_' + v) };
+  const shown = { power_w: kw, soc_pct: (v) => v.toFixed(1) + ' %', limit_a: (v) => v.toFixed(1) + ' A', vehicle: (v) => t('page.vehicle_' + v), frequency_hz: (v) => v.toFixed(2) + ' Hz', phases: (v) => t('page.phases_' + v), mode: (v) => t('mode.' + v), silence: (v) => t('page.silence_' + v) };
   const phases = (v, key, unit) => ['l1', 'l2', 'l3'].every((p) => `${key}_${p}_${unit}` in v) ? ['l1', 'l2', 'l3'].map((p) => v[`${key}_${p}_${unit}`].toFixed(1)).join(' / ') + ' ' + unit.toUpperCase() : null;
   const words = (d) => [...Object.entries(shown).filter(([k]) => k in d.values).map(([k, f]) => f(d.values[k])), phases(d.values, 'current', 'a'), phases(d.values, 'voltage', 'v')].filter(Boolean).join(' · ');
   const told = (d) => {

@@ -112,8 +112,8 @@ impl Controller {
         match switch.counted() {
             PhaseCount::Three => (able
                 && has.setpoint == ChargerSetpoint::Pause
-                // What the plan gives for now is no lack.
-                && (has.bound.is_some() || self.planned(known.charger, now).is_none())
+                // What was meant to be so is no lack.
+                && (has.bound.is_some() || !self.is_meant(known.charger, now))
                 && reading.vehicle != Vehicle::Absent
                 && !one_phase
                 && self.holds(Rule::OnePhase))

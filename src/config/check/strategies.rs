@@ -1,0 +1,55 @@
+//! How chargers charge and what batteries are for, by the names in the site file.
+
+use super::super::file::{At, DeviceTable};
+use super::super::walk::{Faults, error, nearest};
+use crate::logic::site::{Aim, ChargingMode, Strategy};
+use crate::units::{Soc, Watts};
+
+/// A charger's mode where nobody has chosen another one.
+pub fn mode(table: &DeviceTable, faults: &mut Faults) -> ChargingMode {
+    let Some(name) = &table.mode else { return ChargingMode::default() };
+    let names = ChargingMode::ALL.map(ChargingMode::name);
+    ChargingMode::named(&name.value).unwrap_or_else(|| {
+        unknown("mode", name, &names, faults);
+        ChargingMode::default()
+    })
+}
+
+/// What a battery is for; nothing where the file is at fault.
+pub fn strategy(table: &DeviceTable, faults: &mut Faults) -> Option<Strategy> {
+    let before = faults.len();
+    let soc =
+        |percent: Option<f64>| Soc::from_ratio(percent.unwrap_or(0.0) / 100.0).unwrap_or_default();
+    let name = table.strategy.as_ref();
+    let aim = match (name.map(|name| name.value.as_str()), &table.peak_w) {
+        (Some("peak_shaving"), Some(peak)) => Aim::PeakShaving(Watts(peak.value)),
+        (Some("peak_shaving"), None) => {
+            let values = vec![("key", "peak_w".to_owned()), ("table", "device".to_owned())];
+            faults.push(error("WG0003", name.and_then(|name| name.at), values));
+            Aim::default()
+        }
+        (None | Some("arbitrage"), _) => Aim::Arbitrage,
+        (Some("self_consumption"), _) => Aim::SelfConsumption,
+        (Some(_), _) => {
+            if let Some(name) = name {
+                unknown("strategy", name, &Aim::NAMES, faults);
+            }
+            Aim::default()
+        }
+    };
+    let strategy = Strategy {
+        aim,
+        reserve: soc(table.reserve_soc_pct),
+        no_grid_charging: table.grid_charging == Some(false),
+        before_cars: soc(table.before_cars_soc_pct),
+    };
+    (faults.len() == before).then_some(strategy)
+}
+
+fn unknown(key: &'static str, name: &At<String>, names: &[&'static str], faults: &mut Faults) {
+    let values =
+        vec![("key", key.to_owned()), ("value", name.value.clone()), ("allowed", names.join(", "))];
+    let mut fault = error("WG0009", name.at, values);
+    fault.nearest = nearest(&name.value, names.iter().copied());
+    faults.push(fault);
+}
