@@ -84,12 +84,12 @@ fn building_on_l2(amps: f64) -> f64 {
 }
 
 /// Plays a story with all rules, where it must hold, and without one, where it must not.
-fn with_and_without(rule: Rule, story: impl Fn(Option<Rule>) -> bool) {
+pub fn with_and_without(rule: Rule, story: impl Fn(Option<Rule>) -> bool) {
     assert!(story(None), "the story does not hold");
     assert!(!story(Some(rule)), "the story holds without {rule:?}: it shows nothing");
 }
 
-fn made(mut life: Life, off: Option<Rule>) -> Life {
+pub fn made(mut life: Life, off: Option<Rule>) -> Life {
     if let Some(rule) = off {
         life.controller = life.controller.without(rule);
     }

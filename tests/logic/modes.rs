@@ -228,7 +228,8 @@ fn where_nothing_may_be_exported_the_sun_is_found_by_taking_it() {
     let clouds = under(&mut life, hours(10.0), broken);
     println!("{clouds:?}");
     assert!(clouds.pauses <= 20 && clouds.longest_import_s <= 240, "{clouds:?}");
-    assert!(clouds.charged_wh > 10_000.0, "{clouds:?}");
+    // Half of the trials meet a cloud.
+    assert!(clouds.charged_wh > 5_000.0, "{clouds:?}");
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use simulators::physics::{Pile, World};
 use wattgate::app::simulate::{Stress, Troubles, What, Who};
 use wattgate::logic::decision::Decision;
-use wattgate::logic::site::{ChargerSetpoint, Feeders, Id, Reason, Site};
+use wattgate::logic::observation::Observation;
+use wattgate::logic::site::{
+    ChargerSetpoint, ChargingMode, ChosenModes, Feeders, Id, Reason, Site,
+};
 use wattgate::units::Phase;
 
 use crate::checkers::{Checkers, OVER_AT_MOST_S};
@@ -23,6 +26,13 @@ const STRESS: f64 = 0.2;
 const EXPORTED_AT_MOST_S: f64 = 6.0;
 /// Metering noise that is no export, W.
 const EXPORT_NOISE_W: f64 = 200.0;
+/// Longest time that a car on sun only draws while the site imports: three minutes of cloud, and what meter, ramp
+/// and a slow car take, s.
+const SUN_AT_MOST_S: f64 = 240.0;
+/// A slow car has let go within this after it was switched off, s.
+const OFF_WITHIN_S: f64 = 20.0;
+/// Import that is metering noise and what a car on sun does not lack yet, W.
+const SUN_NOISE_W: f64 = 500.0;
 /// Rounding and metering noise that is no overload, A.
 const NOISE_A: f64 = 0.01;
 
@@ -45,6 +55,11 @@ pub struct Watch {
     exported_s: f64,
     export_excused_s: f64,
     longest_export_s: f64,
+    /// What people have chosen; for how long each car on sun only has drawn while the site imported, and for how
+    /// long that is excused, s.
+    modes: ChosenModes,
+    sun_s: BTreeMap<Id, f64>,
+    sun_excused_s: BTreeMap<Id, f64>,
     /// Setpoints of the last ten seconds of each charger.
     told: BTreeMap<Id, VecDeque<f64>>,
     pauses: BTreeMap<Id, VecDeque<f64>>,
@@ -76,6 +91,9 @@ impl Watch {
             exported_s: 0.0,
             export_excused_s: EXCUSED_AFTER_S,
             longest_export_s: 0.0,
+            modes: ChosenModes::default(),
+            sun_s: BTreeMap::new(),
+            sun_excused_s: BTreeMap::new(),
             told: BTreeMap::new(),
             pauses: BTreeMap::new(),
             elapsed_s: 0.0,
@@ -149,6 +167,7 @@ impl Watch {
             }
         }
         self.export(site, watts.iter().sum(), dt);
+        self.sun(site, world, watts.iter().sum(), dt);
         self.energy(world, dt);
     }
 
@@ -164,6 +183,39 @@ impl Watch {
             "seed {seed}: {} W exported of {most} at {at} s",
             -watts
         );
+    }
+
+    /// Somebody chooses a mode.
+    pub fn choose(&mut self, site: &Site, observation: &Observation) {
+        if let Observation::ModeChosen { charger, mode, .. } = observation
+            && let Some(charger) = site.chargers.iter().find(|known| known.id == *charger)
+        {
+            self.modes.choose(charger, *mode);
+            self.sun_s.remove(&charger.id);
+        }
+    }
+
+    /// A car on sun only does not draw for longer than a cloud lasts while the site imports, and one that is off
+    /// does not draw.
+    fn sun(&mut self, site: &Site, world: &World, watts: f64, dt: f64) {
+        for (charger, pile) in site.chargers.iter().zip(&world.piles) {
+            let mode = self.modes.of(charger);
+            let excused = self.sun_excused_s.get(&charger.id).is_none_or(|s| *s > 0.0);
+            let dirty = match mode {
+                ChargingMode::Off => true,
+                ChargingMode::PvOnly => watts > SUN_NOISE_W,
+                _ => false,
+            };
+            let lasts = self.sun_s.entry(charger.id.clone()).or_default();
+            let wrong = dirty && !excused && pile.current_a > 1.0;
+            *lasts = if wrong { *lasts + dt } else { 0.0 };
+            let most = if mode == ChargingMode::Off { OFF_WITHIN_S } else { SUN_AT_MOST_S };
+            let (seed, at, id) = (self.seed, self.elapsed_s, &charger.id);
+            assert!(
+                self.lenient || *lasts <= most,
+                "seed {seed}: {id} is {mode:?} and draws with {watts} W imported for {lasts} s at {at} s"
+            );
+        }
     }
 
     /// The longest time that too much was exported, s.
@@ -232,6 +284,16 @@ impl Watch {
             who.into_iter().any(|who| blind.into_iter().any(|what| troubles.has(who, what)));
         self.export_excused_s =
             if unseen { EXCUSED_AFTER_S } else { (self.export_excused_s - 1.0).max(0.0) };
+        for (i, charger) in site.chargers.iter().enumerate() {
+            let who = [Who::Meter, Who::Battery, Who::Charger(i)];
+            let all = [What::Runaway, blind[0], blind[1], blind[2], blind[3], blind[4]];
+            let unseen =
+                who.into_iter().any(|who| all.into_iter().any(|what| troubles.has(who, what)));
+            // Nothing is written before the devices have proven themselves.
+            let unseen = unseen || !decision.writing;
+            let left = self.sun_excused_s.entry(charger.id.clone()).or_insert(EXCUSED_AFTER_S);
+            *left = if unseen { EXCUSED_AFTER_S } else { (*left - 1.0).max(0.0) };
+        }
         if self.lenient {
             return;
         }

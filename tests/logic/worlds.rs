@@ -21,6 +21,7 @@ use wattgate::logic::vision::Verdict;
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 use crate::bench::{id, site};
+use crate::chosen;
 use crate::watch::Watch;
 
 /// Chance of `part` in `whole`.
@@ -85,6 +86,7 @@ pub fn random_site(rng: &mut fastrand::Rng) -> Site {
         random.inverters = vec![Inverter { id: pv.clone(), rated }];
         random.limits.export = Some(Watts(if rng.bool() { 0.0 } else { most * 0.3 * rng.f64() }));
     }
+    chosen::draw(rng, &mut random);
     random
 }
 
@@ -242,6 +244,8 @@ pub struct Life {
     pub site: Site,
     pub watch: Watch,
     pub rng: fastrand::Rng,
+    /// What people say next.
+    said: Vec<Observation>,
     seed: u64,
     /// Seconds that are printed: `WATTGATE_TRACE=from-to`.
     traced: std::ops::Range<u64>,
@@ -259,6 +263,7 @@ impl Life {
             plant,
             site: random,
             rng: fastrand::Rng::with_seed(seed),
+            said: Vec::new(),
             seed,
             traced: traced(),
             record: None,
@@ -267,16 +272,19 @@ impl Life {
 
     /// One second of it.
     pub fn second(&mut self) -> Decision {
-        let Life { plant, controller, site, watch, record, .. } = self;
+        let Life { plant, controller, site, watch, record, said, .. } = self;
         let silenced = plant.troubles.has(Who::Meter, What::Silent);
         plant.pass(&mut |world, dt| watch.physics(site, world, dt));
         let mut heard = record.is_some().then(Vec::new);
-        plant.listen(site, &mut |observation| {
+        let mut hear = |observation: Observation| {
             if let Some(heard) = &mut heard {
                 heard.push(observation.clone());
             }
+            watch.choose(site, &observation);
             controller.observe(observation);
-        });
+        };
+        said.drain(..).for_each(&mut hear);
+        plant.listen(site, &mut hear);
         let now = plant.now();
         let decision = controller.decide(now);
         watch.decision(site, &decision, silenced, &plant.troubles);
@@ -292,8 +300,9 @@ impl Life {
 
     /// Something happens, most of the time something bad.
     fn event(&mut self) {
-        let Life { plant, site, rng, .. } = self;
+        let Life { plant, site, rng, said, .. } = self;
         let now = plant.now();
+        said.extend(chosen::choice(rng, site, now));
         let base = site.limits.max_base_load.get() * 230.0 / 0.45;
         let who = |rng: &mut fastrand::Rng| match rng.u8(0..8) {
             0 | 1 => Who::Meter,

@@ -53,7 +53,7 @@ impl Controller {
                         let state = BatteryState { power, soc, grid, floor };
                         let told = self.with_meter(battery, state, left, now);
                         // The next one corrects what this one leaves, and not each of them all of it.
-                        if self.follows(&battery.id, now) {
+                        if self.follows(&battery.id, now) && self.holds(Rule::EachItsPart) {
                             grid = grid + power - told.0;
                         }
                         told

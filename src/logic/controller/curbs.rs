@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::Controller;
+use super::{Controller, Rule};
 use crate::logic::energy::Room;
 use crate::logic::site::{ChargerSetpoint, DemandLimit, Line, MeterReading, Reason};
 use crate::units::{Moment, WattHours, Watts};
@@ -41,6 +41,9 @@ impl Controller {
         let least = (loads, self.site.limits.dimmed_least);
         let power = self.curbs.dimmed_to(now, least).unwrap_or(Room::UNBOUND.power);
         let mut room = Room { power, ..Room::UNBOUND };
+        if !self.holds(Rule::DeafBattery) {
+            return room;
+        }
         room.take(self.kept_by_batteries(now), self.site.limits.nominal_voltage, false);
         room
     }
@@ -48,7 +51,9 @@ impl Controller {
     /// Largest import of all phases together, and whether it comes from the window's mean.
     pub(super) fn import_limit(&self, now: Moment) -> (Option<Watts>, bool) {
         let limits = &self.site.limits;
-        let Some(demand) = limits.demand else { return (limits.power, false) };
+        let Some(demand) = limits.demand.filter(|_| self.holds(Rule::Demand)) else {
+            return (limits.power, false);
+        };
         let left = self.curbs.import_left(now, demand);
         match limits.power {
             Some(power) if power <= left => (Some(power), false),

@@ -347,11 +347,13 @@ impl Controller {
         let Some(charger) = self.site.chargers.iter().find(|c| c.id == *device) else {
             return;
         };
+        let starts_low = self.holds(Rule::StartsLow);
         if let (Reading::Charger(reading), Some(ramp)) = (reading, self.ramps.get_mut(device))
             && (ramp.last().is_none() || !self.armed)
         {
             let failsafe = interlock::at_failsafe(charger);
             let held = reading.limit.min(failsafe.amps());
+            let held = if starts_low { held } else { charger.max };
             let held = if held < charger.min {
                 ChargerSetpoint::Pause
             } else {

@@ -1,6 +1,6 @@
 //! Where the plan meets the second: what it is fed with, and what it leaves a charger of its maximum.
 
-use super::Controller;
+use super::{Controller, Rule};
 use crate::logic::site::{Charger, ChargerReading, ChargerSetpoint, Id, Reading, Reason};
 use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
@@ -62,6 +62,10 @@ impl Controller {
         phases: usize,
         now: Moment,
     ) -> Option<Planned> {
+        let first = self.site.chargers.first().is_some_and(|first| first.id == charger.id);
+        if first && !self.holds(Rule::FairShare) {
+            return Some(Planned { promised: charger.max, most: charger.max });
+        }
         if let Some(given) = self.given_by_mode(charger, phases) {
             return Some(given);
         }

@@ -47,6 +47,18 @@ pub enum Rule {
     SunTried,
     /// What a battery is for, and must not do, holds.
     Strategy,
+    /// Each battery corrects what those before it leave.
+    EachItsPart,
+    /// A battery that charges on although it may not counts as controlled.
+    DeafBattery,
+    /// What there is is shared alike.
+    FairShare,
+    /// Who charges keeps its minimum before somebody else gets one.
+    WhoCharges,
+    /// After a start nothing is above what the devices held and their failsafe.
+    StartsLow,
+    /// The mean import of a window holds.
+    Demand,
 }
 
 impl Controller {

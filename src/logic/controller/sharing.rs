@@ -195,6 +195,7 @@ impl Controller {
             self.site.chargers.iter().map(|charger| self.plug(charger, now)).collect();
         order.sort_by_key(|known| {
             let charges = matches!(known.last, Some(ChargerSetpoint::Current(_)));
+            let charges = charges == self.holds(Rule::WhoCharges);
             (known.sated, Reverse(known.charger.right.priority), !charges)
         });
         order
