@@ -187,6 +187,11 @@ mod tests {
         }
         assert_eq!(top["device"]["items"]["properties"]["unit"]["maximum"], json!(255.0));
         assert_eq!(top["tariff"]["properties"]["band"]["type"], "array");
+        let device = &top["device"]["items"]["properties"];
+        assert_eq!(device["mode"]["type"], "string");
+        assert_eq!(device["strategy"]["type"], "string");
+        assert_eq!(device["reserve_soc_pct"]["maximum"], json!(100.0));
+        assert_eq!(device["grid_charging"], json!({"type": "boolean"}));
     }
 
     /// Keys of a document that the schema does not have.

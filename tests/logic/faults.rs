@@ -1,5 +1,7 @@
 //! Rows EN and TM of the fault matrix, and FB10, each by its name and with its bound, in virtual time.
 
+use std::time::Duration;
+
 use wattgate::app::simulate::{What, Who};
 use wattgate::logic::decision::Decision;
 use wattgate::logic::observation::Observation;
@@ -252,7 +254,7 @@ fn a_grid_operator_dims_what_is_controlled_down_to_what_the_rule_leaves_and_for_
     };
     assert!(drawn(&life) > 60_000.0);
     let now = life.plant.now();
-    let until = now.after(std::time::Duration::from_secs(600));
+    let until = now.after(Duration::from_secs(600));
     let dim = |limit, at| Observation::Dimmed { limit, until, at };
     life.controller.observe(dim(Watts(20_000.0), now));
     let (amps, reason) = told(&mut life, 0);
@@ -428,4 +430,30 @@ fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had
     assert!(life.watch.longest_over_s() <= 1.0, "{} s", life.watch.longest_over_s());
     assert!(life.plant.world.piles[0].current_a < 6.5, "it has fallen back by itself");
     assert!(told(&mut life, 1).0 > 28.0, "{:?}", told(&mut life, 1));
+}
+
+#[test]
+fn a_charger_with_a_long_time_out_keeps_its_room_for_as_long() {
+    let longest = |falls_back_within: u64| {
+        let mut site = row(&[&Phase::ALL, &Phase::ALL], 100.0);
+        site.circuits = vec![Circuit {
+            id: id("row"),
+            name: "row".into(),
+            parent: None,
+            limit: Some(PerPhase::all(Amps(40.0))),
+            power: None,
+            base_load: Amps(0.0),
+            members: vec![id("pile1"), id("pile2")],
+        }];
+        site.chargers[0].falls_back_within = Duration::from_secs(falls_back_within);
+        let mut life = life(site, &vec![car(3, 32.0, 2.0); 2], 15);
+        life.plant.lease_s = 180.0;
+        run(&mut life, 200);
+        let now = life.plant.now();
+        life.plant.troubles.begin((Who::Charger(0), What::Silent), now, 400.0);
+        run(&mut life, 300);
+        life.watch.longest_over_s()
+    };
+    assert!(longest(195) <= 1.0, "{} s", longest(195));
+    assert!(longest(75) > 12.5, "the story holds with the usual time-out: {} s", longest(75));
 }

@@ -290,3 +290,35 @@ fn a_battery_that_comes_first_is_filled_before_cars_on_sun_have_any() {
     assert!(cars_first.0 > 1_500.0, "{cars_first:?}");
     assert!(battery_first.0 < 100.0 && battery_first.1 > cars_first.1 + 0.1, "{battery_first:?}");
 }
+
+#[test]
+fn the_plan_has_no_grid_energy_for_sun_only_nothing_for_off_and_all_at_once_for_fast() {
+    // By slot: what the lane has, W, and what the sun leaves over by the forecast.
+    let planned = |mode: ChargingMode| -> Option<Vec<(f64, f64)>> {
+        let mut site = sunny(mode);
+        site.tariff = crate::day::four_piles(&simulators::scenario::Scenario::sunny_day()).tariff;
+        let mut life = day(site, 11);
+        life.plant.world.set_pv(Some(9_000.0));
+        let leaves = life.plant.now().utc + chrono::Duration::hours(10);
+        let target = wattgate::logic::site::Target { need: WattHours(40e3), leaves };
+        let (charger, at) = (id("pile1"), life.plant.now());
+        life.controller.observe(Observation::Asked { charger, target, at });
+        run(&mut life, 300);
+        let decision = life.second();
+        let plan = life.controller.overview(&decision).plan.unwrap();
+        let lane = plan.lanes.iter().find(|lane| lane.id == id("pile1"))?;
+        let spare = plan.slots.iter().map(|slot| slot.pv_w - slot.other_w);
+        Some(lane.power_w.iter().copied().zip(spare).collect())
+    };
+    let bought = |mode: ChargingMode| -> f64 {
+        let slots = planned(mode).unwrap();
+        slots.iter().map(|(watts, spare)| (watts - spare.max(0.0)).max(0.0)).sum()
+    };
+    assert!(bought(ChargingMode::PvOnly) < 50.0);
+    assert!(bought(ChargingMode::Departure) > 10_000.0, "the story needs too little sun");
+    assert_eq!(planned(ChargingMode::Off), None);
+    let fast = planned(ChargingMode::Fast).unwrap();
+    let served: Vec<f64> = fast.iter().map(|(watts, _)| *watts).collect();
+    let ends = served.iter().position(|watts| *watts < 1.0).unwrap();
+    assert!(ends > 4 && served[ends..].iter().all(|watts| *watts < 1.0), "{served:?}");
+}

@@ -1,4 +1,4 @@
-//! What a car needs and when it leaves, told over MQTT and HTTP, and what becomes of it in the plan.
+//! What a car needs and when it leaves, and how its charger charges, told over MQTT and HTTP, and what becomes of it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -25,7 +25,11 @@ fn ask_at(demo: &Demo, topic: &str, payload: &str) -> Value {
 }
 
 fn post(demo: &Demo, charger: &str, code: &str, body: &str) -> u16 {
-    let url = format!("{}/api/v1/chargers/{charger}/target", demo.page);
+    post_at(demo, &format!("{charger}/target"), code, body)
+}
+
+fn post_at(demo: &Demo, place: &str, code: &str, body: &str) -> u16 {
+    let url = format!("{}/api/v1/chargers/{place}", demo.page);
     let sent = ureq::post(&url)
         .config()
         .http_status_as_error(false)
@@ -113,4 +117,36 @@ fn a_target_is_planned_and_nonsense_is_answered() {
     }
     assert_eq!(told(r#"{"limit_w": 0, "minutes": 30}"#)["ok"], true);
     is_dimmed(true);
+}
+
+/// What the page shows of pile1: its mode and the reason of its setpoint.
+fn shown(demo: &Demo) -> Option<(String, String)> {
+    let document = demo.overview()?;
+    let devices = document["overview"]["devices"].as_array()?.clone();
+    let pile = devices.into_iter().find(|d| d["id"] == "pile1")?;
+    let word = |value: &Value| value.as_str().map(str::to_owned);
+    Some((word(&pile["values"]["mode"])?, word(&pile["setpoint"]["reason"])?))
+}
+
+#[test]
+fn a_charger_is_switched_off_and_on_by_words_and_that_is_read_back() {
+    let demo = Demo::with(&["--speed", "5"]);
+    until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
+    assert_eq!(shown(&demo).map(|(mode, _)| mode).as_deref(), Some("departure"));
+    let told = ask_at(&demo, "charger/pile1/cmd/mode", "off");
+    assert_eq!(told["ok"], true, "{told}");
+    let off = ("off".to_owned(), "mode_off".to_owned());
+    until("switched off", PATIENCE, || shown(&demo).filter(|shown| *shown == off));
+    let told = ask_at(&demo, "charger/pile9/cmd/mode", "off");
+    assert!(told["error"].as_str().is_some_and(|why| why.contains("no charger")), "{told}");
+    let code = demo.code().expect("the code");
+    let put = |charger: &str, code: &str, body: &str| {
+        post_at(&demo, &format!("{charger}/mode"), code, body)
+    };
+    assert_eq!(put("pile1", "wrong", r#"{"mode": "fast"}"#), 403);
+    assert_eq!(put("pile9", &code, r#"{"mode": "fast"}"#), 404);
+    assert_eq!(put("pile1", &code, r#"{"mode": "solar"}"#), 400);
+    assert_eq!(shown(&demo), Some(off));
+    assert_eq!(put("pile1", &code, r#"{"mode": "fast"}"#), 200);
+    assert_eq!(shown(&demo).map(|(mode, _)| mode).as_deref(), Some("fast"), "read back");
 }

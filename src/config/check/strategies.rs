@@ -53,3 +53,42 @@ fn unknown(key: &'static str, name: &At<String>, names: &[&'static str], faults:
     fault.nearest = nearest(&name.value, names.iter().copied());
     faults.push(fault);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load;
+    use crate::logic::site::{Aim, ChargingMode};
+    use crate::units::Watts;
+
+    #[test]
+    fn modes_strategies_and_time_outs_come_from_the_site_file_and_the_profiles() {
+        let depot = concat!(env!("CARGO_MANIFEST_DIR"), "/config/depot.toml");
+        let text = std::fs::read_to_string(depot).unwrap();
+        let text = text
+            .replace("id = \"pile1\"\n", "id = \"pile1\"\nmode = \"min_pv\"\n")
+            .replace(
+                "profile = \"alfen-ng9\"\naddress = \"tcp://192.168.10.32:502\"",
+                "profile = \"keba-p30\"\naddress = \"tcp://192.168.10.32:502\"",
+            )
+            .replace(
+                "# strategy = \"self_consumption\"",
+                "strategy = \"peak_shaving\"\npeak_w = 20000",
+            )
+            .replace("# reserve_soc_pct", "reserve_soc_pct")
+            .replace("# grid_charging", "grid_charging")
+            .replace("# before_cars_soc_pct", "before_cars_soc_pct");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("site.toml");
+        std::fs::write(&file, text).unwrap();
+        let site = load(&file).unwrap().site;
+        let modes: Vec<ChargingMode> = site.chargers.iter().take(2).map(|c| c.mode).collect();
+        assert_eq!(modes, [ChargingMode::MinPv, ChargingMode::Departure]);
+        // Its own time-out, and a car that follows: an Alfen's is a minute, a KEBA's half of it.
+        let seconds = site.chargers.iter().map(|charger| charger.falls_back_within.as_secs());
+        assert_eq!(seconds.collect::<Vec<_>>(), [75, 45]);
+        let strategy = site.batteries[0].strategy;
+        assert_eq!(strategy.aim, Aim::PeakShaving(Watts(20_000.0)));
+        let percents = (strategy.reserve.percent(), strategy.before_cars.percent());
+        assert_eq!((percents, strategy.no_grid_charging), ((30.0, 50.0), true));
+    }
+}
