@@ -54,6 +54,11 @@ impl Want {
     fn differs(&self, from: f64) -> bool {
         (self.value - from).abs() >= self.resolution
     }
+
+    /// Whether it asks for less of the same than `from`, or for nothing: a battery goes both ways.
+    fn eases(&self, from: f64) -> bool {
+        self.stop || (self.value.abs() < from.abs() && self.value * from >= 0.0)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +111,8 @@ pub struct Order {
     yielded: Option<f64>,
     /// Until when a register in flash rests.
     rests_until: Option<Moment>,
+    /// No reading shows what it holds.
+    unshown: bool,
 }
 
 impl Order {
@@ -154,10 +161,11 @@ impl Order {
         match &self.written {
             _ if want.failsafe => None,
             Some(written) if !want.differs(written.value) => Some(never),
-            Some(written) if want.value < written.value => None,
+            Some(written) if want.eases(written.value) => None,
             Some(_) => Some(self.rests_until.unwrap_or(now)),
             None if want.stop || self.repeated => None,
-            None if self.tried.is_some_and(|(v, _)| want.differs(v) && want.value < v) => None,
+            None if self.tried.is_some_and(|(v, _)| want.differs(v) && want.eases(v)) => None,
+            None if self.unshown => Some(self.rests_until.unwrap_or(now)),
             // What it holds is seen with the next reading.
             None => Some(now.after(BETWEEN_WRITES)),
         }
@@ -169,6 +177,12 @@ impl Order {
         let until = begins.after(Duration::from_secs_f64(spacing_s));
         let latest = now.after(LONGEST_REST);
         self.rests_until = Some(if until.uptime < latest.uptime { until } else { latest });
+    }
+
+    /// Registers in flash that no reading shows: before the first write more power waits as after one.
+    pub fn rest_unshown(&mut self, spacing_s: f64, now: Moment) {
+        self.unshown = true;
+        self.rests_until.get_or_insert(now.after(Duration::from_secs_f64(spacing_s)));
     }
 
     /// A register in flash holds this: it counts as written. Before the first write a higher value waits as
@@ -365,6 +379,27 @@ mod tests {
         assert!(order.has_rival(at(79_000)));
         assert!(!order.has_rival(at(80_001)));
         assert_eq!(order.settle(want(10.0)).value, 10.0, "a minute without a rival");
+    }
+
+    #[test]
+    fn registers_in_flash_that_no_reading_shows_rest_before_a_battery_is_asked_for_more() {
+        const HOUR: u64 = 3_600_000;
+        let want = |watts: f64| Want { resolution: 1.0, spacing_s: 3600.0, ..want(watts) };
+        let due = |order: &Order, watts: f64, now: u64| {
+            order.next(&want(watts), at(now)).0.uptime <= at(now).uptime
+        };
+        let mut order = Order::default();
+        order.rest_unshown(3600.0, at(0));
+        assert!(!due(&order, -3000.0, HOUR - 1) && due(&order, -3000.0, HOUR), "as after a write");
+        assert!(due(&order, 0.0, 5), "a stop waits for nothing");
+        order.sent(-3000.0, at(HOUR), Duration::ZERO);
+        order.wears(3600.0, at(HOUR));
+        assert_eq!(order.read_back(Some(-3000.0), 1.0, (at(HOUR), 1)), Verdict::Obeyed);
+        assert!(due(&order, -1000.0, HOUR + 1000), "less of the same");
+        for more in [-3500.0, 1000.0] {
+            assert!(!due(&order, more, 2 * HOUR - 1) && due(&order, more, 2 * HOUR), "{more} W");
+        }
+        assert!(!due(&order, -3000.0, 9 * HOUR), "what it holds is never written again");
     }
 
     #[test]
