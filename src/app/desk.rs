@@ -348,7 +348,7 @@ impl Desk {
         let released = move |o: &Overview| {
             let mut mine = o.zones.iter().filter(|z| z.id == zone);
             match inspected {
-                true => mine.any(|z| z.level < 2),
+                true => mine.any(|z| !is_latched(z)),
                 false => mine.any(|z| z.reset_begun_by.as_deref() == Some(by.as_str())),
             }
         };
@@ -360,7 +360,7 @@ impl Desk {
         if !is_name(by) {
             return Some(Refusal::NoName);
         }
-        if zone.level < 2 {
+        if !is_latched(zone) {
             return Some(Refusal::Reset(ResetObstacle::NotLatched));
         }
         if !self.site.guard.roles.may_release(by, zone.level > 2) {
@@ -462,6 +462,12 @@ fn busiest(overview: &Overview) -> Option<Id> {
     };
     let most = overview.devices.iter().filter_map(draws).max_by(|a, b| a.0.total_cmp(&b.0));
     most.map(|(_, id)| id)
+}
+
+/// Whether something in a zone stays stopped until a person resets it: the zone, or only its chargers' feeder.
+#[must_use]
+pub fn is_latched(zone: &ZoneView) -> bool {
+    zone.level >= 2 || zone.feeder_open
 }
 
 /// Whether a text can stand as a person's name.

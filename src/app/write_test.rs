@@ -10,7 +10,6 @@
 //! value is written again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use super::control;
@@ -231,9 +230,9 @@ impl Bench<'_> {
 
     async fn carry_out(&self, permitted: &Permitted, (old, hold): (f64, Duration)) -> Report {
         let meter_before = self.meter().await;
-        let mut count = 1;
+        let writes = modbus::Counter::default();
         let device = (self.device, self.config.fieldbus.identity.as_ref());
-        let first = modbus::tell(device, &self.clock, permitted).await;
+        let first = modbus::tell(device, &self.clock, permitted, &writes).await;
         let until = self.clock.now().after(hold);
         let third = self.recipe.expires_s.map_or(RENEW_MOST_S, |s| s / 3.0).min(RENEW_MOST_S);
         let mut stopped = first.is_err();
@@ -244,13 +243,12 @@ impl Bench<'_> {
                 _ = tokio::signal::ctrl_c() => stopped = true,
             }
             if !stopped && self.clock.now().uptime < until.uptime {
-                count += 1;
-                stopped = modbus::tell(device, &self.clock, permitted).await.is_err();
+                stopped = modbus::tell(device, &self.clock, permitted, &writes).await.is_err();
             }
         }
         let meter_after = self.meter().await;
         let (back, _) = self.permit(old);
-        let restored = modbus::tell(device, &self.clock, &back).await;
+        let restored = modbus::tell(device, &self.clock, &back, &writes).await;
         let obeyed = |told: &Result<Told, BusError>| matches!(told, Ok(Told { obeyed: true, .. }));
         Report {
             obeyed: obeyed(&first),
@@ -258,8 +256,21 @@ impl Bench<'_> {
             took: first.map_or(Duration::ZERO, |told| told.took),
             meter_before,
             meter_after,
-            writes: counted(&self.config.state, &self.device.id, (self.recipe.address, count + 1)),
+            writes: self.counted(&writes.borrow()),
         }
+    }
+
+    /// Adds what was written to the counts in the state folder; that of the setpoint's register.
+    fn counted(&self, writes: &BTreeMap<String, u64>) -> u64 {
+        let mut counts = load_writes(&self.config.state);
+        for (register, more) in writes {
+            *counts.entry(register.clone()).or_insert(0) += more;
+        }
+        if let Err(error) = save_writes(&self.config.state, &counts) {
+            tracing::warn!(%error, "the count of writes could not be kept");
+        }
+        let own = format!("{}/{}", self.device.id, self.recipe.address);
+        counts.get(&own).copied().unwrap_or(0)
     }
 
     /// Currents at the grid meter, if it answers.
@@ -278,16 +289,4 @@ impl Bench<'_> {
         };
         Some([amps("current_l1_a")?, amps("current_l2_a")?, amps("current_l3_a")?])
     }
-}
-
-/// Adds writes of a register to the counts in the state folder; the new count.
-fn counted(state: &Path, device: &Id, (address, more): (u16, u64)) -> u64 {
-    let mut counts = load_writes(state);
-    let count = counts.entry(format!("{device}/{address}")).or_insert(0);
-    *count += more;
-    let count = *count;
-    if let Err(error) = save_writes(state, &counts) {
-        tracing::warn!(%error, "the count of writes could not be kept");
-    }
-    count
 }

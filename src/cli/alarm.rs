@@ -116,7 +116,7 @@ fn table(alarms: &[Alarm], zones: &[ZoneView], lang: Lang) -> String {
     if alarms.is_empty() {
         lines.push(text(lang, "cli.alarm.none").to_owned());
     }
-    for zone in zones.iter().filter(|zone| zone.level >= 2) {
+    for zone in zones.iter().filter(|zone| desk::is_latched(zone)) {
         let values = [("zone", zone.id.to_string())];
         lines.push(fill(lang, "cli.alarm.latched", &values));
         if let Some(obstacle) = zone.reset_obstacle {

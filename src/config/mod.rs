@@ -9,6 +9,7 @@ mod check;
 mod file;
 mod guarding;
 mod load;
+mod network;
 mod profile;
 mod report;
 mod schema;
@@ -24,6 +25,7 @@ pub use load::{
     DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
     profiles_beside,
 };
+pub use network::Network;
 pub use profile::{
     BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, Point, Profile,
     ProfileKind, Register, SetpointRecipe, Table, ValueType, builtin_profiles, plausible,
@@ -161,6 +163,8 @@ pub struct ModbusServer {
     pub listen: SocketAddr,
     /// Older registers are not served.
     pub max_age: Duration,
+    /// Who may read; everybody if there is none.
+    pub allow: Vec<Network>,
 }
 
 /// Who the gateway is to devices that speak Modbus/TCP Security.

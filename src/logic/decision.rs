@@ -3,7 +3,7 @@
 //!
 //! What a stranger gets wrong: the overview is for people and records only; nothing that acts reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct Latched {
     /// When each sensor and relay was last proven to react.
     #[serde(default)]
     pub proofs: BTreeMap<Id, DateTime<Utc>>,
+    /// Zones whose feeder stays open until a person releases it: a charger ignored its setpoint (fault FB10).
+    #[serde(default)]
+    pub deaf: BTreeSet<Id>,
     /// How people want chargers to charge, where that is not as the site file has it.
     #[serde(default, skip_serializing_if = "ChosenModes::is_empty")]
     pub modes: ChosenModes,
@@ -198,7 +201,7 @@ pub struct ZoneView {
     /// How far the isolation of its battery has come.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The feeder of its chargers was opened, because one of them did not stop.
+    /// The feeder of its chargers was opened, because one of them did not stop; a person releases it.
     #[serde(default)]
     pub feeder_open: bool,
 }

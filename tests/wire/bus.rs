@@ -14,3 +14,4 @@ mod peers;
 pub mod rig;
 mod serial;
 mod served;
+mod sharing;

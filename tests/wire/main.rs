@@ -25,3 +25,4 @@ mod safety;
 mod scenarios;
 mod targets;
 mod urgent;
+mod write_test;

@@ -26,13 +26,13 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 }
 
 /// One device made of profile text.
-fn serve(text: &str) -> Lone {
+pub fn serve(text: &str) -> Lone {
     let profile = simulators::profile::Profile::parse("test", text).unwrap();
     let anywhere = ([127, 0, 0, 1], 0).into();
     runtime().block_on(start_lone(profile, anywhere, (1, 1.0))).unwrap()
 }
 
-fn shipped(id: &str) -> String {
+pub fn shipped(id: &str) -> String {
     config::shipped()[&format!("{id}.toml")].clone()
 }
 
@@ -361,7 +361,7 @@ fn a_scan_finds_devices_and_their_profiles() {
 }
 
 /// The gateway's own binary; what it printed, and its exit code.
-fn wattgate(arguments: &[&str], typed: &str) -> (String, i32) {
+pub fn wattgate(arguments: &[&str], typed: &str) -> (String, i32) {
     use std::io::Write;
     use std::process::{Command, Stdio};
     let mut process = Command::new(env!("CARGO_BIN_EXE_wattgate"))
@@ -415,63 +415,6 @@ fn a_device_is_read_by_hand_with_its_raw_words() {
     let nobody =
         ["device", "read", "--profile", "eastron-sdm630", "--address", "tcp://127.0.0.1:1"];
     assert_eq!(wattgate(&nobody, "").1, 69);
-}
-
-/// A site file with one charger and a meter.
-fn charger_site(folder: &std::path::Path, make: &str, pile: &Lone, meter: &Lone) -> String {
-    let text = format!(
-        "[site]\nid = 'bench'\n[grid]\nmeter = 'grid'\nlimit_a = 63\nbreaker_a = 63\n\
-         [paths]\nstate = 'state'\n\
-         [[device]]\nid = 'grid'\nprofile = 'eastron-sdm630'\naddress = 'tcp://{}'\n\
-         [[device]]\nid = 'pile'\nprofile = '{make}'\naddress = 'tcp://{}'\nmax_a = 16\nfailsafe_a = 6\n",
-        meter.address, pile.address
-    );
-    let file = folder.join("site.toml");
-    std::fs::write(&file, text).unwrap();
-    file.to_str().unwrap().to_owned()
-}
-
-#[test]
-fn the_write_test_asks_writes_reads_back_restores_and_counts() {
-    let (pile, meter) = (serve(&shipped("keba-p40")), serve(&shipped("eastron-sdm630")));
-    let folder = tempfile::tempdir().unwrap();
-    let file = charger_site(folder.path(), "keba-p40", &pile, &meter);
-    let setpoint = || pile.shared().with(|world| world.piles[0].setpoint_a);
-    pile.shared().with(|world| world.piles[0].write_setpoint(12.0));
-    let base = ["device", "write", "pile", "--config", &file, "--test", "--hold-s", "1"];
-    // Nothing is written unless the name is typed.
-    let (text, code) = wattgate(&base, "yes\n");
-    assert!(code == 77 && text.contains("12.00 A → 6.00 A") && text.contains("Nothing"), "{text}");
-    assert_eq!(setpoint(), 12.0);
-    let (text, code) = wattgate(&base, "pile\n");
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("✓ read back") && text.contains("✓ old value written"), "{text}");
-    assert!(text.contains("since ever: 2"), "{text}");
-    assert_eq!(setpoint(), 12.0);
-    // The interlock bounds what a person asks for.
-    let (text, code) = wattgate(&[&base[..], &["--value", "40"]].concat(), "pile\n");
-    assert!(code == 0 && text.contains("12.00 A → 16.00 A"), "{text}");
-    assert!(text.contains("since ever: 4"), "{text}");
-    // A running gateway is the only writer.
-    let lock = std::fs::File::create(folder.path().join("state/lock")).unwrap();
-    lock.lock().unwrap();
-    let (text, code) = wattgate(&base, "pile\n");
-    assert!(code == 77 && text.contains("only writer"), "{text}");
-    assert_eq!(setpoint(), 12.0);
-}
-
-#[test]
-fn flash_registers_are_not_written_for_a_test() {
-    let (pile, meter) = (serve(&shipped("bender-cc")), serve(&shipped("eastron-sdm630")));
-    let folder = tempfile::tempdir().unwrap();
-    let file = charger_site(folder.path(), "bender-cc", &pile, &meter);
-    std::fs::create_dir(folder.path().join("profiles.d")).unwrap();
-    let worn = shipped("bender-cc")
-        .replace("settle_ms = 500", "settle_ms = 500\nflash_writes_per_day = 20");
-    std::fs::write(folder.path().join("profiles.d/bender-cc.toml"), worn).unwrap();
-    let arguments = ["device", "write", "pile", "--config", &file, "--test"];
-    let (text, code) = wattgate(&arguments, "pile\n");
-    assert!(code == 77 && text.contains("flash"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::file::{At, DeviceTable, FieldBusTables};
 use super::super::walk::{Faults, error};
-use super::super::{Address, BusIdentity, DeviceConfig, FieldBus, ModbusServer};
+use super::super::{Address, BusIdentity, DeviceConfig, FieldBus, ModbusServer, Network};
 use super::warning;
 
 /// Registers older than this are not served unless the file says otherwise.
@@ -34,9 +34,11 @@ pub fn check(
         faults.push(error("WG0060", None, vec![("id", config.id.to_string())]));
     }
     let server = tables.server.as_ref().and_then(|server| {
-        let listen = listen(server.listen.as_ref()?, faults)?;
+        let allow: Vec<Network> =
+            server.allow.iter().filter_map(|entry| network(entry, faults)).collect();
+        let listen = listen(server.listen.as_ref()?, server.allow.is_empty(), faults)?;
         let max_age = Duration::from_secs_f64(server.max_age_s.unwrap_or(MAX_AGE_S));
-        Some(ModbusServer { listen, max_age })
+        Some(ModbusServer { listen, max_age, allow })
     });
     let mut units = BTreeSet::new();
     for (unit, at) in devices.iter().filter_map(|device| device.serve_as.map(|u| (u, device.at))) {
@@ -50,13 +52,22 @@ pub fn check(
     FieldBus { identity, server }
 }
 
-fn listen(text: &At<String>, faults: &mut Faults) -> Option<SocketAddr> {
+/// One entry of `allow`.
+fn network((text, at): &(String, Option<usize>), faults: &mut Faults) -> Option<Network> {
+    let network = Network::parse(text);
+    if network.is_none() {
+        faults.push(error("WG0064", *at, vec![("network", text.clone())]));
+    }
+    network
+}
+
+fn listen(text: &At<String>, lets_all_in: bool, faults: &mut Faults) -> Option<SocketAddr> {
     let values = || vec![("address", text.value.clone())];
     let Ok(listen) = text.value.parse::<SocketAddr>() else {
         faults.push(error("WG0042", text.at, values()));
         return None;
     };
-    if !listen.ip().is_loopback() {
+    if !listen.ip().is_loopback() && lets_all_in {
         faults.push(warning("WG0063", text.at, values()));
     }
     Some(listen)

@@ -18,6 +18,7 @@ pub struct TlsTable {
 pub struct ServerTable {
     pub listen: Option<At<String>>,
     pub max_age_s: Option<f64>,
+    pub allow: Vec<(String, Option<usize>)>,
 }
 
 pub(super) fn modbus_tls(item: &Item, faults: &mut Faults) -> Option<TlsTable> {
@@ -40,6 +41,7 @@ pub(super) fn modbus_server(item: &Item, faults: &mut Faults) -> Option<ServerTa
     let table = ServerTable {
         listen: needed_at(&mut walk, "listen", faults),
         max_age_s: walk.number("max_age_s", 0.1..=3600.0, faults),
+        allow: walk.texts("allow", faults),
     };
     walk.finish(faults);
     Some(table)

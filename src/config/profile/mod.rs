@@ -9,6 +9,7 @@
 
 mod quantity;
 mod read;
+mod recipes;
 mod rules;
 mod shipped;
 
@@ -330,14 +331,6 @@ pub struct SetpointRecipe {
     pub flash_writes_per_day: Option<u32>,
 }
 
-impl SetpointRecipe {
-    /// Time that a register in flash rests after each write before it is raised, s; 0 where it is not flash.
-    #[must_use]
-    pub fn spacing_s(&self) -> f64 {
-        self.flash_writes_per_day.map_or(0.0, |writes| 86_400.0 / f64::from(writes.max(1)))
-    }
-}
-
 /// How a charger is taken to one phase and back to three. Read back by the point `phases`, or it would not be
 /// known on how many the car charges; written only while the charger is seen to be paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -395,6 +388,8 @@ pub struct BatteryRecipe {
     pub expires_s: Option<f64>,
     /// Time the device needs before a read back shows the new values, ms.
     pub settle_ms: u64,
+    /// As a setpoint's: registers in flash. What they hold already is never written to them.
+    pub flash_writes_per_day: Option<u32>,
 }
 
 /// One output of an input/output module. Read back by the point of the same name, if there is one.
@@ -443,6 +438,8 @@ pub struct Profile {
     pub call_ms: u64,
     /// Values, each read once in its own period.
     pub points: Vec<Point>,
+    /// How often models of a walked device are read, s, beside the usual second.
+    pub models: BTreeMap<u16, f64>,
     /// Texts of the value `state` → `absent`, `connected`, `charging`, `fault`.
     pub states: BTreeMap<String, Vehicle>,
     /// How the setpoint is written, for chargers and compute nodes.

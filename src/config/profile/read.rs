@@ -2,17 +2,16 @@
 //!
 //! What a stranger gets wrong: three things of the file do not reach the profile. Addresses counted from
 //! 1 are taken back to 0, units and `invert` are multiplied into the scale, and what the file says once
-//! for all points (`table`, `type`, `order`) stands at each point. Writing, the scale is turned round:
-//! the file always says what one raw step is worth.
+//! for all points (`table`, `type`, `order`) stands at each point. What is written is read in `recipes`.
+
+use std::collections::BTreeMap;
 
 use toml_edit::Item;
 
 use super::super::walk::{Faults, Walk, document, error, nearest};
 use super::quantity::{self, plausible, unit_of};
-use super::{
-    BatteryRecipe, BatteryWrite, FailsafeRecipe, FedBy, Fixed, Order, Output, PhaseRecipe, Point,
-    Profile, ProfileKind, Register, SetpointRecipe, Table, ValueType, rules,
-};
+use super::recipes::{battery, failsafe, function, phase_switch, setpoint};
+use super::{Order, Output, Point, Profile, ProfileKind, Table, ValueType, rules};
 use crate::logic::site::Vehicle;
 
 const TABLES: [(&str, Table); 2] = [("holding", Table::Holding), ("input", Table::Input)];
@@ -27,16 +26,16 @@ const VEHICLES: [(&str, Vehicle); 4] = [
 const MOST_TEXT_WORDS: f64 = 32.0;
 /// Registers that Modbus allows in one read.
 const MOST_REGISTERS: f64 = 125.0;
-const MOST_MS: f64 = 120_000.0;
+pub(super) const MOST_MS: f64 = 120_000.0;
 /// Shortest and longest period, s. Nothing on a site is quicker than a fifth of a second over Modbus.
-const PERIODS: std::ops::RangeInclusive<f64> = 0.2..=3600.0;
+pub(super) const PERIODS: std::ops::RangeInclusive<f64> = 0.2..=3600.0;
 /// Period of what is acted on, and of what is not, s, unless the file says another.
 const USUAL_PERIODS: (f64, f64) = (1.0, 10.0);
 
 /// What the file says once for everything in it.
 #[derive(Clone, Copy)]
-struct House {
-    kind: ProfileKind,
+pub(super) struct House {
+    pub(super) kind: ProfileKind,
     base: u16,
     table: Table,
     value_type: Option<ValueType>,
@@ -87,6 +86,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
     let connect_ms = whole("connect_ms", 1.0..=MOST_MS, 3000.0);
     let call_ms = whole("call_ms", 1.0..=MOST_MS, 1000.0);
     let points = points(walk.item("points"), house, faults);
+    let models = models(walk.item("models"), house, faults);
     let states = walk.item("states").map(|item| states(item, faults)).unwrap_or_default();
     let setpoint = walk.item("setpoint").map(|item| setpoint(item, house, faults));
     let failsafe = walk.item("failsafe").map(|item| failsafe(item, house, faults));
@@ -108,6 +108,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
         connect_ms: connect_ms as u64,
         call_ms: call_ms as u64,
         points,
+        models,
         states,
         // A recipe that is there but broken was told already: without it the profile is refused.
         setpoint: setpoint.map_or(Some(None), |recipe| recipe.map(Some))?,
@@ -119,7 +120,7 @@ fn whole(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<Profile> {
 }
 
 /// Every table of a list, written as `[[name]]` or as `name = [{...}]`.
-fn each<T>(
+pub(super) fn each<T>(
     item: Option<&Item>,
     name: &str,
     faults: &mut Faults,
@@ -230,7 +231,7 @@ fn point(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<Point
 }
 
 /// A register, as sent on the wire.
-fn address(
+pub(super) fn address(
     walk: &mut Walk<'_>,
     key: &'static str,
     house: House,
@@ -267,7 +268,11 @@ fn value_type(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<
 }
 
 /// What one raw step is worth in the house's unit.
-fn scale(walk: &mut Walk<'_>, quantity: Option<&str>, faults: &mut Faults) -> Option<f64> {
+pub(super) fn scale(
+    walk: &mut Walk<'_>,
+    quantity: Option<&str>,
+    faults: &mut Faults,
+) -> Option<f64> {
     let scale = walk.number("scale", 1e-12..=1e12, faults).unwrap_or(1.0);
     let Some(name) = walk.text("unit", faults) else {
         return Some(scale);
@@ -304,11 +309,11 @@ fn numbers(walk: &mut Walk<'_>, key: &'static str, faults: &mut Faults) -> Vec<f
     all.unwrap_or_default()
 }
 
-fn states(item: &Item, faults: &mut Faults) -> std::collections::BTreeMap<String, Vehicle> {
+fn states(item: &Item, faults: &mut Faults) -> BTreeMap<String, Vehicle> {
     let Some(walk) = Walk::table(item, "states", faults) else {
-        return std::collections::BTreeMap::new();
+        return BTreeMap::new();
     };
-    let mut states = std::collections::BTreeMap::new();
+    let mut states = BTreeMap::new();
     for (key, item, at) in walk.entries() {
         let text = item.as_str().unwrap_or_default();
         match VEHICLES.iter().find(|(name, _)| *name == text) {
@@ -324,176 +329,17 @@ fn states(item: &Item, faults: &mut Faults) -> std::collections::BTreeMap<String
     states
 }
 
-fn function(walk: &mut Walk<'_>, faults: &mut Faults) -> Option<u8> {
-    walk.needed("function", faults);
-    let function = walk.whole("function", 6.0..=16.0, faults)?;
-    if function != 6.0 && function != 16.0 {
-        let values = vec![
-            ("key", "function".to_owned()),
-            ("value", function.to_string()),
-            ("allowed", "6, 16".to_owned()),
-        ];
-        faults.push(error("WG0009", walk.at_key("function"), values));
-        return None;
-    }
-    Some(function as u8)
-}
-
-/// A register that takes an amount of `quantity`: its scale turned round.
-fn register(
-    walk: &mut Walk<'_>,
-    (quantity, house): (&str, House),
-    faults: &mut Faults,
-) -> Option<Register> {
-    let address = address(walk, "address", house, faults);
-    let named = walk.choice("type", &ValueType::NUMBERS, faults);
-    if named.is_none() && walk.item("type").is_none() {
-        walk.needed("type", faults);
-    }
-    let scale = scale(walk, Some(quantity), faults)?;
-    Some(Register { address: address?, value_type: named?, scale: 1.0 / scale })
-}
-
-fn setpoint(item: &Item, house: House, faults: &mut Faults) -> Option<SetpointRecipe> {
-    let mut walk = Walk::table(item, "setpoint", faults)?;
-    let recipe = recipe(&mut walk, house, faults);
-    walk.finish(faults);
-    recipe
-}
-
-fn recipe(walk: &mut Walk<'_>, house: House, faults: &mut Faults) -> Option<SetpointRecipe> {
-    let quantity = rules::setpoint_quantity(house.kind);
-    let register = register(walk, (quantity, house), faults);
-    let function = function(walk, faults);
-    let pause_a = walk.number("pause_a", 0.0..=1000.0, faults).unwrap_or(0.0);
-    walk.needed("step_a", faults);
-    let step_a = walk.number("step_a", 0.001..=1e6, faults);
-    let expires_s = walk.number("expires_s", 1.0..=86_400.0, faults);
-    let fed_by = walk.choice("fed_by", &FedBy::ALL, faults).unwrap_or_default();
-    let mut list = |key| {
-        each(walk.item(key), key, faults, |walk, faults| fixed(walk, (house, function), faults))
+/// How often each model of a walked device is read, where the file says.
+fn models(item: Option<&Item>, house: House, faults: &mut Faults) -> BTreeMap<u16, f64> {
+    let kind = house.kind;
+    let read = |walk: &mut Walk<'_>, faults: &mut Faults| {
+        walk.needed("id", faults);
+        walk.needed("period_s", faults);
+        let id = walk.whole("id", 1.0..=65_534.0, faults);
+        let period_s = walk.number("period_s", PERIODS, faults);
+        let (id, period_s) = (id? as u16, period_s?);
+        rules::model((kind, id, period_s), walk.at_key("id"), faults);
+        Some((id, period_s))
     };
-    let (before, pause) = (list("before"), list("pause"));
-    let settle_ms = walk.whole("settle_ms", 0.0..=MOST_MS, faults).unwrap_or(0.0) as u64;
-    let flash = walk.whole("flash_writes_per_day", 1.0..=86_400.0, faults);
-    let at = walk.at();
-    let register = register?;
-    let recipe = SetpointRecipe {
-        address: register.address,
-        value_type: register.value_type,
-        scale: register.scale,
-        function: function?,
-        pause_a,
-        step_a: step_a?,
-        expires_s,
-        fed_by,
-        before,
-        pause,
-        settle_ms,
-        flash_writes_per_day: flash.map(|writes| writes as u32),
-    };
-    rules::setpoint(&recipe, at, faults);
-    Some(recipe)
-}
-
-/// One register that always gets the same value, with the function code of the recipe unless said.
-fn fixed(
-    walk: &mut Walk<'_>,
-    (house, usual): (House, Option<u8>),
-    faults: &mut Faults,
-) -> Option<Fixed> {
-    let address = address(walk, "address", house, faults);
-    walk.needed("value", faults);
-    let value = walk.whole("value", 0.0..=65_535.0, faults);
-    let function = if walk.item("function").is_some() { function(walk, faults) } else { usual };
-    Some(Fixed { address: address?, value: value? as u16, function: function? })
-}
-
-fn failsafe(item: &Item, house: House, faults: &mut Faults) -> Option<FailsafeRecipe> {
-    let mut walk = Walk::table(item, "failsafe", faults)?;
-    let mut inner = |key: &'static str, quantity, faults: &mut Faults| {
-        walk.needed(key, faults);
-        let mut walk = walk.item(key).and_then(|item| Walk::table(item, key, faults))?;
-        let register = register(&mut walk, (quantity, house), faults);
-        walk.finish(faults);
-        register
-    };
-    let current = inner("current", "failsafe_a", faults);
-    let timeout = inner("timeout", "failsafe_s", faults);
-    walk.needed("after_s", faults);
-    let after_s = walk.number("after_s", 1.0..=86_400.0, faults);
-    let restarts_a = walk.number("restarts_a", 6.0..=1_000.0, faults);
-    walk.finish(faults);
-    Some(FailsafeRecipe { current: current?, timeout: timeout?, after_s: after_s?, restarts_a })
-}
-
-/// Cars are left alone for a minute after a switch, as evcc does, where the file says nothing.
-const USUAL_SETTLE_S: f64 = 60.0;
-
-fn phase_switch(item: &Item, house: House, faults: &mut Faults) -> Option<PhaseRecipe> {
-    let mut walk = Walk::table(item, "phase_switch", faults)?;
-    let address = address(&mut walk, "address", house, faults);
-    let function = function(&mut walk, faults);
-    let mut word = |key: &'static str, faults: &mut Faults| {
-        walk.whole(key, 0.0..=65_535.0, faults).map(|word| word as u16)
-    };
-    let (one, three) = (word("one", faults), word("three", faults));
-    let (shows_one, shows_three) = (word("shows_one", faults), word("shows_three", faults));
-    walk.needed("one", faults);
-    walk.needed("three", faults);
-    let settle_s = walk.whole("settle_s", 0.0..=600.0, faults).unwrap_or(USUAL_SETTLE_S) as u32;
-    let at = walk.at();
-    walk.finish(faults);
-    let (one, three) = (one?, three?);
-    let recipe = PhaseRecipe {
-        address: address?,
-        function: function?,
-        one,
-        three,
-        shows_one: shows_one.unwrap_or(one),
-        shows_three: shows_three.unwrap_or(three),
-        settle_s,
-    };
-    rules::phase_switch(&recipe, at, faults);
-    Some(recipe)
-}
-
-fn battery(item: &Item, house: House, faults: &mut Faults) -> Option<BatteryRecipe> {
-    let mut walk = Walk::table(item, "battery", faults)?;
-    let before = faults.len();
-    let function = function(&mut walk, faults);
-    let mut writes = |key: &'static str, faults: &mut Faults| {
-        walk.needed(key, faults);
-        let read = |walk: &mut Walk<'_>, faults: &mut Faults| {
-            battery_write(walk, (house, function), faults)
-        };
-        each(walk.item(key), key, faults, read)
-    };
-    let charge = writes("charge", faults);
-    let discharge = writes("discharge", faults);
-    let rest = writes("rest", faults);
-    let expires_s = walk.number("expires_s", 1.0..=86_400.0, faults);
-    let settle_ms = walk.whole("settle_ms", 0.0..=MOST_MS, faults).unwrap_or(0.0) as u64;
-    walk.finish(faults);
-    let function = function?;
-    let recipe = BatteryRecipe { function, charge, discharge, rest, expires_s, settle_ms };
-    (faults.len() == before).then_some(recipe)
-}
-
-/// `{address, value}` or `{address, type, scale?, unit?}`: the latter takes the power.
-fn battery_write(
-    walk: &mut Walk<'_>,
-    (house, usual): (House, Option<u8>),
-    faults: &mut Faults,
-) -> Option<BatteryWrite> {
-    if walk.item("value").is_some() {
-        let address = address(walk, "address", house, faults);
-        let value = walk.whole("value", 0.0..=65_535.0, faults);
-        let (value, function) = (value? as u16, usual?);
-        return Some(BatteryWrite::Fixed(Fixed { address: address?, value, function }));
-    }
-    let invert = walk.flag("invert", faults).unwrap_or(false);
-    let register = register(walk, ("battery_w", house), faults)?;
-    let scale = if invert { -register.scale } else { register.scale };
-    Some(BatteryWrite::Power(Register { scale, ..register }))
+    each(item, "models", faults, read).into_iter().collect()
 }

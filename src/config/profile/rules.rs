@@ -2,7 +2,9 @@
 //! has the values its reading needs, that a setpoint can be read back.
 
 use super::super::walk::{Faults, error};
-use super::{FedBy, PhaseRecipe, Point, Profile, ProfileKind, SetpointRecipe, ValueType};
+use super::{
+    BatteryRecipe, FedBy, PhaseRecipe, Point, Profile, ProfileKind, SetpointRecipe, ValueType,
+};
 
 /// What shows the setpoint.
 #[must_use]
@@ -47,6 +49,36 @@ pub fn setpoint(recipe: &SetpointRecipe, at: Option<usize>, faults: &mut Faults)
 pub fn phase_switch(recipe: &PhaseRecipe, at: Option<usize>, faults: &mut Faults) {
     if recipe.one == recipe.three || recipe.shows_one == recipe.shows_three {
         faults.push(error("WG0098", at, Vec::new()));
+    }
+}
+
+/// The recipe of a battery by itself.
+pub fn battery(recipe: &BatteryRecipe, at: Option<usize>, faults: &mut Faults) {
+    if recipe.flash_writes_per_day.is_some() && recipe.expires_s.is_some() {
+        faults.push(error("WG0079", at, Vec::new()));
+    }
+}
+
+/// A model of a walked device with the period that it is read in: only the battery's charge moves slowly.
+pub fn model(
+    (kind, id, period_s): (ProfileKind, u16, f64),
+    at: Option<usize>,
+    faults: &mut Faults,
+) {
+    let known: &[u16] = match kind {
+        ProfileKind::SunspecHybrid => &[103, 124, 160, 802],
+        ProfileKind::SunspecMeter => &[201, 202, 203, 204],
+        _ => &[],
+    };
+    if !known.contains(&id) {
+        let allowed: Vec<String> = known.iter().map(u16::to_string).collect();
+        let values = vec![("model", id.to_string()), ("profile_kind", kind.name().to_owned())];
+        let allowed = if allowed.is_empty() { "-".to_owned() } else { allowed.join(", ") };
+        let allowed = vec![("allowed", allowed)];
+        faults.push(error("WG0087", at, [values, allowed].concat()));
+    } else if period_s > 1.0 && id != 802 {
+        let values = vec![("quantity", format!("model {id}")), ("period", period_s.to_string())];
+        faults.push(error("WG0085", at, values));
     }
 }
 

@@ -10,6 +10,7 @@ use tokio_modbus::ExceptionCode;
 
 use super::blocks::Block;
 use super::bus::{Bus, BusError, Pace};
+use super::copies::Copies;
 use super::curtailing::Curb;
 use super::decoder::Decoder;
 use super::health::{self, Health};
@@ -21,9 +22,9 @@ use super::readings::{self, Unusable, Values};
 use super::rota::Rota;
 use super::server::Shelf;
 use super::storage::Script;
-use super::sunspec::{self, Hybrid, Model, Models, Walk};
+use super::sunspec::{Hybrid, Models, Walk};
 use super::telling::Counter;
-use crate::config::{DeviceConfig, ProfileKind, Table};
+use crate::config::{DeviceConfig, ProfileKind};
 use crate::io::clock::Clock;
 use crate::logic::observation::{Finding, Observation, Silence};
 use crate::logic::site::Reading;
@@ -51,11 +52,10 @@ pub enum Rank {
 
 /// A periodic read under way.
 #[derive(Debug)]
-struct Round {
-    began: Moment,
-    next: usize,
-    /// SunSpec models read so far.
-    models: Vec<Model>,
+pub(super) struct Round {
+    pub(super) began: Moment,
+    /// The block or model to be read next.
+    pub(super) next: usize,
 }
 
 /// One device.
@@ -63,7 +63,8 @@ pub struct Device {
     pub(super) config: DeviceConfig,
     pub(super) pace: Pace,
     pub(super) models: Option<Models>,
-    walk: Walk,
+    pub(super) walk: Walk,
+    pub(super) copies: Copies,
     /// What a battery is being told.
     pub(super) script: Script,
     pub(super) hybrid: Option<Hybrid>,
@@ -82,13 +83,13 @@ pub struct Device {
     /// Whether it refused the last write (exceptions 1 to 3).
     pub(super) refuses_writes: bool,
     rota: Rota,
-    round: Option<Round>,
+    pub(super) round: Option<Round>,
     next_poll: Option<Moment>,
     decoder: Decoder,
     findings: Vec<Finding>,
     refused_since: Option<Moment>,
     trouble: Option<String>,
-    shelf: Option<Shelf>,
+    pub(super) shelf: Option<Shelf>,
     /// Where writes are counted.
     pub(super) writes: Option<Counter>,
 }
@@ -115,12 +116,13 @@ impl Device {
             gap: Duration::from_millis(profile.pace_ms),
         };
         let decoder = Decoder::new(profile);
-        let rota = Rota::of(profile);
+        let (rota, copies) = (Rota::of(profile), Copies::of(profile));
         Device {
             config,
             pace,
             models: None,
             walk: Walk::default(),
+            copies,
             script: Script::default(),
             hybrid: None,
             curb: Curb::default(),
@@ -189,19 +191,8 @@ impl Device {
         self.health.slowest()
     }
 
-    /// Makes the next read; tells what came once the round is complete, or what went wrong. `neighbours` is
-    /// the slowest answer of the others on the line.
-    pub async fn read(
-        &mut self,
-        bus: &mut Bus,
-        clock: &Clock,
-        neighbours: Duration,
-        told: &mut Vec<Observation>,
-    ) {
-        let pace = match self.health.is_absent() {
-            true => Pace { call: self.probe_wait(neighbours), ..self.pace },
-            false => self.pace,
-        };
+    /// Makes the next read; tells what came once the round is complete, or what went wrong.
+    pub async fn read(&mut self, bus: &mut Bus, clock: &Clock, told: &mut Vec<Observation>) {
         let now = clock.now();
         if let Some((at, i)) = self.next_slow(now)
             && at.uptime <= now.uptime
@@ -212,9 +203,9 @@ impl Device {
             self.begin(now);
         }
         let done = match self.config.profile.kind {
-            ProfileKind::SunspecHybrid => self.read_hybrid(bus, pace).await,
-            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, pace).await,
-            _ => self.read_block(bus, clock, pace).await,
+            ProfileKind::SunspecHybrid => self.read_hybrid(bus, clock).await,
+            ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, clock).await,
+            _ => self.read_block(bus, clock).await,
         };
         let outcome = match done {
             Ok(None) => return,
@@ -230,7 +221,7 @@ impl Device {
         let (due, period) = (self.next_poll.unwrap_or(now), self.rota.period());
         let periods = due.age_at(now).as_secs_f64() / period.as_secs_f64();
         self.next_poll = Some(due.after(period.mul_f64(periods.floor() + 1.0)));
-        self.round = Some(Round { began: now, next: 0, models: Vec::new() });
+        self.round = Some(Round { began: now, next: 0 });
     }
 
     /// Tells how a round ended.
@@ -308,6 +299,18 @@ impl Device {
         }
     }
 
+    /// The controller did not hear this: a finding is told again with the next round.
+    pub fn was_not_heard(&mut self, lost: &Observation) {
+        let Observation::Found { finding, holds, .. } = lost else {
+            return;
+        };
+        if *holds {
+            self.findings.retain(|known| known != finding);
+        } else {
+            self.findings.push(*finding);
+        }
+    }
+
     /// Logs a trouble when it begins, changes and ends; not every second.
     fn tell_trouble(&mut self, trouble: Option<String>) {
         if trouble == self.trouble {
@@ -322,67 +325,11 @@ impl Device {
         self.trouble = trouble;
     }
 
-    /// Where a SunSpec device keeps what; walked once for each life of the connection, a request at a time.
-    /// Nothing while it walks.
-    async fn models(&mut self, bus: &mut Bus, pace: Pace) -> Result<Option<Models>, BusError> {
-        if self.models.is_none() {
-            self.models = self.walk.step(bus, self.config.unit, pace).await?;
-            // What was read before the walk lay elsewhere.
-            self.round.iter_mut().for_each(|round| round.models.clear());
-            return Ok(None);
-        }
-        Ok(self.models.clone())
-    }
-
-    /// After a fault the device may be another one.
-    pub(super) fn forget_models(&mut self) {
-        (self.models, self.walk) = (None, Walk::default());
-    }
-
-    async fn read_hybrid(
-        &mut self,
-        bus: &mut Bus,
-        pace: Pace,
-    ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
-        let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
-        let (places, unit) = (models.hybrid()?, self.config.unit);
-        let Some(round) = &mut self.round else { return Ok(None) };
-        if let Some(place) = places.get(round.models.len()) {
-            round.models.push(sunspec::read_model(bus, unit, *place, pace).await?);
-        }
-        if round.models.len() < places.len() {
-            return Ok(None);
-        }
-        let hybrid = Hybrid::of(&models, std::mem::take(&mut round.models))?;
-        let reading = hybrid.reading();
-        if self.order.is_held() && !hybrid.shows(self.script.told()) {
-            let asked = round.began;
-            self.notice_other("the storage control", (asked, bus.made()));
-        }
-        self.hybrid = Some(hybrid);
-        Ok(Some(reading))
-    }
-
-    async fn read_sunspec_meter(
-        &mut self,
-        bus: &mut Bus,
-        pace: Pace,
-    ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
-        let Some(models) = self.models(bus, pace).await? else { return Ok(None) };
-        let words = bus.read(self.config.unit, Table::Holding, models.meter()?, pace).await?;
-        if !sunspec::is_meter(&words) {
-            // Garbage, or the models lie elsewhere now: they are walked anew.
-            self.forget_models();
-        }
-        Ok(Some(sunspec::meter_reading(&words)))
-    }
-
     /// Reads the next block of the round; the reading once it was the last.
     async fn read_block(
         &mut self,
         bus: &mut Bus,
         clock: &Clock,
-        pace: Pace,
     ) -> Result<Option<Result<Reading, Unusable>>, BusError> {
         let (now, made) = (clock.now(), bus.made());
         let Some(round) = &mut self.round else {
@@ -392,7 +339,7 @@ impl Device {
             return Ok(Some(self.finish(bus, now)));
         };
         round.next = i + 1;
-        if let Some(unusable) = self.take_block(i, (bus, clock), pace).await? {
+        if let Some(unusable) = self.take_block(i, (bus, clock)).await? {
             return Ok(Some(Err(unusable)));
         }
         let next = self.round.as_ref().map_or(0, |round| round.next);
@@ -410,7 +357,7 @@ impl Device {
         told: &mut Vec<Observation>,
     ) {
         let began = clock.now();
-        let outcome = match self.take_block(i, (&mut *bus, clock), self.pace).await {
+        let outcome = match self.take_block(i, (&mut *bus, clock)).await {
             Ok(None) => return self.health.heard_in(bus.took()),
             Ok(Some(unusable)) => Ok(Err(unusable)),
             Err(error) => Err(error),
@@ -423,9 +370,8 @@ impl Device {
         &mut self,
         i: usize,
         (bus, clock): (&mut Bus, &Clock),
-        pace: Pace,
     ) -> Result<Option<Unusable>, BusError> {
-        let now = clock.now();
+        let (now, pace) = (clock.now(), self.pace);
         let block = self.rota.ask(i, now);
         match bus.read(self.config.unit, block.table, (block.first, block.count), pace).await {
             Ok(words) => Ok(self.take(i, &block, &words, clock.now()).err()),
@@ -474,6 +420,7 @@ impl Device {
         self.notice_outputs(&values);
         self.notice_failsafe(&values);
         self.notice_phases(&values);
+        self.notice_wear(began);
         readings::reading(&self.config.profile, &values)
     }
 
@@ -485,5 +432,43 @@ impl Device {
     /// The value that shows the setpoint.
     pub(super) fn setpoint_quantity(&self) -> &'static str {
         if self.config.profile.kind == ProfileKind::Compute { "setpoint_w" } else { "setpoint_a" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Address, builtin_profiles};
+    use crate::logic::site::Id;
+
+    #[test]
+    fn a_finding_that_was_not_heard_is_told_again() {
+        let config = DeviceConfig {
+            id: Id::try_from("pile").unwrap(),
+            profile: builtin_profiles()["alfen-ng9"].clone(),
+            address: Address::Tcp { host: "127.0.0.1".into(), port: 1 },
+            unit: 1,
+            failsafe_a: None,
+            serve_as: None,
+            relays: Vec::new(),
+        };
+        let mut device = Device::new(config, false, None);
+        let now = Moment { uptime: Duration::from_secs(1), utc: chrono::DateTime::UNIX_EPOCH };
+        let found = |device: &mut Device| {
+            let mut told = Vec::new();
+            device.find(now, &mut told);
+            told
+        };
+        for begins in [true, false] {
+            device.refuses_writes = begins;
+            let lost = found(&mut device);
+            assert!(
+                matches!(lost[..], [Observation::Found { holds, .. }] if holds == begins),
+                "{lost:?}"
+            );
+            device.was_not_heard(&lost[0]);
+            assert_eq!(found(&mut device), lost, "told again");
+            assert_eq!(found(&mut device), [], "and heard");
+        }
     }
 }

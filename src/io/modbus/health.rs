@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio_modbus::ExceptionCode;
 
 use super::bus::BusError;
+use super::device::Rank;
 use crate::units::Moment;
 
 /// Longest pause between two probes of an absent unit, and between two tries at a busy one (FB6).
@@ -143,6 +144,14 @@ impl Health {
         self.absent <= 1 || (self.absent < TOLD_WHILE_ABSENT && rested)
     }
 
+    /// How urgent it is to tell it to stop. A stop that it was never told goes at once, and once more where a frame
+    /// may have been lost; whatever else is told to who is absent is a probe, in the pauses of the others (FB12).
+    #[must_use]
+    pub fn rank_of_stop(&self, rank: Rank, (is_new, stands): (bool, bool)) -> Rank {
+        let lost_frame = self.absent == 1 && !stands;
+        if self.absent == 0 || is_new || lost_frame { rank } else { Rank::Probe }
+    }
+
     /// Whether it failed so often that its maker should look.
     #[must_use]
     pub fn is_faulty(&self) -> bool {
@@ -253,6 +262,23 @@ mod tests {
         assert_eq!(told[..2], [0, 1], "a lost frame is made good at once");
         health.answered(Duration::ZERO);
         assert!(health.may_be_told(at(60)));
+    }
+
+    #[test]
+    fn fb12_only_a_first_stop_and_a_lost_frame_of_it_go_before_the_others() {
+        let mut health = Health::new(true);
+        let rank = |health: &Health, told| health.rank_of_stop(Rank::Setpoint, told);
+        let (new, stands) = ((true, false), (false, true));
+        assert_eq!(rank(&health, stands), Rank::Setpoint, "it is there");
+        health.failed(&BusError::Timeout(Duration::from_secs(1)), at(1));
+        assert_eq!(rank(&health, new), Rank::Setpoint, "a first stop");
+        assert_eq!(rank(&health, (false, false)), Rank::Setpoint, "a frame was lost");
+        assert_eq!(rank(&health, stands), Rank::Probe, "it holds the stop already");
+        health.failed(&BusError::Timeout(Duration::from_secs(1)), at(3));
+        assert_eq!(rank(&health, new), Rank::Setpoint, "a first stop");
+        assert_eq!(rank(&health, (false, false)), Rank::Probe, "it was silent twice");
+        health.answered(Duration::ZERO);
+        assert_eq!(rank(&health, (false, false)), Rank::Setpoint);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::fit::{self, Verdict};
 use super::identity;
 use super::readings::Unusable;
 use super::sunspec;
+use super::telling::Counter;
 use crate::config::{Address, BusIdentity, DeviceConfig, Order, Profile, Table};
 use crate::io::clock::{self, Clock};
 use crate::logic::observation::Observation;
@@ -180,7 +181,8 @@ pub struct Told {
     pub took: Duration,
 }
 
-/// Tells a charger or a node what is permitted and reads it back, as its link would.
+/// Tells a charger or a node what is permitted and reads it back, as its link would; every register that is
+/// written is counted in `writes`.
 ///
 /// # Errors
 /// When nothing can be told: no recipe, or the device cannot be reached at all.
@@ -188,9 +190,10 @@ pub async fn tell(
     (config, identity): (&DeviceConfig, Option<&BusIdentity>),
     site: &Clock,
     permitted: &Permitted,
+    writes: &Counter,
 ) -> Result<Told, BusError> {
     let mut bus = Bus::with_tls(config.address.clone(), identity.map(identity::client));
-    let mut device = Device::new(config.clone(), false, None);
+    let mut device = Device::new(config.clone(), false, None).counting(writes.clone());
     let started = clock::instant();
     let mut told = Vec::new();
     while told.is_empty() {

@@ -10,6 +10,7 @@
 mod blocks;
 mod bus;
 pub mod codec;
+mod copies;
 mod curtailing;
 #[cfg(test)]
 mod damage;
@@ -36,6 +37,7 @@ mod storage;
 mod sunspec;
 mod task;
 mod telling;
+mod walking;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +53,7 @@ pub use identity::client as tls_identity;
 pub use inspect::{Inspector, Seen, Told, tell};
 pub use line::Wire;
 pub use task::DECISION_LIVES;
+pub use telling::Counter;
 
 use crate::config::{Address, DeviceConfig, FieldBus};
 use crate::io::clock::Clock;
@@ -74,7 +77,7 @@ pub struct Wiring {
     /// The newest decision.
     pub decisions: watch::Receiver<Option<Arc<Decision>>>,
     /// How often each register was written since ever: `device/address`, zero-based.
-    pub writes: watch::Sender<BTreeMap<String, u64>>,
+    pub writes: Counter,
     /// Becomes true when the gateway stops.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -115,7 +118,8 @@ pub fn start(devices: &[DeviceConfig], wiring: &Wiring) -> Vec<JoinHandle<()>> {
     }
     if let Some(server) = &wiring.fieldbus.server {
         let (views, clock) = (Arc::new(views), wiring.clock);
-        let library = Library { views, max_age: server.max_age, clock };
+        let allow = server.allow.as_slice().into();
+        let library = Library { views, max_age: server.max_age, allow, clock };
         let serving = server::serve(server.listen, library, wiring.shutdown.clone());
         tasks.push(tokio::spawn(serving));
     }

@@ -20,7 +20,7 @@ use crate::config::Profile;
 use crate::units::Moment;
 
 /// Period of a device without blocks (its models are walked).
-const USUAL_PERIOD: Duration = Duration::from_secs(1);
+pub const USUAL_PERIOD: Duration = Duration::from_secs(1);
 /// A refused block is asked again after this long. Our own figure.
 const REFUSED_FOR: Duration = Duration::from_secs(600);
 /// A slow block this many periods after its last answer goes with the round.
@@ -48,6 +48,13 @@ impl Ask {
     }
 }
 
+/// How often a device whose models are walked is read: every second, or as often as its quickest model.
+#[must_use]
+pub fn walked_period(profile: &Profile) -> Duration {
+    let periods = profile.models.values().map(|seconds| Duration::from_secs_f64(*seconds));
+    periods.fold(USUAL_PERIOD, Duration::min)
+}
+
 /// The reads of one device.
 #[derive(Clone, Debug)]
 pub struct Rota {
@@ -60,7 +67,7 @@ impl Rota {
     #[must_use]
     pub fn of(profile: &Profile) -> Rota {
         let asks: Vec<Ask> = blocks::compile(profile).into_iter().map(Ask::of).collect();
-        let period = asks.first().map_or(USUAL_PERIOD, |ask| ask.block.period);
+        let period = asks.first().map_or(walked_period(profile), |ask| ask.block.period);
         Rota { period, asks }
     }
 

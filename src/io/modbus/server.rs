@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_modbus::ExceptionCode;
 
 use super::blocks::Block;
-use crate::config::Table;
+use crate::config::{Network, Table};
 use crate::io::clock::Clock;
 use crate::units::Moment;
 
@@ -102,11 +102,17 @@ pub struct Library {
     pub views: Arc<BTreeMap<u8, View>>,
     /// Older registers are not served.
     pub max_age: Duration,
+    /// Who may read; everybody if there is none (SEC6).
+    pub allow: Arc<[Network]>,
     /// Site time.
     pub clock: Clock,
 }
 
 impl Library {
+    fn lets_in(&self, peer: IpAddr) -> bool {
+        self.allow.is_empty() || self.allow.iter().any(|network| network.contains(peer))
+    }
+
     /// The answer to what a unit is asked, from its function code on.
     fn answer(&self, unit: u8, asked: &[u8]) -> Vec<u8> {
         let function = asked.first().copied().unwrap_or(0);
@@ -176,6 +182,9 @@ async fn answer(listener: TcpListener, library: &Library) {
         let accepted = listener.accept().await;
         while clients.try_join_next().is_some() {}
         match accepted {
+            Ok((_, peer)) if !library.lets_in(peer.ip()) => {
+                tracing::warn!(%peer, "a client of the modbus server that `allow` does not name");
+            }
             Ok((_, peer)) if clients.len() >= MOST_CLIENTS => {
                 tracing::warn!(%peer, "too many clients of the modbus server");
             }
@@ -229,12 +238,26 @@ mod tests {
     }
 
     #[test]
+    fn sec6_only_those_are_let_in_whom_the_list_names() {
+        let lets_in = |allow: &[&str], peer: &str| {
+            let allow = allow.iter().map(|text| Network::parse(text).unwrap()).collect();
+            let (views, max_age) = (Arc::new(BTreeMap::new()), Duration::ZERO);
+            Library { views, max_age, allow, clock: Clock::real() }.lets_in(peer.parse().unwrap())
+        };
+        assert!(lets_in(&[], "203.0.113.9"), "no list");
+        let list = ["192.168.10.0/24", "10.0.0.7"];
+        assert!(lets_in(&list, "192.168.10.20") && lets_in(&list, "10.0.0.7"));
+        assert!(!lets_in(&list, "192.168.11.20") && !lets_in(&list, "10.0.0.8"));
+    }
+
+    #[test]
     fn whatever_is_asked_gets_registers_or_an_exception() {
         let (shelf, view) = Shelf::new();
         let clock = Clock::real();
         put(&shelf, (Table::Holding, 0), &[0x0102, 0x0304], clock.now());
         let views = Arc::new(BTreeMap::from([(7, view)]));
-        let library = Library { views, max_age: Duration::from_secs(60), clock };
+        let (max_age, allow) = (Duration::from_secs(60), Arc::new([]));
+        let library = Library { views, max_age, allow, clock };
         let table: [(u8, &[u8], &[u8]); 8] = [
             (7, &[3, 0, 0, 0, 2], &[3, 4, 1, 2, 3, 4]),
             (7, &[4, 0, 0, 0, 1], &[0x84, 2]),

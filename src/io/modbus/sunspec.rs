@@ -31,6 +31,9 @@ const METERS: std::ops::RangeInclusive<u16> = 201..=204;
 /// After this many seconds without a write the inverter drops the control by itself.
 pub const REVERT_S: u16 = 30;
 
+/// A model's id, and its span: address of the ID word, registers including ID and length.
+pub type Place = (u16, (u16, u16));
+
 /// Where the models lie: id to (address of the ID word, registers including ID and length).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Models(BTreeMap<u16, (u16, u16)>);
@@ -118,6 +121,11 @@ impl Model {
     #[cfg(test)]
     pub(super) fn new(words: Vec<u16>) -> Model {
         Model { words }
+    }
+
+    /// All that was read of it.
+    pub(super) fn words(&self) -> &[u16] {
+        &self.words
     }
 
     /// One register as it is.
@@ -243,28 +251,31 @@ impl Hybrid {
 
 impl Models {
     /// Where the meter's model lies: the first of 201 to 204.
-    pub fn meter(&self) -> Result<(u16, u16), BusError> {
-        let found = self.0.range(METERS).next().map(|(_, place)| *place);
+    ///
+    /// # Errors
+    /// None of them is there.
+    pub fn meter(&self) -> Result<Place, BusError> {
+        let found = self.0.range(METERS).next().map(|(id, place)| (*id, *place));
         let missing =
             || BusError::Broken("the device has no SunSpec meter (201 to 204)".to_owned());
-        found.map(|(at, length)| (at, length.min(MOST_REGISTERS))).ok_or_else(missing)
+        found.ok_or_else(missing)
     }
 
     /// Where the models of a hybrid inverter lie: inverter, PV, storage control, and the battery if it is there.
     ///
     /// # Errors
     /// A model that is not there.
-    pub fn hybrid(&self) -> Result<Vec<(u16, u16)>, BusError> {
+    pub fn hybrid(&self) -> Result<Vec<Place>, BusError> {
         let mut places = Vec::with_capacity(4);
         for id in [INVERTER, MPPT, STORAGE] {
-            places.push(self.place(id)?);
+            places.push((id, self.place(id)?));
         }
-        places.extend(self.place(BATTERY).ok());
+        places.extend(self.place(BATTERY).ok().map(|place| (BATTERY, place)));
         Ok(places)
     }
 
     /// Id, address of the ID word, and registers including ID and length of every model.
-    pub fn places(&self) -> Vec<(u16, (u16, u16))> {
+    pub fn places(&self) -> Vec<Place> {
         self.0.iter().map(|(id, place)| (*id, *place)).collect()
     }
 
@@ -320,6 +331,10 @@ pub fn meter_reading(words: &[u16]) -> Result<Reading, Unusable> {
     };
     let current = phases(3, 6, ("20x AphA", "current_l1_a"))?;
     let voltage = phases(8, 15, ("20x PhVphA", "voltage_l1_v"))?;
+    // Without a neutral there is no voltage to it: 0 V is no black-out, and nothing can be converted with it.
+    if model.words.first() == Some(&204) && voltage.0.contains(&0.0) {
+        return Err(Unusable::Missing("204 PhVphA"));
+    }
     let sign = |p| if phase_power.on(p) < 0.0 { -1.0 } else { 1.0 };
     // An energy of 0 means that there is none.
     let energy = |offset| model.counter(offset, 54).filter(|wh| *wh > 0.0).map(WattHours);
@@ -429,6 +444,15 @@ mod tests {
             let reading = meter_reading(&meter(&[(what, value)]));
             assert!(reading.is_err(), "word {what} = {value}: {reading:?}");
         }
+    }
+
+    #[test]
+    fn fb16_a_delta_meter_without_voltages_to_neutral_is_not_believed() {
+        let zero = |id| [(0, id), (8, 0), (9, 0), (10, 0)];
+        let believed = |values: &[(usize, i32)]| meter_reading(&meter(values)).is_ok();
+        assert!(believed(&[(0, 204)]), "it shows them");
+        assert!(!believed(&zero(204)));
+        assert!(believed(&zero(203)), "a black-out of a meter in star");
     }
 
     #[test]

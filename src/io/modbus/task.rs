@@ -34,6 +34,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(4);
 /// An absent unit that found no pause among the others for this long is probed all the same.
 const PROBE_AT_LAST: Duration = Duration::from_secs(15);
+/// So long a stop waits for a pause that goes to an absent unit: those that forget soonest do after 6 s. Our own
+/// figure.
+const STOP_AT_LAST: Duration = Duration::from_secs(2);
 
 /// Runs until shutdown.
 pub async fn run(bus: Bus, devices: Vec<Device>, mut wiring: Wiring) {
@@ -100,9 +103,10 @@ impl Link {
         let now = wiring.clock.now();
         let needs = self.needs(&orders, wiring, now);
         let due = |need: &&Need| need.at.uptime <= now.uptime;
-        let possible = needs.iter().filter(due).filter(|need| {
-            need.rank != Rank::Probe || need.writes || self.finds_pause(need, &needs, wiring)
-        });
+        let possible = needs
+            .iter()
+            .filter(due)
+            .filter(|need| need.rank != Rank::Probe || self.finds_pause(need, &needs, wiring));
         // Who is there goes before who is not: a stop does not wait for the time-outs of the dead.
         let first =
             |need: &&Need| (need.rank, self.devices[need.device].is_absent(), need.at.uptime);
@@ -158,7 +162,8 @@ impl Link {
     /// Whether a probe is over before anybody else needs the line.
     fn finds_pause(&self, probe: &Need, needs: &[Need], wiring: &Wiring) -> bool {
         let now = wiring.clock.now();
-        if probe.at.age_at(now) >= PROBE_AT_LAST {
+        let at_last = if probe.writes { STOP_AT_LAST } else { PROBE_AT_LAST };
+        if probe.at.age_at(now) >= at_last {
             return true;
         }
         let neighbours = self.slowest_beside(probe.device);
@@ -179,6 +184,10 @@ impl Link {
         let neighbours = self.slowest_beside(need.device);
         let device = &mut self.devices[need.device];
         let (bus, clock) = (&mut self.bus, &wiring.clock);
+        let whole = device.pace.call;
+        if need.rank == Rank::Probe {
+            device.pace.call = device.probe_wait(neighbours);
+        }
         match (need.writes, orders) {
             (true, Orders::Decided(decision)) => {
                 device.obey(bus, clock, &decision.permitted, &mut told).await;
@@ -186,9 +195,14 @@ impl Link {
             (true, Orders::Fallback) => {
                 device.fall_back(bus, clock, &self.fallback, &mut told).await;
             }
-            _ => device.read(bus, clock, neighbours, &mut told).await,
+            _ => device.read(bus, clock, &mut told).await,
         }
-        told.into_iter().for_each(|observation| send(wiring, observation));
+        device.pace.call = whole;
+        for observation in told {
+            if let Err(lost) = send(wiring, observation) {
+                device.was_not_heard(&lost);
+            }
+        }
     }
 
     /// Leaves every actuator at its fallback, if this gateway ever set it.
@@ -219,12 +233,16 @@ impl Link {
     }
 }
 
-/// Hands an observation to the controller; when the controller is behind, it is dropped and said.
-fn send(wiring: &Wiring, observation: Observation) {
+/// Hands an observation to the controller.
+///
+/// # Errors
+/// The observation, when the controller is behind: it is dropped and said.
+fn send(wiring: &Wiring, observation: Observation) -> Result<(), Box<Observation>> {
     match wiring.observations.try_send(observation) {
-        Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-        Err(TrySendError::Full(_)) => {
+        Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        Err(TrySendError::Full(lost)) => {
             tracing::warn!("the controller is behind: an observation was dropped");
+            Err(Box::new(lost))
         }
     }
 }

@@ -38,7 +38,7 @@ fn battery_want(watts: Watts, expires_s: Option<f64>) -> Want {
 }
 
 /// Writes of each register, `device/address`.
-pub(super) type Counter = watch::Sender<BTreeMap<String, u64>>;
+pub type Counter = watch::Sender<BTreeMap<String, u64>>;
 
 impl Device {
     /// With a place where its writes are counted.
@@ -103,10 +103,14 @@ impl Device {
             return None;
         }
         let (at, rank, step) = self.next_step(&want, now);
+        if !self.health.is_absent() {
+            return Some((at, rank));
+        }
+        let (is_new, checks) = (self.order.is_new_stop(&want), step == Step::ReadBack);
+        let told = (is_new, self.order.is_held());
+        let rank = if checks { rank } else { self.health.rank_of_stop(rank, told) };
         let due = want.stop && at.uptime <= now.uptime;
-        let tries =
-            step == Step::ReadBack || self.order.is_new_stop(&want) || self.health.may_be_told(now);
-        (!self.health.is_absent() || (due && tries)).then_some((at, rank))
+        (due && (checks || is_new || self.health.may_be_told(now))).then_some((at, rank))
     }
 
     /// Whether the limit of the output comes before the power.
@@ -146,7 +150,8 @@ impl Device {
             }
             ProfileKind::Battery => {
                 let recipe = self.config.profile.battery.as_ref()?;
-                Some(battery_want(permitted.battery(id)?.0, recipe.expires_s))
+                let want = battery_want(permitted.battery(id)?.0, recipe.expires_s);
+                Some(Want { spacing_s: recipe.spacing_s(), ..want })
             }
             ProfileKind::SunspecHybrid => {
                 self.hybrid.as_ref()?;

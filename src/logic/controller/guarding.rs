@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::Controller;
 use super::calendar::Calendar;
+use super::{Controller, Rule};
 use crate::logic::decision::Latched;
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::safety::alarms::Severity;
@@ -44,6 +44,7 @@ pub(super) fn remember(c: &mut Controller, latched: &Latched, now: Moment) {
     for (zone, held) in &latched.zones {
         c.guarding.linkage.restore(zone, held.feeder);
     }
+    c.guarding.linkage.restore_deaf(&latched.deaf);
 }
 
 /// What must survive a restart.
@@ -55,7 +56,8 @@ pub(super) fn latched(c: &Controller) -> Latched {
     for (zone, held) in &mut zones {
         held.feeder = c.guarding.linkage.is_feeder_open(zone);
     }
-    Latched { zones, alarms, proofs: c.guarding.proofs.clone(), modes: c.modes.clone() }
+    let (proofs, modes) = (c.guarding.proofs.clone(), c.modes.clone());
+    Latched { zones, alarms, proofs, deaf: c.guarding.linkage.deaf(), modes }
 }
 
 /// What a person at the device or the page says of alarms, zones and tests.
@@ -75,15 +77,21 @@ pub(super) fn hear(c: &mut Controller, said: Observation) {
     }
 }
 
-/// One of the two steps of a reset, by a person whose role allows it.
+/// One of the two steps of a reset, by a person whose role allows it: of a zone in alarm, or of a feeder that a
+/// deaf charger has opened.
 fn reset(c: &mut Controller, zone: &Id, (by, inspected): (&str, bool), at: Moment) {
     let tripped = c.hazards.get(zone).is_some_and(|hazard| hazard.level == Level::Trip);
     if !c.site.guard.roles.may_release(by, tripped) {
         return;
     }
+    let calm = c.hazards.get(zone).is_none_or(|hazard| hazard.level < Level::Alarm);
+    if calm && !c.guarding.linkage.is_feeder_open(zone) {
+        return;
+    }
     if !inspected {
         c.fire.begin_reset(zone, by, at);
-    } else if c.fire.reset(zone, by, at) {
+    } else if c.fire.reset(zone, by, at) || (calm && c.fire.end_reset(zone, by, at)) {
+        c.guarding.linkage.release(zone);
         if c.fire.latched().is_empty() {
             c.troubles.remove(&Trouble::LatchUnreadable);
         }
@@ -137,6 +145,8 @@ pub(super) fn must_act(c: &Controller) -> bool {
 pub(super) fn relays(c: &mut Controller, now: Moment) -> BTreeMap<Id, (RelaySetpoint, Reason)> {
     let writing = c.armed || must_act(c);
     let drawing = c.site.zones.iter().filter(|zone| writing && draws(c, zone, now));
+    let obeyed = c.armed && c.holds(Rule::FeederOpens);
+    let deaf = c.site.zones.iter().filter(|zone| obeyed && is_deaf(c, zone, now));
     let idle = c.site.zones.iter().filter(|zone| c.fire.sensing().is_at_rest(&zone.id, now));
     let relays = c.site.guard.relays.iter();
     let open = relays.filter(|relay| {
@@ -145,6 +155,7 @@ pub(super) fn relays(c: &mut Controller, now: Moment) -> BTreeMap<Id, (RelaySetp
     });
     let seen = Seen {
         drawing: drawing.map(|zone| zone.id.clone()).collect(),
+        deaf: deaf.map(|zone| zone.id.clone()).collect(),
         open: open.map(|relay| relay.id.clone()).collect(),
         idle: idle.map(|zone| zone.id.clone()).collect(),
     };
@@ -157,6 +168,23 @@ fn draws(c: &Controller, zone: &Zone, now: Moment) -> bool {
         Some(reading) => reading.current.iter().any(|(_, amps)| amps >= STOPPED),
         None => true,
     })
+}
+
+/// Whether a charger of the zone is heard to go on whatever it is told (fault FB10).
+fn is_deaf(c: &Controller, zone: &Zone, now: Moment) -> bool {
+    zone.chargers.iter().any(|id| {
+        let deaf = c.ramps.get(id).is_some_and(|ramp| ramp.is_deaf(now));
+        deaf && c.charger(id, now).fresh().is_some()
+    })
+}
+
+/// Why a charger stays paused, if it does: its feeder is open, or the grid is not as it should be.
+pub(super) fn holds_back(c: &Controller, charger: &Id, now: Moment) -> Option<Reason> {
+    let mine = |zone: &&Zone| zone.chargers.contains(charger);
+    let open = |zone: &&Zone| c.guarding.linkage.is_feeder_open(&zone.id);
+    let zone = c.site.zones.iter().filter(mine).find(open);
+    let why = zone.map(|zone| Reason::NotObeyed { zone: zone.id.clone() });
+    why.or_else(|| c.grid.holds_back(charger, now))
 }
 
 /// Whether a feedback contact is known to be open now.

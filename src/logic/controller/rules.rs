@@ -37,6 +37,8 @@ pub enum Rule {
     EmptyFirst,
     /// Who draws more than told costs the others.
     Measured,
+    /// The feeder of a charger that ignores its setpoint is opened.
+    FeederOpens,
     /// No more is exported than may be: inverters are curtailed.
     ExportLimit,
     /// A charger charges as its mode says.

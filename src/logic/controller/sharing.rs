@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) use phases::{believed, switches};
 
 use super::batteries::Left;
-use super::{Controller, FRESH_SAMPLES, MARGIN, Rule};
+use super::{Controller, FRESH_SAMPLES, MARGIN, Rule, guarding};
 use crate::logic::energy::{self, Claim, PhaseSwitch, Ramp, Room, Share};
 use crate::logic::safety::interlock;
 use crate::logic::site::{
@@ -320,7 +320,7 @@ impl Controller {
         let most = match reading.vehicle {
             Vehicle::Absent | Vehicle::Fault => Amps::ZERO,
             _ if known.disobeyed_for >= PAUSED_AFTER => Amps::ZERO,
-            _ if self.grid.holds_back(&charger.id, now).is_some() => Amps::ZERO,
+            _ if guarding::holds_back(self, &charger.id, now).is_some() => Amps::ZERO,
             _ if switches && on.is_none() => Amps::ZERO,
             _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
             _ => charger.max,
@@ -354,7 +354,7 @@ impl Controller {
         if known.disobeyed_for >= PAUSED_AFTER {
             return Reason::Disobeys;
         }
-        if let Some(reason) = self.grid.holds_back(&charger.id, now) {
+        if let Some(reason) = guarding::holds_back(self, &charger.id, now) {
             return reason;
         }
         if self.switches.get(&charger.id).is_some_and(PhaseSwitch::pauses) {

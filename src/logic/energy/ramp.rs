@@ -29,6 +29,9 @@ const TAKEN_BACK: Amps = Amps(0.5);
 const MOST_DOUBLINGS: u32 = 2;
 /// A step down of less is not waited for before a raise. Our own figure.
 const WORTH_SETTLING: Amps = Amps(1.0);
+/// A charger that is seen to draw more than it was told for so long, and does not come down, ignores it. FB10 has
+/// twenty seconds from the telling; one of them passes before the first sample.
+const DEAF_AFTER: Duration = Duration::from_secs(19);
 /// A car that is slow to come down takes so long (design/safety: chain of delays); then the others have to
 /// give up what it draws too much.
 const COMES_DOWN_IN: Duration = Duration::from_secs(8);
@@ -46,6 +49,9 @@ pub struct Ramp {
     /// When the setpoint was lowered last, and when by so much that it takes time to be seen.
     lowered: Option<Duration>,
     settles: Option<Duration>,
+    /// What it draws, and what it drew when the setpoint was lowered last.
+    drawn: Amps,
+    drew: Amps,
     /// By how much it was raised last.
     raised_by: Amps,
     /// Raises in a row that had to be taken back at once.
@@ -78,11 +84,18 @@ impl Ramp {
         let told = self.last.map_or(Amps(f64::MAX), ChargerSetpoint::amps);
         let above = drawn > told + OBEYS_WITHIN;
         self.above_since = above.then(|| self.above_since.unwrap_or(at.uptime));
-        let coming_down =
-            self.lowered.is_some_and(|low| at.uptime.saturating_sub(low) < COMES_DOWN_IN);
         // Once noticed it stays so until it obeys: being told even less changes nothing.
-        self.excess = above && (self.excess || !coming_down);
-        self.held = None;
+        self.excess = above && (self.excess || !self.was_just_lowered(at));
+        (self.drawn, self.held) = (drawn, None);
+    }
+
+    /// Whether the setpoint was lowered so lately that a slow car need not have followed.
+    fn was_just_lowered(&self, now: Moment) -> bool {
+        self.lowered.is_some_and(|low| now.uptime.saturating_sub(low) < COMES_DOWN_IN)
+    }
+
+    fn lower(&mut self, now: Moment) {
+        (self.lowered, self.drew) = (Some(now.uptime), self.drawn);
     }
 
     /// The device does not answer any more: it is told its safe share, and may not hear it.
@@ -90,6 +103,8 @@ impl Ramp {
         if self.held.is_none() {
             self.held = self.last.map(ChargerSetpoint::amps);
         }
+        // Who hears nothing disobeys nobody.
+        self.above_since = None;
         self.force(now, safe);
     }
 
@@ -103,6 +118,13 @@ impl Ramp {
     #[must_use]
     pub fn disobeyed_for(&self, now: Moment) -> Duration {
         self.above_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
+    }
+
+    /// Whether it goes on whatever it is told: it has drawn more for long, and it does not come down.
+    #[must_use]
+    pub fn is_deaf(&self, now: Moment) -> bool {
+        let comes_down = self.was_just_lowered(now) && self.drawn < self.drew - OBEYS_WITHIN;
+        self.disobeyed_for(now) >= DEAF_AFTER && !comes_down
     }
 
     /// Whether more is drawn than was told, and that not because the car is still coming down.
@@ -145,7 +167,7 @@ impl Ramp {
             self.raised = Some(now.uptime);
             self.raised_by = next.amps() - last.amps();
         } else if next.amps() < last.amps() {
-            self.lowered = Some(now.uptime);
+            self.lower(now);
             if since_raise.is_some_and(|since| since < RAISE_EVERY)
                 && last.amps() - next.amps() >= TAKEN_BACK.max(self.raised_by * 0.6)
             {
@@ -162,7 +184,7 @@ impl Ramp {
     /// The charger was stopped or paused by somebody else than load control.
     pub fn force(&mut self, now: Moment, setpoint: ChargerSetpoint) {
         if self.last.is_some_and(|last| setpoint.amps() < last.amps()) {
-            self.lowered = Some(now.uptime);
+            self.lower(now);
         }
         self.last = Some(setpoint);
         self.allowed_before = Amps::ZERO;
@@ -278,6 +300,36 @@ mod tests {
         for s in 0..60 {
             assert_eq!(ramp.step(second(s), &charger(), current(32.0), false).0, current(10.0));
         }
+    }
+
+    #[test]
+    fn fb10_who_draws_more_than_told_for_twenty_seconds_is_deaf_unless_it_comes_down() {
+        // Told 16 A, then 6 A, then nothing from second 15 on; what the car draws is the story.
+        let heard_deaf = |drawn: &dyn Fn(u64) -> f64, lost: std::ops::Range<u64>| {
+            let mut ramp = Ramp::default();
+            ramp.adopt(current(16.0));
+            (0..60).find(|&s| {
+                if lost.contains(&s) {
+                    ramp.lose(second(s), current(6.0));
+                } else {
+                    ramp.see(second(s), Amps(drawn(s)));
+                    let told = if s < 15 { current(6.0) } else { ChargerSetpoint::Pause };
+                    ramp.step(second(s), &charger(), told, true);
+                }
+                ramp.is_deaf(second(s))
+            })
+        };
+        let nobody = 0..0;
+        assert_eq!(heard_deaf(&|_| 16.0, nobody.clone()), Some(20), "told in second 0");
+        let slow = |s: u64| if s < 22 { 16.0 - s as f64 * 0.5 } else { 0.0 };
+        assert_eq!(heard_deaf(&slow, nobody.clone()), None, "it comes down");
+        let halfway = |s: u64| if s < 18 { 16.0 } else { 8.0 };
+        assert_eq!(
+            heard_deaf(&halfway, nobody),
+            Some(23),
+            "it came down, and not to what it was told"
+        );
+        assert_eq!(heard_deaf(&|_| 16.0, 2..45), None, "it had no time to hear");
     }
 
     #[test]

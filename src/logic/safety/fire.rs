@@ -140,9 +140,9 @@ impl FireWatch {
         }
     }
 
-    /// The first step of a reset: a person says that they go and look.
+    /// The first step of a reset, of the zone or of its feeder: a person says that they go and look.
     pub fn begin_reset(&mut self, zone: &Id, by: &str, now: Moment) {
-        if let Some(watching) = self.zones.get_mut(zone).filter(|zone| zone.level >= Level::Alarm) {
+        if let Some(watching) = self.zones.get_mut(zone) {
             watching.begun = Some((by.to_owned(), now));
         }
     }
@@ -152,6 +152,15 @@ impl FireWatch {
     pub fn reset_begun(&self, zone: &Id, now: Moment) -> Option<&str> {
         let (by, at) = self.zones.get(zone)?.begun.as_ref()?;
         (at.age_at(now) < STEPS_WITHIN).then_some(by.as_str())
+    }
+
+    /// The second step where only the feeder is held open: whether the same person has begun it in time.
+    pub fn end_reset(&mut self, zone: &Id, by: &str, now: Moment) -> bool {
+        let looked = self.reset_begun(zone, now) == Some(by);
+        if let Some(watching) = self.zones.get_mut(zone).filter(|_| looked) {
+            watching.begun = None;
+        }
+        looked
     }
 
     /// The second step: releases a latched zone on the word of the person who began, when nothing forbids

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   zone stopped, a charger still draws after 15 s ─▶ its feeder opens, until the zone is reset
+//!   a charger ignores its setpoint (FB10) ─▶ its feeder opens, until a person has been there
 //!   vote isolates ─▶ contactor opens ─▶ feedback open, current near zero ─▶ "isolated"
 //!                          └─ feedback not open after 2 s ─▶ breaker above it, siren: "welded"
 //! ```
@@ -46,6 +47,8 @@ pub enum Isolation {
 pub struct Seen {
     /// Zones in which a charger draws current, or may do so for all that is known.
     pub drawing: BTreeSet<Id>,
+    /// Zones in which a charger goes on drawing whatever it is told.
+    pub deaf: BTreeSet<Id>,
     /// Relays whose feedback says open.
     pub open: BTreeSet<Id>,
     /// Zones whose battery is known to carry next to nothing.
@@ -56,9 +59,17 @@ pub struct Seen {
 struct ZoneLink {
     stopped_since: Option<Moment>,
     feeder: bool,
+    /// A charger ignored its setpoint; the feeder stays open until a person releases it.
+    deaf: bool,
     isolate_since: Option<Moment>,
     welded: bool,
     isolation: Isolation,
+}
+
+impl ZoneLink {
+    fn is_feeder_open(&self) -> bool {
+        self.feeder || self.deaf
+    }
 }
 
 /// All relays.
@@ -75,10 +86,28 @@ impl Linkage {
         self.zones.entry(zone.clone()).or_default().feeder = feeder;
     }
 
+    /// Takes up feeders that were open before the gateway started because a charger ignored its setpoint.
+    pub fn restore_deaf(&mut self, zones: &BTreeSet<Id>) {
+        for zone in zones {
+            self.zones.entry(zone.clone()).or_default().deaf = true;
+        }
+    }
+
+    /// Zones whose feeder stays open until a person releases it: a charger ignored its setpoint.
+    #[must_use]
+    pub fn deaf(&self) -> BTreeSet<Id> {
+        self.zones.iter().filter(|(_, link)| link.deaf).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// A person has been at the chargers of the zone: its feeder may close.
+    pub fn release(&mut self, zone: &Id) {
+        self.zones.entry(zone.clone()).or_default().deaf = false;
+    }
+
     /// Whether the feeder of a zone was opened.
     #[must_use]
     pub fn is_feeder_open(&self, zone: &Id) -> bool {
-        self.zones.get(zone).is_some_and(|link| link.feeder)
+        self.zones.get(zone).is_some_and(ZoneLink::is_feeder_open)
     }
 
     /// How far the isolation of a zone's battery has come.
@@ -107,6 +136,8 @@ impl Linkage {
             link.stopped_since = stopped.then(|| link.stopped_since.unwrap_or(now));
             let late = link.stopped_since.is_some_and(|s| s.age_at(now) >= OBEYED_WITHIN);
             link.feeder = stopped && (link.feeder || (late && seen.drawing.contains(&zone.id)));
+            // Without a relay there is nothing to hold open.
+            link.deaf |= seen.deaf.contains(&zone.id) && has_feeder(site, &zone.id);
             let isolate = hazards.get(&zone.id).is_some_and(|hazard| hazard.isolate);
             link.isolate_since = isolate.then(|| link.isolate_since.unwrap_or(now));
             link.isolation = isolation(site, (&zone.id, link), seen, now);
@@ -139,13 +170,18 @@ impl Linkage {
             RelayKind::Contactor => find(&|zone| hazard(zone).is_some_and(|h| h.isolate))
                 .map(|zone| Reason::Tripped { zone }),
             RelayKind::ShuntTrip => find(&welded).map(|zone| Reason::Welded { zone }),
-            RelayKind::Feeder => find(&|zone| link(zone).is_some_and(|l| l.feeder))
+            RelayKind::Feeder => find(&|zone| link(zone).is_some_and(ZoneLink::is_feeder_open))
                 .map(|zone| Reason::NotObeyed { zone }),
             RelayKind::Siren | RelayKind::Fan => {
                 find(&in_alarm).map(|zone| Reason::FireAlarm { zone })
             }
         }
     }
+}
+
+fn has_feeder(site: &Site, zone: &Id) -> bool {
+    let opens = |relay: &Relay| relay.kind == RelayKind::Feeder && relay.zones.contains(zone);
+    site.guard.relays.iter().any(opens)
 }
 
 fn isolation(site: &Site, (zone, link): (&Id, &ZoneLink), seen: &Seen, now: Moment) -> Isolation {

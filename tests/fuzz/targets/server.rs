@@ -59,7 +59,7 @@ fn server() -> SocketAddr {
 /// Only a field bus with one meter.
 fn gateway(listen: SocketAddr, meter: SocketAddr) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = Some(ModbusServer { listen, max_age: Duration::from_secs(60) });
+    let server = Some(ModbusServer { listen, max_age: Duration::from_secs(60), allow: Vec::new() });
     let (host, port) = (meter.ip().to_string(), meter.port());
     let device = DeviceConfig {
         id: Id::try_from("grid").unwrap(),

@@ -1,12 +1,17 @@
-//! Rows EN1 to EN5 of the fault matrix on the control side: decisions in virtual time, a sample a second.
+//! Rows EN1 to EN5 of the fault matrix, and FB10's last step, on the control side: decisions in virtual time, a sample a second.
 //! The wire's share of the bounds is in `tests/wire/safety`.
 
+use std::time::Duration;
+
+use wattgate::logic::controller::{Controller, Rule};
 use wattgate::logic::decision::Effort;
+use wattgate::logic::observation::Observation;
 use wattgate::logic::safety::fire::Level;
 use wattgate::logic::safety::linkage::Isolation;
 use wattgate::logic::safety::sensing::Vote;
 use wattgate::logic::site::{ChargerSetpoint, Reason, RelaySetpoint};
 use wattgate::logic::vision::Verdict;
+use wattgate::units::{Amps, Watts};
 
 use super::{Rig, id, loop_ma, site};
 
@@ -257,6 +262,73 @@ fn an_alarm_that_is_not_obeyed_opens_the_feeder_after_15_s_and_never_the_contact
     silent.silent.insert("pile1");
     silent.run(40);
     assert_eq!(silent.relay("feeder"), RelaySetpoint::Act, "a silent pile may draw current");
+}
+
+/// The piles are told 6 A for ten minutes.
+fn dim(rig: &mut Rig) {
+    let until = rig.now.after(Duration::from_secs(600));
+    let limit = Watts(8_500.0);
+    rig.controller.observe(Observation::Dimmed { limit, until, at: rig.now });
+}
+
+#[test]
+fn fb10_a_charger_that_ignores_its_setpoint_loses_its_feeder_after_20_s_until_a_person_was_there() {
+    let mut rig = Rig::new();
+    rig.run(60);
+    rig.deaf = true;
+    dim(&mut rig);
+    let opened = rig.until(40, |rig| rig.relay("feeder") == RelaySetpoint::Act);
+    assert_eq!(opened, Some(21), "twenty seconds after it was told and drew more");
+    assert!(["contactor", "siren", "fan"].iter().all(|r| rig.relay(r) == RelaySetpoint::Rest));
+    assert_eq!(rig.level(), Level::Normal, "it is no fire");
+    rig.second();
+    let alarms = rig.alarms();
+    assert!(alarms.iter().any(|alarm| alarm.starts_with("feeder_opened")), "{alarms:?}");
+    rig.power_cut();
+    rig.run(900);
+    assert_eq!(rig.relay("feeder"), RelaySetpoint::Act, "it stays open");
+    assert_eq!(rig.told("pile1"), ChargerSetpoint::Pause);
+    assert!(rig.told("pile2").amps() > Amps(6.0), "the other zone charges");
+    rig.ask("Li", true);
+    rig.ask("Li", false);
+    rig.ask("Wang", true);
+    assert_eq!(rig.relay("feeder"), RelaySetpoint::Act, "it takes both steps of one person");
+    rig.deaf = false;
+    rig.ask("Li", true);
+    assert_eq!(rig.relay("feeder"), RelaySetpoint::Rest);
+    rig.set("feeder_closed", 1.0);
+    rig.run(120);
+    assert_eq!(rig.relay("feeder"), RelaySetpoint::Rest);
+    assert!(rig.told("pile1").amps() > Amps(6.0), "it charges again");
+}
+
+#[test]
+fn fb10_nobody_loses_a_feeder_who_obeys_cannot_hear_or_has_none_and_nobody_without_the_rule() {
+    let fate = |mut rig: Rig, tell: &dyn Fn(&mut Rig)| {
+        rig.run(60);
+        tell(&mut rig);
+        dim(&mut rig);
+        rig.until(120, |rig| rig.relay("feeder") == RelaySetpoint::Act)
+    };
+    assert_eq!(fate(Rig::new(), &|_| ()), None, "it obeys");
+    let silent = |rig: &mut Rig| {
+        rig.deaf = true;
+        rig.silent.insert("pile1");
+    };
+    assert_eq!(fate(Rig::new(), &silent), None, "who hears nothing disobeys nobody");
+    let deaf = |rig: &mut Rig| rig.deaf = true;
+    assert!(fate(Rig::new(), &deaf).is_some());
+    let mut off = Rig::cold(site::guarded());
+    off.controller = Controller::new(site::guarded(), off.now).without(Rule::FeederOpens);
+    assert_eq!(fate(off, &deaf), None, "the story needs the rule");
+    let mut elsewhere = site::guarded();
+    elsewhere.guard.relays.iter_mut().for_each(|relay| relay.zones = vec![id("far")]);
+    let mut rig = Rig::of(elsewhere);
+    rig.run(60);
+    rig.deaf = true;
+    dim(&mut rig);
+    rig.run(60);
+    assert!(!rig.zone().feeder_open, "a zone without a feeder's relay has nothing to hold open");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wattgate::logic::site::{RelaySetpoint, Roles};
 use super::{Rig, id, site};
 
 impl Rig {
-    fn ask(&mut self, by: &str, inspected: bool) {
+    pub fn ask(&mut self, by: &str, inspected: bool) {
         let (zone, by, at) = (id("store"), by.to_owned(), self.now);
         self.controller.observe(Observation::ResetAsked { zone, by, inspected, at });
         self.second();
@@ -21,7 +21,7 @@ impl Rig {
     }
 
     /// The power goes and comes back; nothing is kept but what was latched.
-    fn power_cut(&mut self) {
+    pub fn power_cut(&mut self) {
         let latched = self.controller.latched();
         let latched = serde_json::from_slice(&serde_json::to_vec(&latched).unwrap()).unwrap();
         let mut controller = Controller::new(self.controller.site().clone(), self.now);

@@ -63,6 +63,41 @@ fn fb12_two_dead_units_that_are_told_to_stop_slow_nobody() {
     println!("stopped {:?} after the death", killed.elapsed());
 }
 
+/// Most chargers have no car and a stop that they hold. When one dies, one time-out is what it costs the others:
+/// whatever else it is told or asked goes into their pauses.
+#[test]
+fn fb12_a_unit_that_dies_with_a_stop_that_it_holds_costs_the_others_one_time_out() {
+    let rig = line_with(Framing::Rtu, 1, |_| {});
+    for unit in 1..=UNITS {
+        rig.answered(&format!("u{unit}"), now(), PATIENCE);
+    }
+    tell_all(&rig, 10.0, 1, 0.0);
+    until("all told", PATIENCE, || {
+        let told = (rig.held(3) - 10.0).abs() < 0.06 && rig.held(0) == 0.0;
+        told.then_some(())
+    });
+    let (before, _) = periods(&rig, seconds(8.0), 1);
+    let killed = now();
+    rig.faults("pile1", Faults { silent: true, ..Faults::default() });
+    wait(seconds(12.0));
+    let mut gaps: Vec<f64> = Vec::new();
+    for unit in 1..UNITS {
+        // With the gap in which it died.
+        let seen = rig.readings(&format!("u{unit}"), killed - seconds(1.5));
+        gaps.extend(seen.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64()));
+    }
+    gaps.sort_by(f64::total_cmp);
+    let (after, p99) = (gaps.iter().sum::<f64>() / gaps.len() as f64, gaps[gaps.len() * 99 / 100]);
+    let late: f64 = gaps.iter().map(|gap| (gap - 1.1).max(0.0)).sum();
+    println!(
+        "a unit with a standing stop dies: mean period {before:.3} s, then {after:.3} s, p99 {p99:.3} s; \
+         late by {late:.1} s in all"
+    );
+    assert!((after / before - 1.0).abs() < 0.05, "the others' period changed by more than 5 %");
+    // Nine others, a second each at most.
+    assert!(late <= 11.0, "late by {late} s in all");
+}
+
 #[test]
 fn a_farewell_reaches_every_unit_of_a_line() {
     let mut rig = line_with(Framing::Rtu, 1, |config| {
