@@ -18,6 +18,7 @@ mod field;
 mod hazard;
 mod night;
 mod plan;
+mod steps;
 mod watch;
 mod week;
 mod worlds;

@@ -23,5 +23,7 @@ mod rivals;
 mod rtsp;
 mod safety;
 mod scenarios;
+mod starved;
 mod targets;
 mod urgent;
+mod yard;
