@@ -47,6 +47,8 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(600);
 const LEAVES_IN: Duration = Duration::from_millis(500);
 /// A child that lived this long has earned a quick restart.
 const GOOD_LIFE: Duration = Duration::from_secs(60);
+/// The child's `oom_score_adj` of `proc(5)`, between that of jobs (1000) and that of the control process.
+const GOES_BEFORE_CONTROL: &str = "500";
 /// How often waiting looks whether it should stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
@@ -196,7 +198,7 @@ impl Supervisor {
         let speed = self.clock.speed().to_string();
         let own_time = self.clock.has_own_time();
         let site_time = own_time.then(|| self.clock.now().utc.to_rfc3339());
-        Command::new(&self.place.program)
+        let child = Command::new(&self.place.program)
             .arg("vision")
             .arg("--config")
             .arg(&self.place.config)
@@ -207,7 +209,10 @@ impl Supervisor {
             .args(["--speed", &speed])
             .args(site_time.iter().flat_map(|time| ["--site-time", time]))
             .stdin(Stdio::null())
-            .spawn()
+            .spawn()?;
+        // When memory is short, the eyes go after all jobs and before the control process.
+        let _ = std::fs::write(format!("/proc/{}/oom_score_adj", child.id()), GOES_BEFORE_CONTROL);
+        Ok(child)
     }
 
     /// The child's connection; nothing where it ended before.

@@ -1,7 +1,7 @@
 //! Measured, not tested: how regular the control period is, quiet and under stress, and what the
 //! processes cost (`cargo bench --bench figures -- periods`), the nets against onnxruntime (`-- nets`), and
-//! what a camera costs (`-- cameras`), and how soon a sensor stops the piles when all is bad (`-- stops`, as
-//! root). All of it without an argument; takes about eight minutes.
+//! what a camera costs (`-- cameras`), and how soon a sensor or a picture stops the piles when all is bad
+//! (`-- stops`, as root). All of it without an argument; takes about eight minutes.
 //!
 //! What a stranger gets wrong: every figure is a ratio to the quiet run of the same call, so that a slow
 //! machine says the same as a fast one.
@@ -17,6 +17,8 @@ mod rtsp;
 #[path = "../wire/urgent.rs"]
 #[allow(dead_code)] // its test is the wire tests'
 mod urgent;
+#[path = "../wire/yard.rs"]
+mod yard;
 
 mod cameras;
 mod nets;
@@ -89,18 +91,21 @@ fn main() {
     }
 }
 
-/// From a sensor to the last pile's register, with all cores busy, the disk full and the broker down. The bar
-/// is that of 1,000 stops (`WATTGATE_STOPS`), which take two hours.
+/// From a sensor, and from a picture, to the last pile's register, with all cores busy, the disk full and the
+/// broker down. The bar is that of 1,000 stops (`WATTGATE_STOPS`), which take about twenty minutes.
 fn stops() {
     let all = urgent::stops(urgent::count(20));
-    let seconds: Vec<f64> = all.iter().map(Duration::as_secs_f64).collect();
-    println!(
-        "sensor to stop on the wire, all cores busy, disk full, broker down: p50 {:.3} s, p99 {:.3} s, most {:.3} s, {} stops",
-        percentile(&seconds, 0.5),
-        percentile(&seconds, 0.99),
-        percentile(&seconds, 1.0),
-        seconds.len()
-    );
+    println!("to the stop on the wire, all cores busy, disk full, broker down:");
+    for (kind, took) in all.kinds() {
+        let seconds: Vec<f64> = took.iter().map(Duration::as_secs_f64).collect();
+        println!(
+            "    {kind}: p50 {:.3} s, p99 {:.3} s, most {:.3} s, {} stops",
+            percentile(&seconds, 0.5),
+            percentile(&seconds, 0.99),
+            percentile(&seconds, 1.0),
+            seconds.len()
+        );
+    }
 }
 
 fn control_periods() {

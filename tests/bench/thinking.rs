@@ -1,5 +1,5 @@
-//! How long thinking takes: sharing among 100 chargers on three levels, and a whole decision for 50.
-//! `cargo bench --bench thinking`; takes seconds.
+//! How long thinking takes: sharing among 100 chargers on three levels, a whole decision for 50 with everything
+//! that a site can have, and days of 20. `cargo bench --bench thinking`; takes a minute.
 //!
 //! What a stranger gets wrong: the figures are CPU time of the thread, so that a busy machine says the
 //! same as a quiet one; what preemption adds is not in them.
@@ -12,8 +12,11 @@ use simulators::scenario::{Make, PileSpec, Scenario, Visit};
 use wattgate::app::simulate::Plant;
 use wattgate::logic::controller::Controller;
 use wattgate::logic::energy::{Claim, Room, allocate};
-use wattgate::logic::site::{Charger, Circuit, GridLimits, Id, LEAST_EACH, Mode, Right, Site};
-use wattgate::units::{Amps, PerPhase, Phase, Volts, Watts};
+use wattgate::logic::site::{
+    Band, Battery, Charger, Circuit, Compute, GridLimits, Id, Inverter, LEAST_EACH, Mode, Right,
+    Site, Switching, Tariff,
+};
+use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 /// CPU time of this thread so far.
 fn spent() -> Duration {
@@ -89,6 +92,50 @@ fn site(count: usize) -> Site {
     }
 }
 
+/// The same site with all that costs thought: a battery, sun that is curtailed, a compute node, chargers that
+/// may change phases.
+fn furnished(count: usize) -> Site {
+    let mut site = site(count);
+    let (most, lockout) = (Switching::MOST, Duration::from_secs(300));
+    let switching = Some(Switching { most, lockout, settle: Duration::from_secs(30) });
+    for charger in site.chargers.iter_mut().filter(|charger| charger.phases.len() == 3) {
+        charger.switching = switching;
+    }
+    let (hybrid, watts) = (id("hybrid"), Watts(1_500.0 * count as f64));
+    site.batteries = vec![Battery {
+        id: hybrid.clone(),
+        name: String::new(),
+        max_charge: watts,
+        max_discharge: watts,
+        min_soc: Soc::from_ratio(0.1).unwrap(),
+        capacity: Some(WattHours(watts.get() * 2.0)),
+    }];
+    site.pvs = vec![hybrid.clone()];
+    site.inverters = vec![Inverter { id: hybrid, rated: watts * 3.0 }];
+    site.limits.export = Some(watts);
+    site.computes = vec![Compute {
+        id: id("node"),
+        name: String::new(),
+        phases: Phase::ALL.to_vec(),
+        min: Watts(800.0),
+        max: Watts(20_000.0),
+        failsafe: Watts(2_000.0),
+        step: Watts(1.0),
+    }];
+    site
+}
+
+/// A tariff with a cheap night: a plan is made every quarter hour, and when a car comes or goes.
+fn tariff() -> Tariff {
+    Tariff {
+        currency: "EUR".into(),
+        zone: chrono_tz::Europe::Berlin,
+        import: 0.4,
+        export: 0.1,
+        bands: vec![Band { from: 22 * 60, to: 6 * 60, import: 0.2 }],
+    }
+}
+
 fn print(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e6;
@@ -152,6 +199,8 @@ fn plant(site: &Site) -> Plant {
             .map(|c| PileSpec { make: Make::Alfen, rotation: rotation(c) })
             .collect(),
         visits: (0..site.chargers.len()).map(visit).collect(),
+        node_w: site.computes.first().map(|node| node.max.get()),
+        pv_peak_w: site.inverters.first().map_or(0.0, |inverter| inverter.rated.get()),
         ..Scenario::one_pile()
     };
     let start = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
@@ -159,46 +208,71 @@ fn plant(site: &Site) -> Plant {
 }
 
 fn deciding() {
-    let site = site(50);
-    let mut plant = plant(&site);
-    let mut controller = Controller::new(site.clone(), plant.now());
-    let mut times = Vec::new();
-    for second in 0..7200 {
-        if second % 60 == 0 {
-            plant.world.set_building(Some(3_000.0 + f64::from(second % 420) * 30.0));
+    for (what, tariff) in [("", None), (", plans among them", Some(tariff()))] {
+        let site = Site { tariff, ..furnished(50) };
+        let mut plant = plant(&site);
+        plant.drivers_tell = site.tariff.is_some();
+        let mut controller = Controller::new(site.clone(), plant.now());
+        let mut times = Vec::new();
+        let (mut wrote, mut on_one) = (0, 0);
+        for second in 0..7200 {
+            if second % 60 == 0 {
+                // Half of the time L1 is nearly full, and who can do without it changes to one phase.
+                let amps = if second / 900 % 2 == 1 { 470.0 } else { 10.0 };
+                let watts = amps * 230.0 / 0.45 + f64::from(second % 420) * 30.0;
+                plant.world.set_building(Some(watts));
+            }
+            if second % 600 == 0 {
+                let watts = site.inverters[0].rated.get() * f64::from(second / 600 % 3) / 3.0;
+                plant.world.set_pv(Some(watts));
+            }
+            plant.pass(&mut |_, _| {});
+            plant.listen(&site, &mut |observation| _ = controller.observe(observation));
+            let began = spent();
+            let decision = controller.decide(plant.now());
+            times.push(spent() - began);
+            wrote += u32::from(decision.writing);
+            plant.obey(&site, &decision);
+            let piles = plant.world.piles.iter().zip(&site.chargers);
+            on_one = on_one
+                .max(piles.filter(|(p, c)| p.connected == 1 && c.switching.is_some()).count());
         }
-        plant.pass(&mut |_, _| {});
-        plant.listen(&site, &mut |observation| _ = controller.observe(observation));
-        let began = spent();
-        let decision = controller.decide(plant.now());
-        times.push(spent() - began);
-        plant.obey(&site, &decision);
+        assert!(wrote > 7_000 && on_one > 0, "not armed, or nobody changed phases: {on_one}");
+        print(
+            &format!("a decision for 50 chargers{what}, up to {on_one} switched to one phase"),
+            times,
+        );
     }
-    print("a decision for 50 chargers", times);
 }
 
 fn a_day() {
-    let site = site(20);
-    let mut plant = plant(&site);
-    let mut controller = Controller::new(site.clone(), plant.now());
-    let began = spent();
-    let (mut outside, mut heard) = (Duration::ZERO, Duration::ZERO);
-    for second in 0..86_400 {
-        if second % 600 == 0 {
-            plant.world.set_building(Some(3_000.0 + f64::from(second % 4200) * 3.0));
+    let days = [("", site(20)), (", furnished", furnished(20))];
+    let planned = Site { tariff: Some(tariff()), ..furnished(20) };
+    for (what, site) in days.into_iter().chain([(", furnished and planned", planned)]) {
+        let mut plant = plant(&site);
+        plant.drivers_tell = site.tariff.is_some();
+        let mut controller = Controller::new(site.clone(), plant.now());
+        let began = spent();
+        let (mut outside, mut heard) = (Duration::ZERO, Duration::ZERO);
+        for second in 0..86_400 {
+            if second % 600 == 0 {
+                plant.world.set_building(Some(3_000.0 + f64::from(second % 4200) * 3.0));
+            }
+            let start = spent();
+            plant.pass(&mut |_, _| {});
+            let passed = spent();
+            plant.listen(&site, &mut |observation| _ = controller.observe(observation));
+            let listened = spent();
+            let decision = controller.decide(plant.now());
+            plant.obey(&site, &decision);
+            outside += passed - start;
+            heard += listened - passed;
         }
-        let start = spent();
-        plant.pass(&mut |_, _| {});
-        let passed = spent();
-        plant.listen(&site, &mut |observation| _ = controller.observe(observation));
-        let listened = spent();
-        let decision = controller.decide(plant.now());
-        plant.obey(&site, &decision);
-        outside += passed - start;
-        heard += listened - passed;
+        let all = spent() - began;
+        println!(
+            "a day of 20 chargers{what}: {all:.2?}; physics {outside:.2?}, observations {heard:.2?}"
+        );
     }
-    let all = spent() - began;
-    println!("a day of 20 chargers: {all:.2?}; physics {outside:.2?}, observations {heard:.2?}");
 }
 
 fn main() {

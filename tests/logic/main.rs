@@ -21,6 +21,7 @@ mod lessons;
 mod modes;
 mod night;
 mod plan;
+mod steps;
 mod storage;
 mod watch;
 mod week;

@@ -21,15 +21,15 @@ use crate::gateway::{Demo, PATIENCE, get_json, kill, now, until};
 const WATTS_PER_CORE: f64 = 4.0;
 
 /// A gateway of its own with nothing but workloads.
-struct Gateway {
-    process: Child,
-    page: String,
+pub struct Gateway {
+    pub process: Child,
+    pub page: String,
     state: PathBuf,
     code: String,
 }
 
 impl Gateway {
-    fn start(folder: &Path, more: &str) -> Gateway {
+    pub fn start(folder: &Path, more: &str) -> Gateway {
         Gateway::of(folder, ("observe", "127.0.0.1:1"), more)
     }
 
@@ -72,7 +72,7 @@ impl Gateway {
         get_json(&format!("{}/api/v1/overview", self.page))?["overview"]["jobs"].as_array().cloned()
     }
 
-    fn job(&self, id: &str) -> Option<Value> {
+    pub fn job(&self, id: &str) -> Option<Value> {
         self.jobs()?.into_iter().find(|job| job["id"] == id)
     }
 
@@ -89,7 +89,7 @@ impl Gateway {
         (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    fn submit(&self, workload: &str, body: &Value) -> String {
+    pub fn submit(&self, workload: &str, body: &Value) -> String {
         let path = format!("workloads/{workload}/submit");
         let (status, answer) = self.post(&path, &self.code, &body.to_string());
         assert_eq!(status, 202, "{answer}");

@@ -23,6 +23,8 @@ mod rivals;
 mod rtsp;
 mod safety;
 mod scenarios;
+mod starved;
 mod targets;
 mod urgent;
 mod write_test;
+mod yard;

@@ -286,7 +286,8 @@ impl Controller {
         let (given_up, reserved) = (self.given_up(now), self.reserved_for_nodes(now));
         let power = (power + reserved.total() - given_up.total()).max(Watts::ZERO);
         // Export of PV and battery is not lent to chargers: a cloud would overdraw the next second.
-        let amps = |p: Phase| limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO);
+        let left = |p: Phase| limits.limit.on(p) - MARGIN - others.on(p).max(Amps::ZERO);
+        let amps = |p: Phase| left(p).min(limits.beside_a_step());
         let least = meter.current.0.into_iter().fold(Amps(f64::INFINITY), Amps::min);
         let unbalanced = limits.unbalance.map_or(Room::UNBOUND.unbalanced, |most| {
             let alike = |p: Phase| meter.current.on(p) - partial.on(p);

@@ -99,6 +99,21 @@ pub struct GridLimits {
     pub export: Option<Watts>,
 }
 
+/// What a breaker carries, in multiples of its rated current, for the 12.4 s that the slowest chain of meter, decision,
+/// charger and car takes (design/safety), and uses up a tenth of its patience (our model of its trip curve:
+/// `app::simulate`). A second such step within minutes leaves as much again.
+const BORNE: f64 = 1.58;
+
+impl GridLimits {
+    /// What cars together may draw of a phase, so that the base load may jump to the most that the site file
+    /// allows and the breaker still stays far from a trip until the slowest of them has followed. No bound where
+    /// the base load is at most half of the breaker.
+    #[must_use]
+    pub fn beside_a_step(&self) -> Amps {
+        (self.breaker * BORNE - self.max_base_load).max(Amps::ZERO)
+    }
+}
+
 /// What a controllable load keeps when the grid operator dims, where the site file says nothing (EnWG
 /// sec. 14a).
 pub const LEAST_EACH: Watts = Watts(4200.0);
@@ -304,6 +319,25 @@ pub struct Site {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_base_load_leaves_room_for_its_own_jump() {
+        let limits = |breaker: f64, base: f64| GridLimits {
+            limit: PerPhase::all(Amps(breaker)),
+            breaker: Amps(breaker),
+            nominal_voltage: Volts(230.0),
+            max_base_load: Amps(base),
+            power: None,
+            unbalance: None,
+            demand: None,
+            dimmed_least: LEAST_EACH,
+            export: None,
+        };
+        // A base load of half the breaker binds nobody: the limit itself is lower.
+        assert!(limits(100.0, 50.0).beside_a_step() > Amps(100.0));
+        assert!((limits(100.0, 100.0).beside_a_step().get() - 58.0).abs() < 1e-9);
+        assert_eq!(limits(100.0, 200.0).beside_a_step(), Amps::ZERO);
+    }
 
     #[test]
     fn ids_are_short_and_plain() {

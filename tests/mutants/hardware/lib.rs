@@ -1,0 +1,4 @@
+//! The physics of the simulators and nothing else, for `tests/run mutants`.
+
+pub mod physics;
+pub mod scenario;
