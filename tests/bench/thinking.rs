@@ -13,8 +13,8 @@ use wattgate::app::simulate::Plant;
 use wattgate::logic::controller::Controller;
 use wattgate::logic::energy::{Claim, Room, allocate};
 use wattgate::logic::site::{
-    Band, Battery, Charger, Circuit, Compute, GridLimits, Id, Inverter, LEAST_EACH, Mode, Right,
-    Site, Switching, Tariff,
+    Band, Battery, Charger, ChargingMode, Circuit, Compute, GridLimits, Id, Inverter, LEAST_EACH,
+    Mode, Right, Site, Switching, Tariff,
 };
 use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
@@ -93,13 +93,17 @@ fn site(count: usize) -> Site {
 }
 
 /// The same site with all that costs thought: a battery, sun that is curtailed, a compute node, chargers that
-/// may change phases.
+/// may change phases, in every mode.
 fn furnished(count: usize) -> Site {
     let mut site = site(count);
     let (most, lockout) = (Switching::MOST, Duration::from_secs(300));
     let switching = Some(Switching { most, lockout, settle: Duration::from_secs(30) });
     for charger in site.chargers.iter_mut().filter(|charger| charger.phases.len() == 3) {
         charger.switching = switching;
+    }
+    let modes = ChargingMode::ALL.into_iter().cycle();
+    for (charger, mode) in site.chargers.iter_mut().zip(modes) {
+        charger.mode = mode;
     }
     let (hybrid, watts) = (id("hybrid"), Watts(1_500.0 * count as f64));
     site.batteries = vec![Battery {
@@ -109,6 +113,7 @@ fn furnished(count: usize) -> Site {
         max_discharge: watts,
         min_soc: Soc::from_ratio(0.1).unwrap(),
         capacity: Some(WattHours(watts.get() * 2.0)),
+        strategy: Default::default(),
     }];
     site.pvs = vec![hybrid.clone()];
     site.inverters = vec![Inverter { id: hybrid, rated: watts * 3.0 }];
