@@ -80,7 +80,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("site.toml");
         std::fs::write(&file, text).unwrap();
-        let site = load(&file).unwrap().site;
+        let site = load(&file).unwrap().0.site;
         let modes: Vec<ChargingMode> = site.chargers.iter().take(2).map(|c| c.mode).collect();
         assert_eq!(modes, [ChargingMode::MinPv, ChargingMode::Departure]);
         // Its own time-out, and a car that follows: an Alfen's is a minute, a KEBA's half of it.

@@ -192,7 +192,7 @@ pub fn share_sun(available: Watts, claims: &[SunClaim]) -> Vec<Watts> {
         }
         let part = left * (1.0 / (open.len() - turn) as f64);
         let more = part.min(claims[i].most - given[i]);
-        given[i] = given[i] + more;
+        given[i] += more;
         left = left - more;
     }
     given
