@@ -108,7 +108,7 @@ fn clear(second: u32) -> f64 {
 
 /// Clouds that take all but a tenth for two minutes of four.
 fn broken(second: u32) -> f64 {
-    clear(second) * if second / 120 % 2 == 0 { 1.0 } else { 0.1 }
+    clear(second) * if (second / 120).is_multiple_of(2) { 1.0 } else { 0.1 }
 }
 
 #[test]

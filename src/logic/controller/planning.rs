@@ -192,11 +192,7 @@ impl Planning {
             shorts.filter(|(_, kwh)| *kwh > SHORT_KWH).map(|(car, _)| car.charger.id.clone());
         let short = short.collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
-        let costs = |(t, kw): (usize, &f64)| {
-            let exports = *kw < 0.0;
-            if exports { problem.export_price[t] } else { problem.import_price[t] }
-        };
-        let marginal = grid.iter().enumerate().map(costs).collect();
+        let marginal = marginal(&problem, &grid);
         let told = Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
         let mut view = view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
@@ -381,6 +377,15 @@ fn in_good_order(
     let mut steps = Steps { price, grid: &mut grid, most_kw };
     early_for_nothing(&problem.sessions, due, &mut solved.session_kw, &mut steps);
     grid
+}
+
+/// What a little more energy costs in each step, per kWh.
+fn marginal(problem: &Problem, grid: &[f64]) -> Vec<f64> {
+    let costs = |(t, kw): (usize, &f64)| {
+        let exports = *kw < 0.0;
+        if exports { problem.export_price[t] } else { problem.import_price[t] }
+    };
+    grid.iter().enumerate().map(costs).collect()
 }
 
 /// What each car lacks, kWh.
