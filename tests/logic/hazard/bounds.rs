@@ -114,4 +114,9 @@ fn two_voices_that_ask_for_no_trip_open_no_contactor() {
     rig.run(30);
     assert_eq!(rig.level(), Level::Alarm, "{:?}", rig.zone().causes);
     assert_eq!(rig.relay("contactor"), RelaySetpoint::Rest);
+    // Nor does what several signs of the battery say together, below a trip.
+    rig.set("t1", 45.5);
+    rig.run(30);
+    assert!(rig.zone().causes.iter().any(|cause| cause.sign == Sign::TwoWatchSigns));
+    assert_eq!(rig.relay("contactor"), RelaySetpoint::Rest);
 }
