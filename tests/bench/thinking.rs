@@ -118,6 +118,8 @@ fn furnished(count: usize) -> Site {
     site.pvs = vec![hybrid.clone()];
     site.inverters = vec![Inverter { id: hybrid, rated: watts * 3.0 }];
     site.limits.export = Some(watts);
+    // The building itself is not balanced, and who is on one phase need not make up for it.
+    site.limits.unbalance = None;
     site.computes = vec![Compute {
         id: id("node"),
         name: String::new(),

@@ -93,4 +93,52 @@ mod tests {
         assert!(!plausible(&MeterReading { power: Watts(-3000.0), ..good.clone() }));
         assert!(!plausible(&MeterReading { frequency: Some(Hertz(f64::NAN)), ..good }));
     }
+    #[test]
+    fn voltage_frequency_and_sum_are_plausible_within_their_bounds_and_not_beyond() {
+        let meter = |volts: f64, hertz: f64, watts: f64| MeterReading {
+            power: Watts(watts),
+            phase_power: PerPhase([Watts(4000.0), Watts(3000.0), Watts(-3000.0)]),
+            current: PerPhase::all(Amps(5.0)),
+            voltage: PerPhase([Volts(230.0), Volts(volts), Volts(230.0)]),
+            frequency: Some(Hertz(hertz)),
+            import: None,
+            export: None,
+        };
+        // The phases carry 10 kW in all, so the sum may be off by 500 W.
+        for (volts, hertz, watts, is) in [
+            (180.0, 45.0, 4500.0, true),
+            (260.0, 65.0, 3500.0, true),
+            (179.9, 50.0, 4000.0, false),
+            (260.1, 50.0, 4000.0, false),
+            (230.0, 44.9, 4000.0, false),
+            (230.0, 65.1, 4000.0, false),
+            (230.0, 50.0, 4501.0, false),
+            (230.0, 50.0, 3499.0, false),
+        ] {
+            assert_eq!(
+                plausible(&meter(volts, hertz, watts)),
+                is,
+                "{volts} V {hertz} Hz {watts} W"
+            );
+        }
+        let still =
+            MeterReading { phase_power: PerPhase::all(Watts(0.0)), ..meter(230.0, 50.0, 100.0) };
+        assert!(plausible(&still) && !plausible(&MeterReading { power: Watts(101.0), ..still }));
+    }
+
+    #[test]
+    fn every_obstacle_has_a_name_of_its_own() {
+        let all = [
+            Obstacle::ObserveMode,
+            Obstacle::WaitingForMeter,
+            Obstacle::ImplausibleMeter,
+            Obstacle::WaitingForDevice(Id::try_from("pile1").unwrap()),
+            Obstacle::FailsafeSum,
+        ];
+        let codes = all.map(|obstacle| obstacle.code());
+        let expected =
+            ["observe_mode", "waiting_for_meter", "implausible_meter", "waiting_for_device"];
+        assert_eq!(codes[..4], expected);
+        assert_eq!(codes[4], "failsafe_sum");
+    }
 }

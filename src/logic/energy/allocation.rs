@@ -267,4 +267,40 @@ mod tests {
         let told: Vec<f64> = shares.iter().map(|s| s.setpoint.amps().get()).collect();
         assert_eq!(told, [20.0, 25.0]);
     }
+    #[test]
+    fn what_is_taken_is_missing_on_its_lines_and_nowhere_else() {
+        let mut room = Room {
+            amps: PerPhase([30.0, 20.0, 10.0].map(Amps)),
+            power: Watts(10_000.0),
+            unbalanced: PerPhase([9.0, 8.0, 7.0].map(Amps)),
+        };
+        let taken = PerPhase([5.0, 0.0, 1.0].map(Amps));
+        room.take(taken, NOMINAL, false);
+        assert_eq!(room.amps, PerPhase([25.0, 20.0, 9.0].map(Amps)));
+        assert_eq!(room.power, Watts(10_000.0 - 6.0 * 230.0));
+        assert_eq!(room.unbalanced, PerPhase([9.0, 8.0, 7.0].map(Amps)));
+        room.take(taken, NOMINAL, true);
+        assert_eq!(room.unbalanced, PerPhase([4.0, 8.0, 6.0].map(Amps)));
+    }
+
+    #[test]
+    fn what_is_left_is_the_least_of_phases_power_and_unbalance() {
+        let room = |power: f64, unbalanced: f64| Room {
+            amps: PerPhase([30.0, 20.0, 10.0].map(Amps)),
+            power: Watts(power),
+            unbalanced: PerPhase::all(Amps(unbalanced)),
+        };
+        let (one, three) = (&[Phase::L1][..], &Phase::ALL[..]);
+        for (what, room, phases, left) in [
+            ("the fullest phase", room(1e6, 100.0), three, 10.0),
+            ("its own phase", room(1e6, 100.0), one, 30.0),
+            ("power, on three phases", room(6_900.0 * 0.9, 100.0), three, 9.0),
+            ("power, on one", room(2_300.0, 100.0), one, 10.0),
+            ("unbalance binds who is not balanced", room(1e6, 4.0), one, 4.0),
+            ("and nobody else", room(1e6, 4.0), three, 10.0),
+        ] {
+            let found = room.left_on(phases, NOMINAL).get();
+            assert!((found - left).abs() < 1e-9, "{what}: {found}");
+        }
+    }
 }

@@ -347,4 +347,32 @@ mod tests {
         }
         assert_eq!(pauses, 6);
     }
+    #[test]
+    fn a_car_that_comes_down_has_eight_seconds_before_others_give_way() {
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(20.0));
+        ramp.step(second(0), &charger(), current(8.0), true);
+        for s in 1..8 {
+            ramp.see(second(s), Amps(16.0));
+            assert!(!ramp.draws_too_much(), "{s} s");
+        }
+        ramp.see(second(8), Amps(16.0));
+        assert!(ramp.draws_too_much());
+        assert_eq!(ramp.disobeyed_for(second(8)), Duration::from_secs(7));
+        ramp.see(second(9), Amps(8.9));
+        assert!(!ramp.draws_too_much() && ramp.disobeyed_for(second(9)).is_zero());
+    }
+
+    #[test]
+    fn only_a_raise_that_the_ramp_cuts_short_names_it() {
+        for (share, told, reason) in
+            [(15.0, 15.0, None), (16.0, 16.0, None), (17.0, 16.0, Some(Reason::RampUp))]
+        {
+            let mut ramp = Ramp::default();
+            ramp.adopt(current(10.0));
+            ramp.allow(current(share));
+            let step = ramp.step(second(30), &charger(), current(share), true);
+            assert_eq!(step, (current(told), reason), "{share} A");
+        }
+    }
 }

@@ -203,17 +203,7 @@ mod tests {
 
     #[test]
     fn the_failsafe_sum_holds_on_every_circuit_and_phase() {
-        let limits = GridLimits {
-            limit: PerPhase::all(Amps(40.0)),
-            breaker: Amps(40.0),
-            nominal_voltage: crate::units::Volts(230.0),
-            max_base_load: Amps(22.0),
-            power: None,
-            unbalance: None,
-            demand: None,
-            dimmed_least: Watts(4200.0),
-            export: None,
-        };
+        let limits = GridLimits { max_base_load: Amps(22.0), ..plain().limits };
         let all = Phase::ALL;
         let chargers = [charger("a", &all), charger("b", &all), charger("c", &[Phase::L2])];
         let row = circuit("row", None, 20.0, &["a"]);
@@ -228,5 +218,84 @@ mod tests {
         assert_eq!(of(&wider, &chargers), [(Some("end".into()), Phase::L2)]);
         let four = [&chargers[..], &[charger("d", &[Phase::L2])]].concat();
         assert_eq!(of(&circuits, &four), [(None, Phase::L2)], "46 A, on no circuit");
+    }
+    #[test]
+    fn a_device_is_fed_by_its_circuit_and_all_above_it() {
+        let tree = |circuits: Vec<Circuit>| {
+            let mut site = crate::logic::site::Site { circuits, ..plain() };
+            site.chargers = vec![charger("a", &Phase::ALL), charger("z", &Phase::ALL)];
+            Feeders::of(&site)
+        };
+        let hall = circuit("hall", None, 60.0, &[]);
+        let row = circuit("row", Some("hall"), 40.0, &["b"]);
+        let end = circuit("end", Some("row"), 20.0, &["a"]);
+        let feeders = tree(vec![hall, row.clone(), end.clone()]);
+        assert_eq!(feeders.chain(&id("a")), [3, 2, 1, 0, 4]);
+        assert_eq!(feeders.chain(&id("b")), [2, 1, 0, 4]);
+        assert_eq!(feeders.chain(&id("z")), [0, 4], "on no circuit");
+        // A file that goes round in circles is refused; what is made of it ends all the same.
+        let round = circuit("hall", Some("end"), 60.0, &[]);
+        assert_eq!(tree(vec![round, row, end]).chain(&id("a")), [3, 2, 1, 0, 4]);
+    }
+
+    #[test]
+    fn compute_nodes_and_limits_of_power_count_in_the_failsafe_sum() {
+        let limits = GridLimits { breaker: Amps(20.0), ..plain().limits };
+        let node = |watts: f64| Compute {
+            id: id("node"),
+            name: "node".into(),
+            phases: Phase::ALL.to_vec(),
+            min: Watts(500.0),
+            max: Watts(9_000.0),
+            failsafe: Watts(watts),
+            step: Watts(1.0),
+        };
+        let chargers = [charger("a", &Phase::ALL)];
+        let found = |circuits: &[Circuit], watts: f64| {
+            overloads(&limits, circuits, (&chargers, &[node(watts)])).len()
+        };
+        // 6 A of the charger and 14 A of the node.
+        assert_eq!((found(&[], 9_660.0), found(&[], 9_700.0)), (0, 3));
+        let row = Circuit {
+            limit: None,
+            power: Some(Watts(6_900.0)),
+            ..circuit("row", None, 0.0, &["a", "node"])
+        };
+        // 2 A of base load and 6 A leave 2 A of the 10 A for the node.
+        let row = [row];
+        assert_eq!((found(&row, 1_370.0), found(&row, 1_390.0)), (0, 3));
+    }
+
+    /// A site with nothing on it.
+    fn plain() -> crate::logic::site::Site {
+        crate::logic::site::Site {
+            id: id("site"),
+            name: String::new(),
+            mode: crate::logic::site::Mode::Auto,
+            limits: GridLimits {
+                limit: PerPhase::all(Amps(40.0)),
+                breaker: Amps(40.0),
+                nominal_voltage: crate::units::Volts(230.0),
+                max_base_load: Amps(0.0),
+                power: None,
+                unbalance: None,
+                demand: None,
+                dimmed_least: Watts(4200.0),
+                export: None,
+            },
+            meter: id("grid"),
+            chargers: Vec::new(),
+            batteries: Vec::new(),
+            computes: Vec::new(),
+            pvs: Vec::new(),
+            inverters: Vec::new(),
+            bays: Vec::new(),
+            zones: Vec::new(),
+            cameras: Vec::new(),
+            tariff: None,
+            circuits: Vec::new(),
+            guard: crate::logic::site::Guard::default(),
+            work: crate::logic::site::Work::default(),
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
 //! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`), what guards it
 //! (`guard`), how a grid operator bounds it (`dimming`), who may change phases (`switching`), how chargers charge
-//! (`modes`) and what batteries are for (`storage`), and what it may be asked to compute (`work`).
+//! (`modes`) and what batteries are for (`storage`), what it may be asked to compute (`work`), and what all of that
+//! is called (`id`).
 
 mod circuits;
 mod dimming;
 mod guard;
+mod id;
 mod modes;
 mod readings;
 mod setpoints;
@@ -19,6 +21,7 @@ mod work;
 pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
 pub use dimming::{DimContact, DimmingWords};
 pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
+pub use id::{Id, InvalidId};
 pub use modes::{ChargingMode, ChosenModes, ModeWords};
 pub use readings::{
     BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,
@@ -30,8 +33,8 @@ pub use storage::{Aim, Strategy};
 pub use switching::{PhaseCount, Switching};
 pub use tariff::{Band, DayMinute, Leaves, Stay, Target, TargetWords, Tariff};
 pub use topology::{
-    Battery, Bay, Camera, Charger, Compute, DemandLimit, FALLS_BACK_WITHIN, GridLimits, Id,
-    InvalidId, Inverter, LEAST_EACH, Mode, OnBlind, Site, Zone,
+    Battery, Bay, Camera, Charger, Compute, DemandLimit, FALLS_BACK_WITHIN, GridLimits, Inverter,
+    LEAST_EACH, Mode, OnBlind, Site, Zone,
 };
 pub use work::{
     Allowed, JobWish, MOST_HOURS, NotAllowed, Order, Submission, SubmissionWords, Work, Workload,

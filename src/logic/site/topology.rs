@@ -8,58 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChargingMode, Circuit, Guard, Right, Stay, Strategy, Switching, Tariff, Work};
+use super::{ChargingMode, Circuit, Guard, Id, Right, Stay, Strategy, Switching, Tariff, Work};
 use crate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
-
-/// Name of a device, bay, zone or camera: 1 to 32 of `a-z 0-9 _ -`. It is part of MQTT topics.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Id(String);
-
-/// Why a text is not an [`Id`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid id: use 1 to 32 of a-z, 0-9, _ and -")]
-pub struct InvalidId(pub String);
-
-impl Id {
-    /// The text of the id.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Id {
-    type Error = InvalidId;
-    fn try_from(text: String) -> Result<Id, InvalidId> {
-        let allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-        if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(Id(text))
-        } else {
-            Err(InvalidId(text))
-        }
-    }
-}
-
-impl TryFrom<&str> for Id {
-    type Error = InvalidId;
-    fn try_from(text: &str) -> Result<Id, InvalidId> {
-        Id::try_from(text.to_owned())
-    }
-}
-
-impl From<Id> for String {
-    fn from(id: Id) -> String {
-        id.0
-    }
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// Whether the gateway may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -337,13 +287,5 @@ mod tests {
         assert!(limits(100.0, 50.0).beside_a_step() > Amps(100.0));
         assert!((limits(100.0, 100.0).beside_a_step().get() - 58.0).abs() < 1e-9);
         assert_eq!(limits(100.0, 200.0).beside_a_step(), Amps::ZERO);
-    }
-
-    #[test]
-    fn ids_are_short_and_plain() {
-        assert!(Id::try_from("bay-1_a").is_ok());
-        for bad in ["", "Bay", "a/b", "a b", "桩", &"x".repeat(33)] {
-            assert!(Id::try_from(bad).is_err(), "{bad}");
-        }
     }
 }

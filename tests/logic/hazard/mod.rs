@@ -1,10 +1,12 @@
 //! The hazard machine in virtual time: a guarded store with a battery, a pile, sensors and relays, and the
 //! controller over it. `table` walks the risk table line by line, `faults` the rows EN1 to EN5 of the fault
-//! matrix, `people` who may release what, `traces` random days, `gate` the interlock alone.
+//! matrix, `bounds` the edges of what a sensor can say, `people` who may release what, `traces` random days,
+//! `gate` the interlock alone.
 //!
 //! What a stranger gets wrong: values change between two samples; a sample comes every second, so a bound
 //! counted in seconds from the change has that second in it.
 
+mod bounds;
 mod faults;
 mod gate;
 mod people;
