@@ -11,6 +11,7 @@
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
 
 mod answer;
+mod auction;
 mod bound;
 mod careful;
 mod curve;
@@ -119,14 +120,15 @@ pub fn solve(problem: &Problem, budget: Budget) -> Plan {
     plan
 }
 
-/// The quick way, and the careful one where that is not proven good.
+/// A quick way, and the careful one where that is not proven good.
 fn search(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
-    let (sheet, fluid) = quick::quick(site, work);
+    let way = if auction::large(site) { auction::plan } else { quick::quick };
+    let (sheet, fluid) = way(site, work);
     if *work == 0 || quick::close(site, &sheet, fluid.floor, 1.0) {
         return (sheet, fluid);
     }
     let (sheet, mut exact) = careful::careful(site, sheet, work);
-    // The market's bound holds where nothing is overloaded.
+    // Prices' bound holds where nothing is overloaded.
     if sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0 {
         exact.bound = exact.bound.max(fluid.bound);
         exact.floor = exact.floor.max(fluid.floor);
