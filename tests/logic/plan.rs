@@ -3,7 +3,7 @@
 
 use wattgate::logic::energy::plan::{
     Budget, Demand, FaultKind, Group, Job, Limit, Member, Plan, Problem, Session, Store, Taper,
-    solve,
+    solve, solve_after,
 };
 
 const EPS: f64 = 1e-3;
@@ -381,6 +381,9 @@ fn car_park(cars: usize, r: &mut fastrand::Rng) -> Problem {
     problem
 }
 
+/// More than prices take, and less than the careful way, multiplications.
+const BY_PRICES: u64 = 15_000_000;
+
 /// Prices alone find the plan of a car park, in a tenth of the work that the careful way takes.
 #[test]
 fn a_car_park_is_planned_by_prices_alone() {
@@ -389,8 +392,32 @@ fn a_car_park_is_planned_by_prices_alone() {
         let plan = legal(&problem, &format!("car park {seed}"));
         let gap = plan.score - plan.legal_bound;
         assert!(gap <= 1e-3 * plan.score.abs(), "seed {seed}: {gap} of {}", plan.score);
-        assert!(plan.work < 15_000_000, "seed {seed}: {} multiplications", plan.work);
+        assert!(plan.work < BY_PRICES, "seed {seed}: {} multiplications", plan.work);
     }
+}
+
+/// The plan after a car has gone begins with the prices before: as good, for less work.
+#[test]
+fn a_plan_after_another_takes_less_work() {
+    let mut by_prices = 0;
+    for seed in 0..6 {
+        let mut problem = car_park(400, &mut fastrand::Rng::with_seed(seed));
+        let before = legal(&problem, &format!("all cars {seed}"));
+        problem.sessions.remove(200);
+        let (cold, warm) = (
+            solve(&problem, Budget::default()),
+            solve_after(&before.standing, &problem, Budget::default()),
+        );
+        let (broken, ..) = judge(&problem, &warm);
+        assert!(broken.is_empty(), "seed {seed}: {broken:?}");
+        let gap = warm.score - warm.legal_bound;
+        assert!(gap <= 1e-3 * warm.score.abs(), "seed {seed}: {gap} of {}", warm.score);
+        if cold.work < BY_PRICES {
+            by_prices += 1;
+            assert!(4 * warm.work < 3 * cold.work, "seed {seed}: {} of {}", warm.work, cold.work);
+        }
+    }
+    assert!(by_prices >= 4, "only {by_prices} of 6 are planned by prices alone");
 }
 
 #[test]

@@ -51,6 +51,21 @@ const STEEPER: f64 = 1.5;
 const FREE: usize = 4;
 const BOUND: usize = 6;
 
+/// Where prices stood when a plan was made: the plan after a small change begins there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    step: Vec<f64>,
+    rows: Vec<f64>,
+}
+
+impl Standing {
+    /// The prices of a fluid plan.
+    pub fn of(fluid: &Answer) -> Standing {
+        let rows = [fluid.phase_price.as_slice(), fluid.group_price.as_slice()].concat();
+        Standing { step: fluid.price.clone(), rows }
+    }
+}
+
 /// Whether the site is one for this room.
 pub fn large(site: &Sound) -> bool {
     let loads = site.loads.iter().filter(|load| load.servable && load.taper.is_none());
@@ -115,11 +130,18 @@ fn answer(auction: &Auction<'_>, (bound, floor): (f64, f64), good: bool) -> Answ
     }
 }
 
-/// A legal plan and the fluid one it follows.
-pub fn plan(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
+/// A legal plan and the fluid one it follows; begins with the prices of a plan before, where there is one for
+/// as many steps, phases and circuits.
+pub fn plan(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) {
     let (mut auction, mut newton, weights) = (open(site), Newton::default(), weights(site));
     let (mut sheet, mut proven) = (Sheet::default(), (f64::NEG_INFINITY, f64::NEG_INFINITY));
     let (mut from, mut to) = (FIRST * weights.unserved / weights.spread, LAST);
+    let known = before.step.len() == site.steps && before.rows.len() == auction.row_price.len();
+    if known {
+        auction.price.copy_from_slice(&before.step);
+        auction.row_price.copy_from_slice(&before.rows);
+        from = NARROWER * to;
+    }
     loop {
         balance(&mut auction, &mut newton, (from, to), *work);
         let found = proof(&auction);
