@@ -10,6 +10,7 @@
 mod bench;
 mod broken;
 mod checkers;
+mod crowds;
 mod day;
 mod export;
 mod fairness;
