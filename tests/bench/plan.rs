@@ -1,21 +1,30 @@
 //! The planner measured: sites of several sizes and the scenario files of a folder, each with its time, its
-//! gap to the proven bound, and, where Python has SciPy, the time of HiGHS for the fluid problem of the same
-//! file. `cargo bench --bench plan [-- FOLDER]`; `PYTHON` names the interpreter.
+//! gap to the proven bound, the time of the plan after it when the last car has gone, the most memory it
+//! holds beside the problem, the energy of a day of plans, and, where Python has SciPy, the time of HiGHS for
+//! the fluid problem of the same file. `cargo bench --bench plan [-- FOLDER]`; `PYTHON` names the interpreter.
 //!
 //! What a stranger gets wrong: HiGHS solves the easier problem, without least powers, and is timed without
 //! building its matrix; the planner's time is for a legal schedule with its proof. All times are CPU time.
+//! Energy is a model: CPU seconds times the power of one busy core, for a plan every quarter of an hour.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Value, json};
 use wattgate::app::plan::{Scenario, gap_pct, legal_gap_pct};
-use wattgate::logic::energy::plan::{Budget, solve};
+use wattgate::logic::energy::plan::{Budget, Plan, solve, solve_after};
 
-/// How often each is planned; the fastest counts.
-const TIMES: usize = 5;
+/// Each is planned for at least so long, s of CPU, and the mean counts: the clock of a thread ticks coarsely.
+const AT_LEAST_S: f64 = 0.2;
+/// Power of one busy core above idle, W, where nobody has calibrated it: what the ledger of jobs assumes.
+const CORE_W: f64 = 4.0;
+/// Plans a day: one every quarter of an hour.
+const PLANS: f64 = 96.0;
 const SITES: [(usize, usize); 5] = [(20, 96), (60, 96), (200, 96), (500, 96), (1000, 288)];
 
 /// A site of one day, `cars` cars and `steps` steps, in the form of a scenario file.
@@ -59,6 +68,43 @@ fn scenario(cars: usize, steps: usize, peak: bool) -> Value {
     })
 }
 
+/// Heap of this process: held now, and the most since the last restart, bytes.
+struct Memory {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[global_allocator]
+static MEMORY: Memory = Memory { now: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+
+impl Memory {
+    /// Counts the most from here; what is held.
+    fn restart(&self) -> usize {
+        let now = self.now.load(Relaxed);
+        self.most.store(now, Relaxed);
+        now
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Relaxed)
+    }
+}
+
+// SAFETY: the system's allocator does all; the counts beside it touch no memory of its callers.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Memory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = self.now.fetch_add(layout.size(), Relaxed) + layout.size();
+        self.most.fetch_max(now, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        self.now.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
 /// CPU time of this thread so far, s: what others do on the machine matters less.
 fn cpu_s() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
@@ -79,26 +125,42 @@ fn line(file: &Path) {
         println!("{:<28} cannot be read", file.display());
         return;
     };
-    let (mut least, mut plan) = (f64::MAX, None);
-    for _ in 0..TIMES {
-        let start = cpu_s();
-        plan = Some(solve(&scenario.problem, Budget::default()));
-        least = least.min(cpu_s() - start);
-    }
-    let plan = plan.unwrap();
+    let held = MEMORY.restart();
+    let plan = solve(&scenario.problem, Budget::default());
+    let memory = MEMORY.most() - held;
+    let cold = mean_s(|| solve(&scenario.problem, Budget::default()));
+    let mut less = scenario.problem.clone();
+    less.sessions.pop();
+    let warm = mean_s(|| solve_after(&plan.standing, &less, Budget::default()));
     let highs = highs(file);
-    let ratio = highs.map_or("no SciPy".to_owned(), |s| format!("{:.0}", s / least));
+    let ratio = highs.map_or("no SciPy".to_owned(), |s| format!("{:.1}", s / cold));
     let highs = highs.map_or(String::new(), |s| format!("{:.1}", s * 1e3));
     println!(
-        "{:<28} {:>10.3} {:>9.3} {:>9.3} {:>9.2} {:>9} {:>9}",
+        "{:<28} {:>10.3} {:>7.3} {:>7.3} {:>9.3} {:>9.3} {:>6.1} {:>7.2} {:>9} {:>6}",
         scenario.name,
         plan.score,
         gap_pct(&plan),
         legal_gap_pct(&plan),
-        least * 1e3,
+        cold * 1e3,
+        warm * 1e3,
+        memory as f64 / 1e6,
+        cold * PLANS * CORE_W,
         highs,
         ratio
     );
+}
+
+/// Mean CPU time of a plan.
+fn mean_s(plan: impl Fn() -> Plan) -> f64 {
+    let (start, mut times) = (cpu_s(), 0.0);
+    loop {
+        std::hint::black_box(plan());
+        times += 1.0;
+        let spent = cpu_s() - start;
+        if spent >= AT_LEAST_S {
+            return spent / times;
+        }
+    }
 }
 
 fn main() {
@@ -120,8 +182,8 @@ fn main() {
         files.extend(more);
     }
     println!(
-        "{:<28} {:>10} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "site", "score", "gap %", "legal %", "ms", "HiGHS ms", "ratio"
+        "{:<28} {:>10} {:>7} {:>7} {:>9} {:>9} {:>6} {:>7} {:>9} {:>6}",
+        "site", "score", "gap %", "legal %", "ms", "warm ms", "MB", "J/day", "HiGHS ms", "ratio"
     );
     files.iter().for_each(|file| line(file));
 }

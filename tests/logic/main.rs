@@ -11,6 +11,7 @@ mod bench;
 mod broken;
 mod checkers;
 mod chosen;
+mod crowds;
 mod day;
 mod export;
 mod fairness;

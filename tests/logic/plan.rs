@@ -8,7 +8,7 @@ use wattgate::logic::energy::plan::{
 
 const EPS: f64 = 1e-3;
 
-fn site(steps: usize, hours: f64) -> Problem {
+pub fn site(steps: usize, hours: f64) -> Problem {
     Problem {
         steps,
         step_hours: hours,
@@ -24,7 +24,7 @@ fn site(steps: usize, hours: f64) -> Problem {
     }
 }
 
-fn car(arrival: i64, departure: i64, need_kwh: f64) -> Session {
+pub fn car(arrival: i64, departure: i64, need_kwh: f64) -> Session {
     Session {
         arrival,
         departure,
@@ -38,7 +38,7 @@ fn car(arrival: i64, departure: i64, need_kwh: f64) -> Session {
 }
 
 /// A rule that is broken, by how much; unserved kWh and cost.
-fn judge(problem: &Problem, plan: &Plan) -> (Vec<String>, f64, f64) {
+pub fn judge(problem: &Problem, plan: &Plan) -> (Vec<String>, f64, f64) {
     let (steps, hours) = (problem.steps, problem.step_hours);
     let mut broken = Vec::new();
     let mut loads: Vec<(Member, Session, &Vec<f64>)> = Vec::new();
@@ -156,7 +156,7 @@ fn grid(
     cost + problem.demand.per_kw * peak
 }
 
-fn legal(problem: &Problem, words: &str) -> Plan {
+pub fn legal(problem: &Problem, words: &str) -> Plan {
     let plan = solve(problem, Budget::default());
     let (broken, unserved, cost) = judge(problem, &plan);
     assert!(broken.is_empty(), "{words}: {broken:?}");
@@ -201,7 +201,7 @@ fn a_car_that_tapers_is_never_given_more_than_it_takes() {
     assert!(plan.unserved_kwh < 2.5, "{plan:?}");
 }
 
-fn random_site(r: &mut fastrand::Rng) -> Problem {
+pub fn random_site(r: &mut fastrand::Rng) -> Problem {
     let steps = r.usize(1..60);
     let mut problem = site(steps, [0.25, 1.0 / 12.0][r.usize(0..2)]);
     let sun = r.f64() * 30.0;

@@ -18,7 +18,7 @@ use super::tasks::{Tasks, lanes};
 use super::visits::{Visits, Wanted};
 use crate::logic::compute::{JobBook, Task};
 use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
-use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session};
+use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Standing};
 use crate::logic::energy::{
     BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
 };
@@ -52,6 +52,8 @@ const SHARE_FADES_S: f64 = 300.0;
 struct DayPlan {
     made: DateTime<Utc>,
     start: DateTime<Utc>,
+    /// Where its prices stand, for the plan after it.
+    standing: Standing,
     chargers: BTreeMap<Id, Vec<f64>>,
     jobs: BTreeMap<Id, Vec<f64>>,
     /// Battery, discharge positive, kW; nothing where no battery is planned.
@@ -174,7 +176,7 @@ impl Planning {
             by_plan.map(|car| car.session(car.wanted.done_by, start, volts)).collect();
         let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
         let tasks = Tasks::put(&mut problem, tasks, (site, start));
-        let mut solved = solve_with_late_ones(&mut problem, |i| {
+        let mut solved = solve_with_late_ones(&mut problem, self.standing(start), |i| {
             let car = &cars[i];
             car.session(car.wanted.leaves, start, volts).departure
         });
@@ -196,7 +198,14 @@ impl Planning {
         let told = Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
         let mut view = view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
-        DayPlan { made: now, start, chargers, jobs, battery, grid, short, marginal, view }
+        let standing = solved.standing;
+        DayPlan { made: now, start, standing, chargers, jobs, battery, grid, short, marginal, view }
+    }
+
+    /// Where prices stand, if the plan is of the same slot: then only a car more or less has changed.
+    fn standing(&self, start: DateTime<Utc>) -> Standing {
+        let same_slot = self.plan.as_ref().filter(|plan| plan.start == start);
+        same_slot.map(|plan| plan.standing.clone()).unwrap_or_default()
     }
 
     /// Cars that are expected to leave, and what they still need: those that are planned, and then those whose
@@ -346,11 +355,15 @@ fn noon(now: DateTime<Utc>, tariff: &Tariff) -> f64 {
 
 /// A plan by which cars are done early; those for which that is too short have until they leave, and from
 /// the third round on all have: the control thread waits for it.
-fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) -> plan::Plan {
+fn solve_with_late_ones(
+    problem: &mut Problem,
+    mut before: Standing,
+    leaves: impl Fn(usize) -> i64,
+) -> plan::Plan {
     let mut round = 0;
     loop {
         round += 1;
-        let solved = plan::solve(problem, BUDGET);
+        let solved = plan::solve_after(&before, problem, BUDGET);
         let lacks = short_of(problem, &solved);
         let late: Vec<usize> = (0..lacks.len())
             .filter(|&i| lacks[i] > SHORT_KWH && problem.sessions[i].departure < leaves(i))
@@ -360,6 +373,7 @@ fn solve_with_late_ones(problem: &mut Problem, leaves: impl Fn(usize) -> i64) ->
         }
         let all = if round >= ROUNDS { (0..lacks.len()).collect() } else { late };
         all.into_iter().for_each(|i| problem.sessions[i].departure = leaves(i));
+        before = solved.standing;
     }
 }
 

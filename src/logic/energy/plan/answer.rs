@@ -1,7 +1,7 @@
 //! What a programme is weighed by, and what it answers in the site's words. Owns the order of wishes as
 //! weights, and the small numbers that make equal plans differ so that there is one best.
 
-use super::sieve::Sound;
+use super::sieve::{Load, Sound};
 
 /// The judge's price of a kWh that was asked for and not given.
 pub const UNSERVED: f64 = 10.0;
@@ -20,18 +20,16 @@ pub struct Answer {
     pub kw: Vec<Vec<f64>>,
     pub store: Vec<f64>,
     pub curtail: Vec<f64>,
-    /// Price of one more kW for a load in each step of its window, all limits included.
-    pub price: Vec<Vec<f64>>,
+    /// Price of one more kW in each step, currency.
+    pub price: Vec<f64>,
+    /// What it costs more on a phase, phase after phase, and on a circuit, circuit after circuit; shorter
+    /// where nothing else costs anything.
+    pub phase_price: Vec<f64>,
+    pub group_price: Vec<f64>,
     /// No legal schedule scores less; meaningful for a fluid programme.
     pub bound: f64,
     /// The same with loads that no legal schedule can serve left unserved: nearer to the truth.
     pub floor: f64,
-    /// Steps at the import limit.
-    pub tight_import: Vec<bool>,
-    /// Prices above nothing on a phase in a step.
-    pub tight_phase: Vec<bool>,
-    /// Prices above nothing on a circuit in a step, circuit after circuit.
-    pub tight_group: Vec<bool>,
     pub ways: Ways,
     pub good: bool,
 }
@@ -74,6 +72,23 @@ pub fn crowded(site: &Sound) -> Vec<bool> {
         }
     }
     most.iter().enumerate().map(|(k, kw)| *kw > site.groups[k / site.steps]).collect()
+}
+
+impl Answer {
+    /// What one more kW costs a load in step `t`, all limits included.
+    pub fn price_of(&self, load: &Load, t: usize) -> f64 {
+        let steps = self.price.len();
+        let row = |prices: &[f64], k: usize| prices.get(k * steps + t).copied().unwrap_or(0.0);
+        let on = (0..3).filter(|phase| load.phases[*phase]);
+        let phases: f64 = on.map(|phase| row(&self.phase_price, phase)).sum();
+        let circuits: f64 = load.groups.iter().map(|group| row(&self.group_price, *group)).sum();
+        self.price[t] + load.share * phases + circuits
+    }
+
+    /// Whether step `t` is at the import limit: its price is far above what a kWh costs.
+    pub fn tight_import(&self, site: &Sound, t: usize) -> bool {
+        self.price[t] > (site.buy[t].max(0.0) + 0.05 * UNSERVED) * site.hours
+    }
 }
 
 impl Ways {

@@ -3,6 +3,7 @@
 //! (`quick`) and right where that is not sharp enough: few loads, phases and circuits at their limits.
 
 use super::answer::{self, Answer, Ways};
+use super::auction;
 use super::ledger::{self, Sheet};
 use super::model::{Freedom, Model};
 use super::quick;
@@ -28,7 +29,12 @@ const FEW_ROWS: usize = 60;
 pub fn careful(site: &Sound, mut best: Sheet, work: &mut u64) -> (Sheet, Answer) {
     let mut search = Search { site, work: *work, phases: Vec::new() };
     let fluid = search.fluid();
-    best = quick::follow(site, &fluid, best, &mut search.work);
+    if auction::large(site) {
+        best = auction::follow(site, &fluid, best, &mut search.work);
+    }
+    if !quick::close(site, &best, fluid.floor, FOLLOWED) {
+        best = quick::follow(site, &fluid, best, &mut search.work);
+    }
     if quick::close(site, &best, fluid.floor, FOLLOWED) {
         *work = search.work;
         return (best, fluid);
@@ -124,7 +130,7 @@ impl Search<'_> {
 }
 
 /// Phases and steps at which the limit could be passed at all.
-fn phase_candidates(site: &Sound) -> Vec<bool> {
+pub fn phase_candidates(site: &Sound) -> Vec<bool> {
     let Some(limit) = site.phase else {
         return Vec::new();
     };

@@ -119,6 +119,7 @@ struct Kink {
 
 /// What a step costs by its gross demand `y` (base load, loads and battery; sun not subtracted): prices of
 /// the straight pieces and the kinks between them.
+#[derive(Clone, Debug)]
 pub struct Tariff {
     first: f64,
     kinks: [Kink; 6],
@@ -143,6 +144,13 @@ pub struct Peak {
     pub above: f64,
     /// kW of import.
     pub cap: f64,
+}
+
+impl Peak {
+    /// So much on every kW, and no cap.
+    pub fn flat(flat: f64) -> Peak {
+        Peak { flat, above: 0.0, cap: f64::MAX }
+    }
 }
 
 /// The tariff of step `t`; `top` is what a kW beyond the limits is priced at.
@@ -190,6 +198,69 @@ pub fn tariff(site: &Sound, t: usize, reach: Reach, peak: Peak, top: f64) -> Tar
 }
 
 impl Tariff {
+    /// Demand that is met at `price`, kW, and how much more for a price higher by one: the mean over the prices
+    /// within `blur`, where flats rise by `tilt` from `middle`.
+    pub fn answer(&self, price: f64, (tilt, blur): (f64, f64), middle: f64) -> (f64, f64) {
+        let kinks = &self.kinks[..self.len];
+        let (low, high) = (price - 0.5 * blur, price + 0.5 * blur);
+        let (mut sum, mut at, mut ends) = (0.0, low, (kinks[0].at, kinks[0].at));
+        let mut started = false;
+        let mut stretch = |to: f64, from_kw: f64, to_kw: f64, from: f64| {
+            // A straight piece of the curve from price `from` to `to`.
+            let end = to.min(high);
+            if end <= at && started {
+                return;
+            }
+            if to <= low {
+                return;
+            }
+            let kw = |p: f64| {
+                if to_kw > from_kw {
+                    from_kw + (p - from) / (to - from) * (to_kw - from_kw)
+                } else {
+                    from_kw
+                }
+            };
+            if !started {
+                ends.0 = kw(low);
+                started = true;
+            }
+            ends.1 = kw(end.max(at));
+            sum += (end - at).max(0.0) * 0.5 * (kw(at) + kw(end.max(at)));
+            at = end.max(at);
+        };
+        let mut from = f64::NEG_INFINITY;
+        for (k, kink) in kinks.iter().enumerate() {
+            let last = k + 1 == kinks.len();
+            let to = if last { f64::INFINITY } else { kink.after + tilt * (kink.at - middle) };
+            stretch(to, kink.at, kink.at, from);
+            if !last {
+                from = kink.after + tilt * (kinks[k + 1].at - middle);
+                stretch(from, kink.at, kinks[k + 1].at, to);
+            }
+            if from >= high {
+                break;
+            }
+        }
+        (sum / blur, (ends.1 - ends.0) / blur)
+    }
+
+    /// Most demand, kW.
+    pub fn most(&self) -> f64 {
+        self.kinks[self.len - 1].at
+    }
+
+    /// Price of the kW just above `kw`.
+    pub fn price(&self, kw: f64) -> f64 {
+        let below = self.kinks[..self.len].iter().rev().find(|kink| kink.at <= kw + 1e-9);
+        below.map_or(self.first, |kink| kink.after)
+    }
+
+    /// Price of the flat before the connection's limit.
+    pub fn bought(&self) -> f64 {
+        self.kinks[self.len - 2].after
+    }
+
     pub fn curve(&self, sharp: &Sharpness) -> Curve {
         Curve::new(self.first, &self.kinks[..self.len], sharp)
     }

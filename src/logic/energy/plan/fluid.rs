@@ -1,10 +1,10 @@
 //! The fluid plan: the market with ramps that grow sharper, until its prices prove enough. Owns how sharp,
 //! how often, and what the market's state means in the site's words.
 
-use super::answer::{Answer, UNSERVED, Ways, weights};
-use super::bound::bound;
+use super::answer::{Answer, Ways, weights};
+use super::bound::{Prices, bound};
 use super::curve::Sharpness;
-use super::market::{Draw, Market};
+use super::market::Market;
 use super::reservoir::{Course, respond};
 use super::sieve::Sound;
 
@@ -20,9 +20,6 @@ pub const AGAIN: &[Stage] =
     &[(0.05, 0.3, 3e-4, 4), (0.015, 0.15, 2e-4, 4), (0.004, 0.08, 1e-4, 4), (0.001, 0.05, 1e-4, 2)];
 /// A stage is over when no more than this part of all power moved.
 const CALM: f64 = 0.008;
-/// Rounds in which the battery's value is looked for.
-const FINE: usize = 24;
-
 /// What the connection leaves to loads where it leaves most, kW: the measure of all ramps.
 pub fn size(site: &Sound) -> f64 {
     let left = site.import.iter().zip(&site.base).map(|(import, base)| import - base);
@@ -56,14 +53,14 @@ pub fn balance(market: &mut Market<'_>, stages: &[Stage], most: u64) -> Answer {
         for _ in 0..stage.3 {
             let moved = market.trade();
             market.settle_cap();
-            course = respond(market, FINE);
+            course = respond(market);
             market.set_store(&course.kw);
             market.settle_cap();
             if market.work > most || moved < CALM {
                 break;
             }
         }
-        let (relaxed, legal) = bound(market, &course);
+        let (relaxed, legal) = proof(market, &course);
         if relaxed > least {
             (least, floor) = (relaxed, legal);
         }
@@ -76,45 +73,51 @@ pub fn balance(market: &mut Market<'_>, stages: &[Stage], most: u64) -> Answer {
 
 fn answer(market: &Market<'_>, (bound, floor): (f64, f64), good: bool) -> Answer {
     let site = market.site;
-    let steps = site.steps;
-    let row = |k: usize| {
-        let limit = if k < market.circuits {
-            site.phase.unwrap_or(0.0)
-        } else {
-            site.groups[(k - market.circuits) / steps]
-        };
-        market.row_price(market.flow[k], limit).abs() > 1e-6
-    };
-    let loads = || site.loads.iter().enumerate();
+    let rows = row_prices(market);
     Answer {
         kw: market.powers(),
         store: market.store.clone(),
-        curtail: (0..steps).map(|t| curtail(market, t)).collect(),
-        price: loads()
-            .map(|(_, load)| {
-                let draw = Draw::of(load);
-                (load.from..load.to).map(|t| market.price(draw, t, market.step_price(t))).collect()
-            })
-            .collect(),
+        curtail: (0..site.steps).map(|t| curtail(site, t, market.demand[t])).collect(),
+        price: (0..site.steps).map(|t| market.step_price(t)).collect(),
+        phase_price: rows[..market.circuits].to_vec(),
+        group_price: rows[market.circuits..].to_vec(),
         bound,
         floor,
-        tight_import: (0..steps)
-            .map(|t| market.step_price(t) > (site.buy[t].max(0.0) + 0.05 * UNSERVED) * site.hours)
-            .collect(),
-        tight_phase: (0..market.circuits).map(row).collect(),
-        tight_group: (market.circuits..market.flow.len()).map(row).collect(),
-        ways: Ways::open(steps),
+        ways: Ways::open(site.steps),
         good,
     }
 }
 
-/// Sun that is let go: what may not be given, and all of it where drawing is paid for.
-pub fn curtail(market: &Market<'_>, t: usize) -> f64 {
+fn row_prices(market: &Market<'_>) -> Vec<f64> {
+    let price = |(k, flow): (usize, &f64)| market.row_price(*flow, market.limit(k));
+    market.flow.iter().enumerate().map(price).collect()
+}
+
+/// What the market's prices prove. The demand charge is spread over the steps that feel the cap, and their
+/// prices are brought to what it is.
+fn proof(market: &Market<'_>, course: &Course) -> (f64, f64) {
     let site = market.site;
+    let mut felt: Vec<f64> = (0..site.steps).map(|t| market.felt(t, market.cap)).collect();
+    let mut step: Vec<f64> = (0..site.steps).map(|t| market.step_price(t)).collect();
+    let sum: f64 = felt.iter().sum();
+    // Where the connection's own limit is as low as the cap, it bears what is too much.
+    let limit = site.import.iter().fold(0.0_f64, |m, v| m.max(*v));
+    if market.cap <= 0.97 * limit && sum > 0.0 {
+        let scale = site.per_kw / sum;
+        step.iter_mut().zip(&felt).for_each(|(price, felt)| *price += (scale - 1.0) * felt);
+        felt.iter_mut().for_each(|felt| *felt *= scale);
+    }
+    let (rows, circuits) = (row_prices(market), market.circuits);
+    let (reach, worth, top) = (&market.reach, &course.worth, market.top);
+    bound(&Prices { site, step: &step, felt: &felt, rows: &rows, circuits, worth, reach, top })
+}
+
+/// Sun that is let go at a demand: what may not be given, and all of it where drawing is paid for.
+pub fn curtail(site: &Sound, t: usize, demand: f64) -> f64 {
     if !site.curtailable {
         return 0.0;
     }
-    let net = market.demand[t] - site.pv[t];
+    let net = demand - site.pv[t];
     let keep = if site.buy[t] < 0.0 {
         site.import[t] - net
     } else if site.sell[t] < 0.0 {

@@ -5,6 +5,9 @@ use super::answer::UNSERVED;
 use super::rooms::Rooms;
 use super::sieve::Sound;
 
+/// Overload below this is a sum's last digit, kWh.
+const ROUNDING_KWH: f64 = 1e-9;
+
 /// A schedule in which every rule holds, and what it comes to.
 #[derive(Clone, Debug, Default)]
 pub struct Sheet {
@@ -194,6 +197,6 @@ fn count(site: &Sound, sheet: &mut Sheet) {
     };
     sheet.short = site.loads.iter().zip(&sheet.kw).map(short).collect();
     sheet.unserved_kwh = site.lost_kwh + sheet.short.iter().sum::<f64>();
-    sheet.overload_kwh = over * hours;
+    sheet.overload_kwh = if over * hours > ROUNDING_KWH { over * hours } else { 0.0 };
     sheet.cost = cost + site.per_kw * peak;
 }

@@ -172,6 +172,14 @@ impl<'a> Market<'a> {
         phases.chain(groups.map(move |g| (circuits + g * steps + t, 1.0, site.groups[*g])))
     }
 
+    /// Limit of a row, kW.
+    pub fn limit(&self, row: usize) -> f64 {
+        match row.checked_sub(self.circuits) {
+            Some(circuit) => self.site.groups[circuit / self.site.steps],
+            None => self.site.phase.unwrap_or(0.0),
+        }
+    }
+
     /// Width of the ramp before a row's limit.
     fn row_ramp(&self, limit: f64) -> f64 {
         (ROW_RAMP * self.sharp.ramp).min(0.5 * limit).max(1e-6)
@@ -198,14 +206,6 @@ impl<'a> Market<'a> {
 
     pub fn step_price(&self, t: usize) -> f64 {
         self.curves[t].price(self.demand[t])
-    }
-
-    /// What one more kW costs a draw in step `t` as things stand.
-    pub fn price(&self, draw: Draw<'a>, t: usize, step: f64) -> f64 {
-        let rows = self.rows(draw, t);
-        step + rows
-            .map(|(k, share, limit)| share * self.row_price(self.flow[k], limit))
-            .sum::<f64>()
     }
 
     /// What a draw could have in a step between two powers, cheapest first.
@@ -415,7 +415,7 @@ impl<'a> Market<'a> {
 }
 
 /// What each step can draw and give at most.
-fn reach(site: &Sound) -> Vec<Reach> {
+pub fn reach(site: &Sound) -> Vec<Reach> {
     let store = site.store.unwrap_or_default();
     let mut most = vec![store.charge_kw; site.steps];
     for load in site.loads.iter() {

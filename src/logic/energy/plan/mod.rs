@@ -2,15 +2,15 @@
 //! can be. Owns the search; what is asked is in `problem`, what makes it computable in `sieve`.
 //!
 //! ```text
-//!  Problem ─sieve─▶ Sound ─model,interior─▶ fluid plan, prices, bound
-//!                              │ sweep: on or off, never below the least power
-//!                              ▼
-//!                        switches ─model,interior─▶ powers ─ledger─▶ legal Plan
+//!  Problem ─sieve─▶ Sound ─┬ many loads: auction ─▶ prices, bound ─▶ legal ┬─ledger─▶ Plan
+//!                          └ few: quick ─ market, sweep, polish ───────────┤
+//!  where neither is proven good: careful ─ model, interior, switches ──────┘
 //! ```
 //! What a stranger gets wrong: the order of wishes is strict (least overload, then most energy, then
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
 
 mod answer;
+mod auction;
 mod bound;
 mod careful;
 mod curve;
@@ -29,6 +29,7 @@ mod sieve;
 mod sweep;
 mod why;
 
+pub use auction::Standing;
 pub use problem::{
     Demand, Fault, FaultKind, Group, Job, Member, Place, Problem, Session, Store, Taper,
 };
@@ -81,11 +82,20 @@ pub struct Plan {
     pub finished: bool,
     /// Multiplications spent, about.
     pub work: u64,
+    /// Where its prices stand, for the plan after it.
+    pub standing: Standing,
 }
 
 /// Plans the site. Total: any input gives a plan, and what could not be planned is in `faults`.
 #[must_use]
 pub fn solve(problem: &Problem, budget: Budget) -> Plan {
+    solve_after(&Standing::default(), problem, budget)
+}
+
+/// The same after another plan of nearly the same site, whose prices it begins with: a car more or less moves
+/// them little. Prices of other steps or circuits count for nothing.
+#[must_use]
+pub fn solve_after(before: &Standing, problem: &Problem, budget: Budget) -> Plan {
     let (site, faults) = sieve::sift(problem);
     let mut plan = Plan {
         session_kw: vec![vec![0.0; site.steps]; problem.sessions.len()],
@@ -97,9 +107,10 @@ pub fn solve(problem: &Problem, budget: Budget) -> Plan {
         return plan;
     }
     let mut work = budget.0;
-    let (sheet, fluid) = search(&site, &mut work);
+    let (sheet, fluid) = search(&site, before, &mut work);
     plan.work = budget.0 - work;
     plan.finished = fluid.good;
+    plan.standing = Standing::of(&fluid);
     plan.score = sheet.score();
     // Overload above nothing counts for the bound at its weight.
     let over = answer::weights(&site).over * (sheet.overload_kwh + sheet.broken);
@@ -119,14 +130,17 @@ pub fn solve(problem: &Problem, budget: Budget) -> Plan {
     plan
 }
 
-/// The quick way, and the careful one where that is not proven good.
-fn search(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
-    let (sheet, fluid) = quick::quick(site, work);
+/// A quick way, and the careful one where that is not proven good.
+fn search(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) {
+    let (sheet, fluid) = match auction::large(site) {
+        true => auction::plan(site, before, work),
+        false => quick::quick(site, work),
+    };
     if *work == 0 || quick::close(site, &sheet, fluid.floor, 1.0) {
         return (sheet, fluid);
     }
     let (sheet, mut exact) = careful::careful(site, sheet, work);
-    // The market's bound holds where nothing is overloaded.
+    // Prices' bound holds where nothing is overloaded.
     if sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0 {
         exact.bound = exact.bound.max(fluid.bound);
         exact.floor = exact.floor.max(fluid.floor);

@@ -360,17 +360,11 @@ impl<'a> Model<'a> {
             kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
             store,
             curtail: flows.iter().map(|f| value(f.curtail)).collect(),
-            price: (0..site.loads.len()).map(|i| self.load_price(i, point)).collect(),
+            price: (0..steps).map(|t| y(self.balance + t)).collect(),
+            phase_price: self.phase_rows.iter().map(|row| -y(*row)).collect(),
+            group_price: self.group_rows.iter().map(|row| -y(*row)).collect(),
             bound: bound + sum,
             floor: bound + self.out_of_reach(),
-            tight_import: (0..steps)
-                .map(|t| {
-                    y(self.balance + t)
-                        > site.buy[t].max(0.0) * site.hours + 0.05 * UNSERVED * site.hours
-                })
-                .collect(),
-            tight_phase: self.phase_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),
-            tight_group: self.group_rows.iter().map(|row| y(*row).abs() > 1e-6).collect(),
             ways,
             good: point.good,
         }

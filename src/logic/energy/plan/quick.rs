@@ -20,13 +20,12 @@ const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 const ENOUGH: f64 = 9.8e-4;
 /// Up to so many times what is allowed, another try may do.
 const FAR: f64 = 3.0;
-/// Rounds in which the battery's value is looked for.
-const FINE: usize = 24;
 
 /// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
-/// makes a gap no smaller.
+/// counts for no more than what is there.
 pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
-    let planned = floor - UNSERVED * site.lost_kwh;
+    let asked: f64 = site.loads.iter().map(|load| load.kwh).sum();
+    let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
 }
@@ -126,8 +125,8 @@ fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
 fn round(market: &mut Market<'_>, bench: &mut Bench) -> Sheet {
     let site = market.site;
     polish(market, bench);
-    let course = respond(market, FINE);
+    let course = respond(market);
     market.set_store(&course.kw);
-    let curtail = (0..site.steps).map(|t| curtail(market, t)).collect();
+    let curtail = (0..site.steps).map(|t| curtail(site, t, market.demand[t])).collect();
     ledger::settle(site, market.powers(), market.store.clone(), curtail)
 }

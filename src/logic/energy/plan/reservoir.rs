@@ -6,11 +6,19 @@
 use super::market::{BALANCED, Market, Offer, Spot};
 use super::problem::Store;
 
+/// Rounds in which a value is looked for.
+const FINE: usize = 36;
+
 /// What the battery does and what a kWh in it is worth at the end of each step.
 #[derive(Clone, Debug, Default)]
 pub struct Course {
     pub kw: Vec<f64>,
     pub worth: Vec<f64>,
+    /// kWh that a kW more moves, where it could do a little more or less; nothing where it could not.
+    pub part: Vec<f64>,
+    /// First step of each stretch between full and empty, and whether its energy is fixed.
+    pub stretches: Vec<(usize, bool)>,
+    spare: Vec<f64>,
 }
 
 enum End {
@@ -21,48 +29,104 @@ enum End {
     Fits,
 }
 
-struct Reservoir {
-    store: Store,
-    hours: f64,
-    steps: usize,
-    offers: Vec<Offer>,
-    start: Vec<usize>,
-}
-
-/// The best course of the battery, given all loads. `rounds` is how finely its value is looked for.
-pub fn respond(market: &mut Market<'_>, rounds: usize) -> Course {
-    let site = market.site;
+/// The best course of the battery, given all loads.
+pub fn respond(market: &mut Market<'_>) -> Course {
+    let (site, mut course) = (market.site, Course::default());
     let Some(store) = site.store else {
-        return Course { kw: vec![0.0; site.steps], worth: vec![0.0; site.steps] };
+        (course.kw, course.worth) = (vec![0.0; site.steps], vec![0.0; site.steps]);
+        return course;
     };
-    let (mut offers, mut start) = (Vec::new(), vec![0]);
+    let (mut offers, mut start): (Vec<Offer>, _) = (Vec::new(), vec![0]);
     for t in 0..site.steps {
         let range = (-store.discharge_kw, store.charge_kw);
         let spot = Spot { t, place: t, now: market.store[t] };
         market.offer(BALANCED, spot, range, &mut offers);
         start.push(offers.len());
     }
-    let reservoir = Reservoir { store, hours: site.hours, steps: site.steps, offers, start };
     let most = 2.0 * market.top / (site.hours * store.eff_charge);
-    let (course, work) = reservoir.course(most, rounds);
-    market.work += work;
+    let power = |t: usize, price: f64| {
+        let offers = &offers[start[t]..start[t + 1]];
+        offers.iter().map(|offer| offer.at(price)).sum::<f64>() - store.discharge_kw
+    };
+    market.work += course.follow(&store, (site.hours, most), site.steps, power);
     course
 }
 
-impl Reservoir {
-    /// The power at which one more kW is worth its price, kW.
-    fn power(&self, t: usize, worth: f64) -> f64 {
-        let (store, hours) = (&self.store, self.hours);
-        let wear = store.wear_per_kwh * hours / 2.0;
-        let offers = &self.offers[self.start[t]..self.start[t + 1]];
-        let at = |price: f64| -> f64 {
-            offers.iter().map(|offer| offer.at(price)).sum::<f64>() - store.discharge_kw
+/// The battery before prices.
+struct Reservoir<'r, P> {
+    store: &'r Store,
+    hours: f64,
+    steps: usize,
+    /// kW that it would take in a step at a price, below nothing where it would rather give.
+    power: P,
+}
+
+impl Course {
+    /// The best course at the prices of a kW, where it goes from nothing to its most over `width`; `most` is
+    /// more than any value of energy. Returns the work done.
+    pub fn answer(
+        &mut self,
+        store: &Store,
+        (hours, width, most): (f64, f64, f64),
+        paid: &[f64],
+    ) -> u64 {
+        let power = |t: usize, price: f64| {
+            let over = price - paid[t];
+            over / width * if over > 0.0 { store.charge_kw } else { store.discharge_kw }
         };
-        let charge = at(worth * hours * store.eff_charge - wear);
-        if charge > 0.0 {
-            return charge;
+        let work = self.follow(store, (hours, most), paid.len(), power);
+        self.part.clear();
+        for kw in &self.kw {
+            let inside = *kw > -store.discharge_kw && *kw < store.charge_kw;
+            self.part.push(match inside {
+                true if *kw > 0.0 => hours * store.eff_charge,
+                true if *kw < 0.0 => hours / store.eff_discharge,
+                _ => 0.0,
+            });
         }
-        at(worth * hours / store.eff_discharge + wear).min(0.0)
+        work
+    }
+
+    /// The best course where `power` says what it would take in a step at a price, kW.
+    pub fn follow(
+        &mut self,
+        store: &Store,
+        (hours, most): (f64, f64),
+        steps: usize,
+        power: impl Fn(usize, f64) -> f64,
+    ) -> u64 {
+        let reservoir = Reservoir { store, hours, steps, power };
+        for list in [&mut self.kw, &mut self.worth, &mut self.spare] {
+            list.clear();
+            list.resize(steps, 0.0);
+        }
+        self.stretches.clear();
+        let (mut from, mut level, mut work) = (0, store.soc0_kwh, 0);
+        while from < steps {
+            let (worth, to, fixed) =
+                reservoir.stretch((from, level), most, &mut self.spare, &mut work);
+            self.stretches.push((from, fixed));
+            self.kw[from..=to].copy_from_slice(&self.spare[from..=to]);
+            self.worth[from..=to].fill(worth);
+            for kw in &self.kw[from..=to] {
+                level += reservoir.moved(*kw);
+            }
+            from = to + 1;
+        }
+        work
+    }
+}
+
+impl<P: Fn(usize, f64) -> f64> Reservoir<'_, P> {
+    /// What it does at a value of energy, kW.
+    fn power(&self, t: usize, worth: f64) -> f64 {
+        let (store, wear) = (self.store, self.store.wear_per_kwh * self.hours / 2.0);
+        let charge = (self.power)(t, worth * self.hours * store.eff_charge - wear);
+        if charge > 0.0 {
+            return charge.min(store.charge_kw);
+        }
+        let give = (self.power)(t, worth * self.hours / store.eff_discharge + wear);
+        give.clamp(-store.discharge_kw, 0.0)
     }
 
     fn moved(&self, kw: f64) -> f64 {
@@ -72,12 +136,12 @@ impl Reservoir {
 
     /// How far one value leads from `level` at the start of step `from`.
     fn run(&self, worth: f64, (from, level): (usize, f64), kw: &mut [f64], work: &mut u64) -> End {
-        let (store, mut level) = (&self.store, level);
+        let (store, mut level, steps) = (self.store, level, self.steps);
         for (t, kw) in kw.iter_mut().enumerate().skip(from) {
             *kw = self.power(t, worth);
-            *work += 12;
+            *work += 8;
             let after = level + self.moved(*kw);
-            let last = t + 1 == self.steps;
+            let last = t + 1 == steps;
             let least =
                 if last { store.soc_min_kwh.max(store.soc_end_min_kwh) } else { store.soc_min_kwh };
             if after > store.soc_max_kwh {
@@ -98,38 +162,35 @@ impl Reservoir {
         End::Fits
     }
 
-    fn course(&self, most: f64, rounds: usize) -> (Course, u64) {
-        let mut course = Course { kw: vec![0.0; self.steps], worth: vec![0.0; self.steps] };
-        let (mut from, mut level, mut work) = (0, self.store.soc0_kwh, 0);
-        let mut kw = vec![0.0; self.steps];
-        while from < self.steps {
-            let (mut low, mut high) = (-most, most);
-            let (mut full, mut empty) = (self.steps - 1, self.steps - 1);
-            let mut fits = None;
-            for _ in 0..rounds {
-                let worth = 0.5 * (low + high);
-                match self.run(worth, (from, level), &mut kw, &mut work) {
-                    End::Full(t) => (high, full) = (worth, t),
-                    End::Empty(t) => (low, empty) = (worth, t),
-                    End::Fits => {
-                        fits = Some(worth);
-                        low = worth;
-                    }
+    /// The next stretch: its value of energy, its last step, and whether its energy is fixed.
+    fn stretch(
+        &self,
+        start: (usize, f64),
+        most: f64,
+        kw: &mut [f64],
+        work: &mut u64,
+    ) -> (f64, usize, bool) {
+        let last = self.steps - 1;
+        let (mut low, mut high) = (-most, most);
+        let (mut full, mut empty) = (last, last);
+        let mut fits = None;
+        for _ in 0..FINE {
+            let worth = 0.5 * (low + high);
+            match self.run(worth, start, kw, work) {
+                End::Full(t) => (high, full) = (worth, t),
+                End::Empty(t) => (low, empty) = (worth, t),
+                End::Fits => {
+                    fits = Some(worth);
+                    low = worth;
                 }
             }
-            let (worth, to) = match fits {
-                Some(worth) if low <= worth => (worth, self.steps - 1),
-                _ if full < empty => (high, full),
-                _ => (low, empty),
-            };
-            self.run(worth, (from, level), &mut kw, &mut work);
-            course.kw[from..=to].copy_from_slice(&kw[from..=to]);
-            course.worth[from..=to].fill(worth);
-            for kw in &course.kw[from..=to] {
-                level += self.moved(*kw);
-            }
-            from = to + 1;
         }
-        (course, work)
+        let (worth, to) = match fits {
+            Some(worth) if low <= worth => (worth, last),
+            _ if full < empty => (high, full),
+            _ => (low, empty),
+        };
+        self.run(worth, start, kw, work);
+        (worth, to, fits.is_none() || worth.abs() > 1e-9)
     }
 }

@@ -134,7 +134,8 @@ pub fn enrich(site: &Sound, guide: &Answer, kw: &mut [Vec<f64>], short: &[f64]) 
         let mut on = kw[i].iter().filter(|kw| **kw > 0.0).count();
         let mut added = 0;
         let mut order: Vec<usize> = (0..kw[i].len()).filter(|k| kw[i][*k] <= 0.0).collect();
-        order.sort_by(|a, b| guide.price[i][*a].total_cmp(&guide.price[i][*b]).then(a.cmp(b)));
+        let price = |k: &usize| guide.price_of(load, load.from + k);
+        order.sort_by(|a, b| price(a).total_cmp(&price(b)).then(a.cmp(b)));
         for k in order {
             let full = on as f64 * load.gain * load.max_kw >= load.kwh - DUST;
             let fits = (on + 1) as f64 * load.gain * load.min_kw <= load.kwh + DUST;
@@ -165,8 +166,8 @@ pub fn top_up(site: &Sound, guide: &Answer, sheet: &mut Sheet) -> bool {
         }
         let kw = &mut sheet.kw[i];
         let mut order: Vec<usize> = (0..kw.len()).collect();
-        let price = &guide.price[i];
-        order.sort_by(|a, b| price[*a].total_cmp(&price[*b]).then(a.cmp(b)));
+        let price = |k: &usize| guide.price_of(load, load.from + k);
+        order.sort_by(|a, b| price(a).total_cmp(&price(b)).then(a.cmp(b)));
         for k in order {
             let room = rooms.of(load, load.from + k).min(load.max_kw - kw[k]).min(open);
             if room > 1e-4 && (kw[k] > 0.0 || room >= load.min_kw) {

@@ -70,22 +70,22 @@ fn limit(site: &Sound, fluid: &Answer, load: &Load) -> (Limit, (usize, usize)) {
         return (Limit::Stay, stay);
     }
     let steps = site.steps;
-    let tight_in = |tight: &[bool], base: usize| {
-        let at = |t: &usize| tight.get(base + t).copied().unwrap_or(false);
-        let all: Vec<usize> = (load.from..load.to).filter(at).collect();
+    let tight_in = |tight: &dyn Fn(usize) -> bool| {
+        let all: Vec<usize> = (load.from..load.to).filter(|t| tight(*t)).collect();
         let span = all.first().zip(all.last()).map_or(stay, |(first, last)| (*first, last + 1));
         (all.len(), span)
     };
-    let (mut worst, mut span) = tight_in(&fluid.tight_import, 0);
+    let priced = |prices: &[f64], k: usize| prices.get(k).is_some_and(|price| price.abs() > 1e-6);
+    let (mut worst, mut span) = tight_in(&|t| fluid.tight_import(site, t));
     let mut limit = if worst > 0 { Limit::Import { steps: worst } } else { Limit::LeastPower };
     for phase in (0..3).filter(|p| load.phases[*p]) {
-        let (found, at) = tight_in(&fluid.tight_phase, phase * steps);
+        let (found, at) = tight_in(&|t| priced(&fluid.phase_price, phase * steps + t));
         if found > worst {
             (worst, span, limit) = (found, at, Limit::Phase { phase, steps: found });
         }
     }
     for group in &load.groups {
-        let (found, at) = tight_in(&fluid.tight_group, group * steps);
+        let (found, at) = tight_in(&|t| priced(&fluid.group_price, group * steps + t));
         if found > worst {
             (worst, span, limit) = (found, at, Limit::Group { group: *group, steps: found });
         }
