@@ -222,4 +222,44 @@ mod tests {
         let left = curbs.import_left(seen(600, 0.0).0, demand).get();
         assert!((left - (27_000.0 - 7_200.0) * 1000.0 / 300.0).abs() < 1.0, "{left}");
     }
+    #[test]
+    fn every_window_begins_anew() {
+        let demand = DemandLimit { power: Watts(30_000.0), minutes: 15 };
+        let mut curbs = Curbs::default();
+        let left =
+            |curbs: &Curbs, second: u64| curbs.import_left(seen(second, 0.0).0, demand).get();
+        for second in 0..=910 {
+            let (at, meter) = seen(second, 28_000.0);
+            curbs.see(&meter, at, demand);
+            if second == 890 {
+                // 2 kW were left for 890 s, and the last half minute counts whole.
+                let most = (30_000.0 * 900.0 - 28_000.0 * 890.0) / 30.0;
+                assert!((left(&curbs, 890) - most).abs() < 100.0, "{}", left(&curbs, 890));
+            }
+        }
+        // Ten seconds of the next one are used at 28 kW.
+        let most = (30_000.0 * 900.0 - 28_000.0 * 10.0) / 890.0;
+        assert!((left(&curbs, 910) - most).abs() < 100.0, "{}", left(&curbs, 910));
+    }
+
+    #[test]
+    fn the_lower_of_what_was_said_and_what_the_contact_asks_holds_until_its_time_is_over() {
+        let mut curbs = Curbs::default();
+        let at = |second: u64| seen(second, 0.0).0;
+        let none = (0, Watts::ZERO);
+        assert_eq!(curbs.dimmed_to(at(0), none), None);
+        curbs.dim(Watts(9_000.0), at(100));
+        curbs.see_contact(Some(Watts(5_000.0)), at(0));
+        assert_eq!(curbs.dimmed_to(at(99), none), Some(Watts(5_000.0)));
+        curbs.see_contact(None, at(50));
+        assert_eq!(curbs.dimmed_to(at(99), none), Some(Watts(9_000.0)));
+        assert_eq!(curbs.dimmed_to(at(100), none), None, "its time is over");
+        // What is not seen any more holds for a quarter of an hour.
+        curbs.see_contact(Some(Watts(5_000.0)), at(100));
+        assert_eq!(curbs.dimmed_to(at(999), none), Some(Watts(5_000.0)));
+        assert_eq!(curbs.dimmed_to(at(1_000), none), None);
+        // One load keeps what the rule leaves it.
+        curbs.see_contact(Some(Watts::ZERO), at(0));
+        assert_eq!(curbs.dimmed_to(at(1), (1, Watts(4_200.0))), Some(Watts(4_200.0)));
+    }
 }
