@@ -8,7 +8,8 @@
 //!     └── off for 10 min     ◀─┘   third hang or crash in 10 min
 //! ```
 //! What a stranger gets wrong: only a hang, a panic or a crash counts towards being switched off. A child
-//! that somebody else killed, or that lost its socket, comes back as often as it takes.
+//! that somebody else killed, or that lost its socket, comes back as often as it takes; so does one that died
+//! over a picture, and it is that picture's camera that is left out (`quarantine`).
 
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,10 +24,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::messages::{self, FromChild, ToChild};
+use super::quarantine::Quarantine;
 use crate::io::camera::{Still, StillBoard};
 use crate::io::clock::Clock;
 use crate::logic::decision::Duty;
 use crate::logic::observation::Observation;
+use crate::logic::site::Id;
 
 /// Three missed beats of 0.5 s: dead.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -81,7 +84,10 @@ pub fn spawn(
     stills: StillBoard,
 ) -> Child {
     let stop = Arc::new(AtomicBool::new(false));
-    let supervisor = Supervisor { place, clock, send, duty, stills, stop: Arc::clone(&stop) };
+    let (open, quarantine) = (None, Quarantine::default());
+    let theirs = Arc::clone(&stop);
+    let supervisor =
+        Supervisor { place, clock, send, duty, stills, stop: theirs, open, quarantine };
     let thread = std::thread::Builder::new().name("eyes".to_owned()).spawn(|| supervisor.run());
     if let Err(error) = &thread {
         tracing::error!(%error, "the vision child cannot be supervised: every bay stays unknown");
@@ -108,6 +114,9 @@ struct Supervisor {
     duty: watch::Receiver<Duty>,
     stills: StillBoard,
     stop: Arc<AtomicBool>,
+    /// The camera whose picture the child is decoding.
+    open: Option<Id>,
+    quarantine: Quarantine,
 }
 
 impl Supervisor {
@@ -130,7 +139,8 @@ impl Supervisor {
                 self.wait(PAUSE_FOR_A_PERSON);
                 continue;
             }
-            if end == End::Failed && failures.too_many(self.clock.wall_uptime()) {
+            let failed = end == End::Failed && !self.blames_a_camera();
+            if failed && failures.too_many(self.clock.wall_uptime()) {
                 tracing::error!(
                     "the eyes hung or crashed {MOST_FAILURES} times in {FAILURES_WITHIN:?}: they are off for as long"
                 );
@@ -141,6 +151,14 @@ impl Supervisor {
             self.wait(pause);
             pause = (pause * 2).min(PAUSE_MOST);
         }
+    }
+
+    /// Whether the life that failed was decoding a picture: then its camera answers for it.
+    fn blames_a_camera(&mut self) -> bool {
+        let Some(camera) = self.open.take() else { return false };
+        let pause = self.quarantine.blame(&camera, self.clock.wall_uptime());
+        tracing::error!(%camera, ?pause, "the eyes died over a picture of this camera: it is left out for so long");
+        true
     }
 
     fn wait(&self, pause: Duration) {
@@ -154,6 +172,7 @@ impl Supervisor {
 
     /// From start to death of one child.
     fn one_life(&mut self) -> io::Result<End> {
+        self.open = None;
         let path = socket_path(&self.place.state);
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
@@ -198,6 +217,9 @@ impl Supervisor {
         let speed = self.clock.speed().to_string();
         let own_time = self.clock.has_own_time();
         let site_time = own_time.then(|| self.clock.now().utc.to_rfc3339());
+        let left_out = self.quarantine.left_out(self.clock.wall_uptime());
+        let left_out =
+            left_out.iter().map(|(camera, time)| format!("{camera}={}", time.as_millis()));
         let child = Command::new(&self.place.program)
             .arg("vision")
             .arg("--config")
@@ -208,6 +230,7 @@ impl Supervisor {
             .arg(socket)
             .args(["--speed", &speed])
             .args(site_time.iter().flat_map(|time| ["--site-time", time]))
+            .args(left_out.flat_map(|camera| ["--left-out".to_owned(), camera]))
             .stdin(Stdio::null())
             .spawn()?;
         // When memory is short, the eyes go after all jobs and before the control process.
@@ -245,6 +268,8 @@ impl Supervisor {
         while !self.stopped() {
             match messages::hear::<FromChild>(&mut socket)? {
                 FromChild::Beat => socket.set_read_timeout(Some(SILENCE))?,
+                FromChild::Opens(camera) => self.open = Some(camera),
+                FromChild::Opened => self.open = None,
                 FromChild::Scene(scene) => (self.send)(Observation::Scene(scene)),
                 FromChild::Ledger { ledger, at } => {
                     (self.send)(Observation::Looked { ledger, at });
@@ -415,6 +440,48 @@ mod tests {
             hear.recv_timeout(PATIENCE).unwrap();
         }
         assert!(lives(folder.path()).len() >= MOST_FAILURES + 2);
+        child.stop();
+    }
+
+    /// What a child says when it begins to decode, and when it has.
+    const OPENS: &str = r#"
+def say(text): s.sendall(len(text).to_bytes(4, 'big') + text)
+open(os.path.dirname(sys.argv[0]) + '/words', 'a').write(' '.join(sys.argv[10:]) + '\n')
+say(b'{"opens":"bad"}')
+"#;
+
+    #[test]
+    fn cam4_a_camera_whose_pictures_crash_the_eyes_is_left_out_and_the_eyes_stay_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let crash = format!("{OPENS}os.abort()");
+        let (child, hear) = supervise(folder.path(), script(folder.path(), &crash));
+        for _ in 0..MOST_FAILURES + 2 {
+            let lost = hear.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(lost, Observation::VisionLost { .. }));
+        }
+        child.stop();
+        let words = std::fs::read_to_string(folder.path().join("words")).unwrap();
+        let words: Vec<&str> = words.lines().collect();
+        assert_eq!(words[..2], ["", ""], "once is no pattern");
+        let out = |line: &str| -> u64 {
+            line.strip_prefix("--left-out bad=")
+                .unwrap_or_else(|| panic!("{line}"))
+                .parse()
+                .unwrap()
+        };
+        // What is left of 1 s, then of 2 s, after the pause before the restart; none where that took long.
+        let out: Vec<u64> =
+            words[2..].iter().filter(|line| !line.is_empty()).map(|l| out(l)).collect();
+        assert!(!out.is_empty() && out.iter().all(|ms| (1..=4000).contains(ms)), "{words:?}");
+        // A crash after the picture was decoded is nobody's but the program's.
+        let folder = tempfile::tempdir().unwrap();
+        let crash = format!("{OPENS}say(b'\"opened\"')\nos.abort()");
+        let (child, hear) = supervise(folder.path(), script(folder.path(), &crash));
+        for _ in 0..MOST_FAILURES {
+            hear.recv_timeout(PATIENCE).unwrap();
+        }
+        let more = hear.recv_timeout(PAUSE_MOST + Duration::from_secs(3));
+        assert_eq!(more.err(), Some(RecvTimeoutError::Timeout));
         child.stop();
     }
 

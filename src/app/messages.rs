@@ -30,6 +30,10 @@ pub enum FromChild {
     },
     /// The judging loop is alive.
     Beat,
+    /// A picture of this camera is being decoded: what happens now is its doing.
+    Opens(Id),
+    /// It was decoded, or refused.
+    Opened,
     /// A still of this many bytes follows.
     Still {
         /// Whose.

@@ -25,6 +25,7 @@ pub mod look;
 mod messages;
 mod mind;
 pub mod plan;
+mod quarantine;
 pub mod replay;
 mod service;
 mod shutdown;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -13,6 +14,7 @@ pub use jobs::Jobs;
 
 pub use installer::{Configs, Devices, Profiles, Scans, Which};
 
+use crate::logic::site::Id;
 use crate::texts::{Lang, table};
 
 /// Gateway for EV-charging sites: field bus, cameras, energy plan and MQTT in one binary.
@@ -137,6 +139,9 @@ pub enum Command {
         speed: f64,
         #[arg(long)]
         site_time: Option<DateTime<Utc>>,
+        /// CAMERA=MILLISECONDS: it is not looked at for so long.
+        #[arg(long, value_parser = left_out)]
+        left_out: Vec<(Id, Duration)>,
     },
     /// Alarms of the gateway that runs on this machine.
     Alarm {
@@ -265,6 +270,14 @@ pub enum Cameras {
         /// Where the result is written.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// A camera of the site was turned on purpose: what it usually shows is learned anew.
+    Relearn {
+        /// The camera, as the site file calls it.
+        #[arg(value_parser = id)]
+        camera: Id,
+        #[command(flatten)]
+        place: Place,
     },
     /// Looks once a second and tells what is seen.
     Watch {
@@ -414,6 +427,17 @@ pub struct Demo {
 }
 
 /// A speed of the demo.
+fn id(text: &str) -> Result<Id, String> {
+    Id::try_from(text).map_err(|error| error.to_string())
+}
+
+fn left_out(text: &str) -> Result<(Id, Duration), String> {
+    let (camera, time) = text.split_once('=').ok_or("CAMERA=MILLISECONDS")?;
+    let camera = id(camera)?;
+    let time = time.parse().map_err(|error| format!("{time}: {error}"))?;
+    Ok((camera, Duration::from_millis(time)))
+}
+
 fn pace(text: &str) -> Result<f64, String> {
     let speed = text.parse::<f64>().ok().filter(|speed| (0.1..=60.0).contains(speed));
     speed.ok_or_else(|| "0.1 to 60".to_owned())

@@ -1,14 +1,15 @@
-//! `wattgate camera`: probe, still, watch.
+//! `wattgate camera`: probe, still, watch, relearn.
 
 use std::io;
 
-use super::arguments::Cameras;
-use super::{complain, outcome, say};
+use super::arguments::{Cameras, Place};
+use super::{alarm, complain, outcome, say};
 use crate::app::camera::{self, UseError};
-use crate::app::vision::Sight;
+use crate::app::vision::{Sight, memory_file};
 use crate::config;
 use crate::io::camera::CameraError;
 use crate::io::clock::Clock;
+use crate::logic::site::Id;
 use crate::texts::{Lang, fill, text};
 
 /// A keyframe should come this often, s: more, and a look has to decode what lies between.
@@ -23,6 +24,7 @@ pub fn run(action: Cameras, lang: Lang) -> u8 {
                 [("file", out.display().to_string()), ("size", format!("{width} x {height}"))];
             say(&fill(lang, "cli.camera.kept", &values));
         }),
+        Cameras::Relearn { camera, place } => return relearn(&camera, &place, lang),
         Cameras::Watch { url, looks, models } => {
             let models = models.unwrap_or_else(config::models_beside);
             let mut tell = |seen: Result<&Sight, &CameraError>| match seen {
@@ -39,6 +41,23 @@ pub fn run(action: Cameras, lang: Lang) -> u8 {
     match done {
         Err(UseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         done => outcome(done.map_err(|error| error.to_string())),
+    }
+}
+
+/// Takes the memory of a camera away; its eyes notice.
+fn relearn(camera: &Id, place: &Place, lang: Lang) -> u8 {
+    let state = match alarm::state(place, lang) {
+        Ok(state) => state,
+        Err(code) => return code,
+    };
+    let file = memory_file(&state, camera);
+    let values = [("camera", camera.to_string()), ("file", file.display().to_string())];
+    match std::fs::remove_file(&file) {
+        Ok(()) => say(&fill(lang, "cli.camera.relearns", &values)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            outcome(Err(fill(lang, "cli.camera.not_learned", &values)))
+        }
+        Err(error) => outcome(Err(format!("{}: {error}", file.display()))),
     }
 }
 

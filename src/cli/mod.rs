@@ -113,8 +113,9 @@ fn perform(command: Command, lang: Lang) -> u8 {
             simulate::run(&app::simulate::SimulateOptions { site, days, seed, trace }, lang)
         }
         Command::Replay { trace } => simulate::replay(&trace, lang),
-        Command::Vision { config, state, socket, speed, site_time } => {
-            let options = app::vision::ChildOptions { config, state, socket, speed, site_time };
+        Command::Vision { config, state, socket, speed, site_time, left_out } => {
+            let options =
+                app::vision::ChildOptions { config, state, socket, speed, site_time, left_out };
             match app::vision::run(&options) {
                 Err(error) if error.needs_a_person() => {
                     complain(&format!("wattgate: {error}"));

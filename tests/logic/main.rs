@@ -157,6 +157,68 @@ fn a_blind_zone_is_derated_and_its_bays_are_unknown() {
 }
 
 #[test]
+fn a_blind_zone_that_holds_raises_nothing_and_halves_nothing() {
+    let mut site = bench::site();
+    site.zones[0].on_blind = wattgate::logic::site::OnBlind::Hold;
+    let mut bench = Bench::of(site, simulators::scenario::Scenario::one_pile(), 5);
+    bench.world.set_pv(Some(0.0));
+    bench.world.hybrid.energy_wh = 0.0;
+    bench.world.set_building(Some(4_000.0));
+    bench.run(120);
+    let before = bench.told().amps();
+    assert!(before.get() > 20.0, "seed 5: the story needs a car that charges fast: {before}");
+    bench.silenced.vision = true;
+    bench.run(10);
+    assert_eq!(bench.told().amps(), before, "seed 5: held, not halved");
+    // Others need it for a while, and leave it again.
+    bench.world.set_building(Some(12_000.0));
+    bench.run(30);
+    let lowered = bench.told().amps();
+    assert!(lowered < before, "seed 5: {lowered}");
+    bench.world.set_building(Some(4_000.0));
+    for _ in 0..60 {
+        let decision = bench.second();
+        let (setpoint, reason) = decision.permitted.charger(&bench.pile()).unwrap();
+        assert!(setpoint.amps() <= lowered, "seed 5: raised while nobody sees the zone");
+        if bench.seconds() > 170 {
+            assert_eq!(*reason, Reason::ZoneBlind { zone: bench::id("site") });
+        }
+    }
+    bench.silenced.vision = false;
+    bench.run(30);
+    assert!(bench.told().amps() > lowered, "seed 5: somebody sees it again");
+}
+
+#[test]
+fn a_battery_in_a_blind_zone_that_holds_gives_and_takes_no_more() {
+    let mut site = bench::site();
+    site.zones[0].on_blind = wattgate::logic::site::OnBlind::Hold;
+    let mut bench = Bench::of(site, simulators::scenario::Scenario::one_pile(), 6);
+    bench.world.set_pv(Some(0.0));
+    bench.world.set_building(Some(1_000.0));
+    bench.world.piles[0].car = None;
+    bench.run(60);
+    let told = |bench: &mut Bench| {
+        let decision = bench.second();
+        decision.permitted.battery(&bench::id("hybrid")).unwrap().clone()
+    };
+    let before = told(&mut bench).0.get();
+    assert!((100.0..5_000.0).contains(&before), "seed 6: the story needs one that gives: {before}");
+    bench.silenced.vision = true;
+    bench.run(10);
+    let held = told(&mut bench).0.get();
+    bench.world.set_building(Some(7_000.0));
+    bench.run(10);
+    let (power, reason) = told(&mut bench);
+    assert!(power.get() <= held, "seed 6: {held} W became {power}");
+    assert_eq!(reason, Reason::ZoneBlind { zone: bench::id("site") });
+    bench.world.set_building(Some(0.0));
+    bench.world.set_pv(Some(6_000.0));
+    bench.run(10);
+    assert!(told(&mut bench).0.get() >= 0.0, "seed 6: it takes in while nobody sees the zone");
+}
+
+#[test]
 fn a_battery_that_gives_goes_on_while_the_chargers_come_down_without_a_meter() {
     // Cars were lent what the battery gives: taking it back before they follow overloads the connection.
     an_hour_of_trouble(1_946);

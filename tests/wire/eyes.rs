@@ -26,13 +26,16 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A camera server: another picture for every request, so that nothing looks frozen.
-fn camera_server() -> u16 {
+/// A camera server: another picture for every request, so that nothing looks frozen. `hazard`: how much flame
+/// and smoke is in them, 0 to 1.
+fn camera_server(hazard: f64) -> u16 {
     let mut scene = Scene::of(&World::new(Scenario::one_pile(), 1));
+    (scene.slots[0].fire, scene.slots[0].smoke) = (hazard, hazard);
     let mut pictures = Vec::new();
     // Five: no camera of sixteen gets the same one again and again.
     for car in [None, Some(1), Some(2), Some(3), Some(4)] {
         scene.slots[0].car = car;
+        scene.time_s += 0.2;
         pictures.push(jpeg(&scene).expect("a picture"));
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -57,14 +60,14 @@ fn answer(mut stream: std::net::TcpStream, picture: &[u8]) -> std::io::Result<()
     stream.write_all(picture)
 }
 
-/// A site with many cameras and a bay before each.
-fn site(folder: &Path, port: u16) -> PathBuf {
+/// A site with so many cameras and a bay before each.
+fn site(folder: &Path, port: u16, cameras: usize) -> PathBuf {
     let mut text = String::from(
         "[site]\nid = \"eyes\"\n[grid]\nmeter = \"grid\"\nlimit_a = 50\nbreaker_a = 63\n\
          [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://127.0.0.1:1\"\n",
     );
     text += &format!("[paths]\nmodels = {:?}\n", root().join("models").display().to_string());
-    for i in 0..CAMERAS {
+    for i in 0..cameras {
         text += &format!(
             "[[camera]]\nid = \"cam{i}\"\nsnapshot = \"http://127.0.0.1:{port}/{i}.jpg\"\n\
              [[bay]]\nid = \"bay{i}\"\ncamera = \"cam{i}\"\n\
@@ -101,25 +104,65 @@ fn hear(socket: &mut UnixStream) -> Value {
     message
 }
 
-#[test]
-fn sixteen_cameras_are_seen_soon_in_little_memory_and_the_account_is_told() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = site(folder.path(), camera_server());
-    let path = folder.path().join("eyes.sock");
+/// The eyes on a site file, without a gateway.
+fn eyes_on(folder: &Path, file: &Path, more: &[&str]) -> (Reaped, UnixStream) {
+    let path = folder.join("eyes.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
-    let began = now();
     let child = Command::new(env!("CARGO_BIN_EXE_wattgate"))
         .args(["vision", "--speed", "1", "--config"])
-        .arg(&file)
+        .arg(file)
         .arg("--state")
-        .arg(folder.path().join("state"))
+        .arg(folder.join("state"))
         .arg("--socket")
         .arg(&path)
+        .args(more)
         .spawn()
         .expect("the eyes start");
     let child = Reaped(child);
-    let (mut socket, _) = listener.accept().expect("it connects");
+    let (socket, _) = listener.accept().expect("it connects");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    (child, socket)
+}
+
+/// The next scene of a camera.
+fn scene_of(socket: &mut UnixStream, camera: &str) -> Value {
+    loop {
+        let message = hear(socket);
+        if let Some(scene) = message.get("scene").filter(|scene| scene["camera"] == camera) {
+            return scene.clone();
+        }
+    }
+}
+
+/// CAM4: who has crashed the eyes is left out for a while, says so, and comes back; the others go on.
+#[test]
+fn cam4_a_camera_that_is_left_out_is_blind_for_so_long_and_the_other_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = site(folder.path(), camera_server(0.0), 2);
+    let (_child, mut socket) = eyes_on(folder.path(), &file, &["--left-out", "cam0=4000"]);
+    let first = scene_of(&mut socket, "cam0");
+    assert_eq!(
+        (&first["fault"], first["bays"].as_array().map(Vec::len)),
+        (&Value::from("undecodable"), Some(0))
+    );
+    let began = now();
+    until("the other", PATIENCE, || scene_of(&mut socket, "cam1")["fault"].is_null().then_some(()));
+    until("it is back", PATIENCE, || {
+        scene_of(&mut socket, "cam0")["fault"].is_null().then_some(())
+    });
+    assert!(
+        began.elapsed() > Duration::from_secs(2),
+        "it was never left out: {:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn sixteen_cameras_are_seen_soon_in_little_memory_and_the_account_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = site(folder.path(), camera_server(0.0), CAMERAS);
+    let began = now();
+    let (child, mut socket) = eyes_on(folder.path(), &file, &[]);
     let (mut first, mut looks, mut ledger) = (None, [0u32; CAMERAS], Value::Null);
     while looks.iter().any(|count| *count < 4) || ledger["cameras"]["cam0"]["looks"].is_null() {
         let message = hear(&mut socket);

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use wattgate::io::camera::{Camera, Coded, Login};
+use wattgate::io::camera::{Camera, Coded, Haste, Login};
 
 use super::gateway::{PATIENCE, now, until};
 
@@ -79,6 +79,24 @@ fn rtsp_without_new_keyframes_still_moves_on() {
     let frames = video(later);
     assert!(frames.len() > 10, "{} frames", frames.len());
     assert_ne!(frame, first, "the ball has moved");
+}
+
+#[test]
+fn rtsp_in_haste_gives_the_frames_between_keyframes_too() {
+    let server = Server::start(25);
+    let mut camera = Camera::open(&server.url(), true);
+    until("a picture", PATIENCE, || camera.fetch().ok());
+    let (mut between, mut last) = (0, Vec::new());
+    for _ in 0..10 {
+        let coded = camera.fetch_as(Haste::Any).expect("the next frame");
+        coded.decode().expect("a picture");
+        let frames = video(coded);
+        between += u32::from(frames.len() > 1);
+        assert_ne!(frames.last(), Some(&last), "a picture that was given out before");
+        last = frames.last().cloned().expect("a frame");
+    }
+    assert!(between >= 5, "{between} of 10");
+    assert_eq!(video(camera.fetch().expect("a keyframe")).len(), 1, "haste is over");
 }
 
 #[test]

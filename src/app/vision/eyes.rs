@@ -15,7 +15,7 @@ use crate::io::inference::{self, BayNet, Detector, Engine, FireNet, Found, Model
 use crate::logic::decision::Effort;
 use crate::logic::vision::{
     Answer, BayCuts, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages,
-    Tier, Triage, Verdict, stands_in,
+    Tier, Triage, Usual, Verdict, stands_in,
 };
 
 /// Parts of a frame (left, top, width, height): the whole, and overlapping tiles, one of them with each
@@ -91,8 +91,14 @@ pub struct Watch {
     bays: Vec<BayMemory>,
     /// Whether the bays could not be read in the last look.
     bays_fail: bool,
+    /// Whether whoever reads the bays can be trusted.
+    bays_trusted: bool,
     before: Option<Glance>,
     tile: usize,
+    /// Tiles that are owed, and when that was reckoned.
+    owed: (f64, Option<Duration>),
+    /// All tiles are looked at within this time; zero: one with every look.
+    tiles_over: Duration,
     /// The tile that was most in doubt in the last look.
     hot: Option<usize>,
     health: Health,
@@ -114,12 +120,20 @@ impl Eyes {
         Ok(Eyes { bay, fire, own: Detector::open(models)? })
     }
 
-    /// Whether the nets still tell pictures apart.
+    /// Whether the fire net still tells pictures apart.
     ///
     /// # Errors
-    /// When one does not.
-    pub fn self_test(&self) -> Result<(), ModelError> {
-        self.fire.self_test().and_then(|()| self.bay.self_test())
+    /// When it does not.
+    pub fn test_fire(&self) -> Result<(), ModelError> {
+        self.fire.self_test()
+    }
+
+    /// The same of the bay net, where it is the one that reads the bays.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn test_bays(&self) -> Result<(), ModelError> {
+        if self.own.is_some() { Ok(()) } else { self.bay.self_test() }
     }
 
     /// Cut-offs of the fire net.
@@ -144,11 +158,11 @@ impl Eyes {
         let glance = Glance::of(frame);
         let fault = watch.fault(frame, &glance, at);
         let gate_ms = lap.ms();
-        let tile = 1 + watch.tile % TILES;
-        watch.tile += 1;
+        let mut which = vec![0];
+        which.extend(watch.next_tiles(at));
         // What only a tile shows would be seen in every fourth look, and never be confirmed.
-        let hot = watch.hot.filter(|hot| *hot != tile);
-        let parts = self.parts(frame, [0, tile].into_iter().chain(hot))?;
+        which.extend(watch.hot.filter(|hot| !which.contains(hot)));
+        let parts = self.parts(frame, which)?;
         watch.hot = self.most_doubted(&parts);
         let verdict = watch.judge(at, &parts);
         let fire_ms = lap.ms();
@@ -225,9 +239,9 @@ impl Eyes {
         at: Duration,
     ) -> Result<(), ModelError> {
         let heartbeat = match watch.effort {
-            Effort::Full => HEARTBEAT,
-            Effort::Eco => HEARTBEAT * 2,
-            Effort::Survival => {
+            Effort::Full if watch.bays_trusted => HEARTBEAT,
+            Effort::Eco if watch.bays_trusted => HEARTBEAT * 2,
+            _ => {
                 // Nobody looks: what was seen before is no longer known.
                 watch.bays.iter_mut().for_each(BayMemory::forget);
                 return Ok(());
@@ -281,8 +295,11 @@ impl Watch {
             triage: Triage::new(cuts),
             bays: bays.into_iter().map(BayMemory::new).collect(),
             bays_fail: false,
+            bays_trusted: true,
             before: None,
             tile: 0,
+            owed: (0.0, None),
+            tiles_over: Duration::ZERO,
             hot: None,
             health: Health::default(),
             pattern: None,
@@ -298,9 +315,52 @@ impl Watch {
         Watch { pace: pace.max(1.0), ..self }
     }
 
+    /// Within which time all tiles are looked at, from now on; zero: one with every look.
+    pub fn tiles_over(&mut self, time: Duration) {
+        self.tiles_over = time;
+    }
+
+    /// Whether whoever reads the bays can be trusted; until then they are unknown.
+    pub fn trust_bays(&mut self, trusted: bool) {
+        self.bays_trusted = trusted;
+    }
+
+    /// The tiles whose turn it is.
+    fn next_tiles(&mut self, at: Duration) -> impl Iterator<Item = usize> + use<> {
+        let passed = at.saturating_sub(self.owed.1.replace(at).unwrap_or_default());
+        let each = self.tiles_over.as_secs_f64() / TILES as f64;
+        let owed = if each > 0.0 { self.owed.0 + passed.as_secs_f64() / each } else { 1.0 };
+        // Pictures come a little before or after their time.
+        let many = ((owed + 0.1).floor() as usize).min(TILES);
+        self.owed.0 = (owed - many as f64).clamp(-0.1, 1.0);
+        let first = self.tile;
+        self.tile += many;
+        (first..first + many).map(|tile| 1 + tile % TILES)
+    }
+
     /// How much may be spent from now on.
     pub fn spend(&mut self, effort: Effort) {
         self.effort = effort;
+    }
+
+    /// What the camera usually shows: numbers, and the pattern as bytes. Nothing before that is known.
+    #[must_use]
+    pub fn usual(&self) -> Option<(Usual, Vec<u8>)> {
+        Some((self.health.usual()?, self.pattern.as_ref()?.to_bytes()))
+    }
+
+    /// Takes up what the camera usually showed before a restart, which may have been `lately`.
+    pub fn recall(&mut self, (usual, pattern): (Usual, &[u8]), lately: bool) {
+        if let Some(pattern) = Glance::from_bytes(pattern) {
+            self.health.recall(usual, lately);
+            self.pattern = Some(pattern);
+        }
+    }
+
+    /// Learns anew what the camera usually shows.
+    pub fn unlearn(&mut self) {
+        self.health = Health::default();
+        self.pattern = None;
     }
 
     /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.

@@ -12,11 +12,12 @@ use std::time::Duration;
 use super::bays::BayPlace;
 use super::cascade::{Answered, Cascade};
 use super::eyes::{Eyes, Sight, Watch};
+use super::memory::Memory;
 use super::process::{BEAT, Delivery, Inbox};
 use crate::app::messages::{self, FromChild};
-use crate::io::camera::Frame;
+use crate::io::camera::{Coded, Frame, FrameError};
 use crate::io::clock::{Clock, thread_time};
-use crate::io::inference::FileGuard;
+use crate::io::inference::{FileGuard, ModelError};
 use crate::io::meter::Meter;
 use crate::logic::decision::Duty;
 use crate::logic::site::{Bay, Id, Site};
@@ -29,6 +30,12 @@ const LATE: Duration = Duration::from_secs(3);
 const STILL_QUALITY: u8 = 75;
 /// How often the nets are tested (fault INF4).
 const TESTED_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// All tiles are looked at within this time (decisions): when calm, and when there is a reason to look.
+const CALM: Duration = Duration::from_secs(8);
+const WARM: Duration = Duration::from_secs(2);
+/// A doubt is looked into as often as can be for so long: smoke is confirmed within 10 s, and a net that takes a
+/// wall for smoke shall not cost the site five looks a second all day. Our own figure.
+const SUSPECTED: Duration = Duration::from_secs(30);
 /// How often the account is told, site time.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
@@ -42,19 +49,48 @@ pub struct Judge<'a> {
     cameras: BTreeMap<Id, Seen>,
     meter: Meter,
     guard: Option<FileGuard>,
+    memory: Memory,
     ledger: Ledger,
-    /// When the nets were last tested, and whether they passed.
+    /// When the nets were last tested, and whether the fire net passed.
     tested: (Moment, bool),
     told: Option<Moment>,
     frames: u64,
     duty: Duty,
 }
 
+/// What looking needs besides the eyes.
+pub struct Tools {
+    /// The big net's, once it is loaded.
+    pub cascade: Arc<OnceLock<Cascade>>,
+    /// What CPU time costs.
+    pub meter: Meter,
+    /// Whether the files of the nets are still as they were.
+    pub guard: Option<FileGuard>,
+    /// What the cameras usually show.
+    pub memory: Memory,
+}
+
 /// What is remembered of a camera.
 struct Seen {
     watch: Watch,
+    places: Vec<BayPlace>,
     /// The last scene that was told.
     scene: Option<Scene>,
+    /// When the doubt began that lasts; nothing while there is none.
+    doubted_since: Option<Moment>,
+}
+
+impl Seen {
+    /// Whether to look as often as can be: a doubt that is young. One that stays what it is, is looked at like
+    /// any other reason to look.
+    fn is_suspect(&mut self, sight: &Sight, at: Moment, clock: Clock) -> bool {
+        if sight.fault.is_some() || sight.verdict == Verdict::Clear {
+            self.doubted_since = None;
+            return false;
+        }
+        let since = *self.doubted_since.get_or_insert(at);
+        since.age_at(at) < SUSPECTED.mul_f64(clock.vision_pace())
+    }
 }
 
 impl<'a> Judge<'a> {
@@ -62,15 +98,18 @@ impl<'a> Judge<'a> {
     pub fn new(
         eyes: &'a Eyes,
         (site, clock): (&Site, Clock),
-        (cascade, meter, guard): (Arc<OnceLock<Cascade>>, Meter, Option<FileGuard>),
+        Tools { cascade, meter, guard, memory }: Tools,
         socket: UnixStream,
     ) -> Judge<'a> {
-        let watch = |camera: &Id| {
+        let now = clock.now();
+        let seen = |camera: &Id| {
             let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
             let place = |bay: &Bay| BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() };
-            eyes.watch(mine.map(place).collect()).at_pace(clock.vision_pace())
+            let places: Vec<BayPlace> = mine.map(place).collect();
+            let mut watch = eyes.watch(places.clone()).at_pace(clock.vision_pace());
+            memory.recall(camera, &places, &mut watch, now);
+            (camera.clone(), Seen { watch, places, scene: None, doubted_since: None })
         };
-        let seen = |id: &Id| (id.clone(), Seen { watch: watch(id), scene: None });
         Judge {
             eyes,
             clock,
@@ -79,9 +118,10 @@ impl<'a> Judge<'a> {
             cameras: site.cameras.iter().map(|camera| seen(&camera.id)).collect(),
             meter,
             guard,
+            memory,
             ledger: Ledger::default(),
             // Loading has tested them.
-            tested: (clock.now(), true),
+            tested: (now, true),
             told: None,
             frames: 0,
             duty: Duty::default(),
@@ -97,7 +137,7 @@ impl<'a> Judge<'a> {
             self.test_nets();
             for (camera, delivery) in deliveries {
                 self.amend()?;
-                self.deliver(camera, delivery)?;
+                self.deliver(inbox, camera, delivery)?;
             }
             self.amend()?;
             self.account()?;
@@ -112,21 +152,22 @@ impl<'a> Judge<'a> {
         self.duty = duty;
     }
 
-    /// Once a day; a net that fails sees nothing any more.
+    /// Once a day; a net that fails sees nothing any more. Each for itself: fire is looked for without the bays.
     fn test_nets(&mut self) {
         let now = self.clock.now();
         if self.tested.0.age_at(now) < TESTED_EVERY {
             return;
         }
-        let passed = self.eyes.self_test();
-        if let Err(error) = &passed {
-            tracing::error!(%error, "a net fails its daily test");
-        }
-        self.tested = (now, passed.is_ok());
+        let passed = |test: Result<(), ModelError>| {
+            test.inspect_err(|error| tracing::error!(%error, "a net fails its daily test")).is_ok()
+        };
+        self.tested = (now, passed(self.eyes.test_fire()));
+        let bays = passed(self.eyes.test_bays());
+        self.cameras.values_mut().for_each(|seen| seen.watch.trust_bays(bays));
     }
 
     /// Judges one delivery and tells the parent: the scene, and the still for the page.
-    fn deliver(&mut self, camera: Id, delivery: Delivery) -> std::io::Result<()> {
+    fn deliver(&mut self, inbox: &Inbox, camera: Id, delivery: Delivery) -> std::io::Result<()> {
         if !self.cameras.contains_key(&camera) {
             return Ok(());
         }
@@ -134,17 +175,20 @@ impl<'a> Judge<'a> {
         let before = thread_time();
         let (coded, at) = match delivery {
             Delivery::Picture(coded, at) => (coded, at),
-            Delivery::Nothing(at) => return self.tell_blind(camera, at, CameraFault::Lost),
+            Delivery::Nothing(at) => return self.tell_blind(inbox, camera, at, CameraFault::Lost),
+            Delivery::LeftOut(at) => {
+                return self.tell_blind(inbox, camera, at, CameraFault::Undecodable);
+            }
         };
-        let frame = match coded.decode() {
+        let frame = match self.open(&camera, &coded)? {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(%camera, %error, "frame thrown away");
-                return self.tell_blind(camera, at, CameraFault::Undecodable);
+                return self.tell_blind(inbox, camera, at, CameraFault::Undecodable);
             }
         };
         let decode_ms = thread_time().saturating_sub(before).as_secs_f64() * 1000.0;
-        self.see((&camera, at), &frame, decode_ms)?;
+        self.see(inbox, (&camera, at), &frame, decode_ms)?;
         if let Ok(jpeg) = frame.jpeg(STILL_QUALITY)
             && jpeg.len() <= messages::MOST_STILL
         {
@@ -155,21 +199,40 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    /// Decodes a picture, with beats meanwhile; the parent knows whose it is.
+    fn open(&mut self, camera: &Id, coded: &Coded) -> std::io::Result<Result<Frame, FrameError>> {
+        messages::say(&mut self.socket, &FromChild::Opens(camera.clone()))?;
+        let (mut said, mut told) = (self.clock.wall_uptime(), Ok(()));
+        let frame = coded.decode_alive(&mut || {
+            let now = self.clock.wall_uptime();
+            if now.saturating_sub(said) >= BEAT && told.is_ok() {
+                said = now;
+                told = messages::say(&mut self.socket, &FromChild::Beat);
+            }
+        });
+        told?;
+        messages::say(&mut self.socket, &FromChild::Opened)?;
+        Ok(frame)
+    }
+
     fn see(
         &mut self,
+        inbox: &Inbox,
         (camera, at): (&Id, Moment),
         frame: &Frame,
         decode_ms: f64,
     ) -> std::io::Result<()> {
         if !self.tested.1 {
-            return self.tell_blind(camera.clone(), at, CameraFault::Model);
+            return self.tell_blind(inbox, camera.clone(), at, CameraFault::Model);
         }
         let Some(seen) = self.cameras.get_mut(camera) else { return Ok(()) };
+        let eager = self.duty.eager.contains(camera);
+        seen.watch.tiles_over(if eager || seen.doubted_since.is_some() { WARM } else { CALM });
         let mut sight = match self.eyes.see(&mut seen.watch, at.uptime, frame) {
             Ok(sight) => sight,
             Err(error) => {
                 tracing::error!(%camera, %error, "model failed");
-                return self.tell_blind(camera.clone(), at, CameraFault::Model);
+                return self.tell_blind(inbox, camera.clone(), at, CameraFault::Model);
             }
         };
         sight.stages.decode_ms = decode_ms;
@@ -179,18 +242,27 @@ impl<'a> Judge<'a> {
             sight = sight.with_fault(CameraFault::Late);
         }
         if let Some(cascade) = self.cascade.get().filter(|_| sight.fault.is_none()) {
-            cascade.ask(camera, &sight, frame, self.duty.eager.contains(camera));
+            cascade.ask(camera, &sight, frame, eager);
         }
+        inbox.suspect(camera, seen.is_suspect(&sight, at, self.clock));
         let scene = scene((camera.clone(), self.frames), at, sight);
         seen.scene = Some(scene.clone());
         messages::say(&mut self.socket, &FromChild::Scene(scene))
     }
 
-    fn tell_blind(&mut self, camera: Id, at: Moment, fault: CameraFault) -> std::io::Result<()> {
+    fn tell_blind(
+        &mut self,
+        inbox: &Inbox,
+        camera: Id,
+        at: Moment,
+        fault: CameraFault,
+    ) -> std::io::Result<()> {
         if let Some(seen) = self.cameras.get_mut(&camera) {
             // What the big net says of an earlier frame must not make this one a sight.
             seen.scene = None;
+            seen.doubted_since = None;
         }
+        inbox.suspect(&camera, false);
         let scene = blind((camera, self.frames), at, fault);
         messages::say(&mut self.socket, &FromChild::Scene(scene))
     }
@@ -227,6 +299,9 @@ impl<'a> Judge<'a> {
         });
         if !due && altered == self.ledger.altered {
             return Ok(());
+        }
+        for (camera, Seen { watch, places, .. }) in &mut self.cameras {
+            self.memory.tend(camera, places, watch, at);
         }
         self.ledger.altered = altered;
         self.told = Some(at);
@@ -267,5 +342,48 @@ fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
         bays: Vec::new(),
         cpu_ms: 0.0,
         fault: Some(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::inference::{Engine, folders};
+    use crate::logic::vision::Stages;
+
+    #[test]
+    fn a_doubt_is_suspect_for_half_a_minute_and_a_new_one_again() {
+        let folder = folders::with("big");
+        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
+        let mut seen = Seen {
+            watch: eyes.watch(Vec::new()),
+            places: Vec::new(),
+            scene: None,
+            doubted_since: None,
+        };
+        let clock = Clock::real();
+        let begun = clock.now();
+        let sight = |verdict, fault| Sight {
+            fire: 0.0,
+            smoke: 0.0,
+            verdict,
+            bays: Vec::new(),
+            fault,
+            tier: Tier::Small,
+            at: Duration::ZERO,
+            parts: Vec::new(),
+            stages: Stages::default(),
+        };
+        let mut looks = |second, verdict, fault| {
+            seen.is_suspect(&sight(verdict, fault), begun.after(Duration::from_secs(second)), clock)
+        };
+        assert!(!looks(0, Verdict::Clear, None));
+        for (second, wanted) in [(1, true), (30, true), (31, false), (3600, false)] {
+            assert_eq!(looks(second, Verdict::Doubtful, None), wanted, "{second}");
+        }
+        assert!(!looks(3601, Verdict::Clear, None));
+        assert!(looks(3602, Verdict::Alarm, None), "another one");
+        assert!(!looks(3603, Verdict::Doubtful, Some(CameraFault::Lost)), "nobody looks");
+        assert!(looks(3700, Verdict::Doubtful, None));
     }
 }

@@ -5,11 +5,13 @@ mod bays;
 mod cascade;
 mod eyes;
 mod judge;
+mod memory;
 mod process;
 mod second;
 
 pub use bays::BayPlace;
 pub use cascade::{Answered, Cascade};
 pub use eyes::{Eyes, PARTS, PartLook, Sight, Watch};
+pub use memory::file as memory_file;
 pub use process::{ChildOptions, VisionError, run};
 pub use second::Second;

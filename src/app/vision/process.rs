@@ -6,7 +6,7 @@
 //! seen as a hang. The process ends when the socket ends, and only then: ctrl-C at the terminal is the
 //! parent's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,10 +16,11 @@ use chrono::{DateTime, Utc};
 
 use super::cascade::Cascade;
 use super::eyes::Eyes;
-use super::judge::Judge;
+use super::judge::{Judge, Tools};
+use super::memory::Memory;
 use crate::app::messages::{self, ToChild};
 use crate::config::{self, CameraLogin, CameraSource, Config, VisionConfig};
-use crate::io::camera::{Camera, Coded, Login};
+use crate::io::camera::{Camera, Coded, Haste, Login};
 use crate::io::clock::Clock;
 use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
 use crate::io::meter::Meter;
@@ -31,9 +32,12 @@ use crate::units::Moment;
 pub(super) const BEAT: Duration = Duration::from_millis(500);
 /// Folder of the last good copy of the models, in the state folder.
 const LAST_GOOD: &str = "models";
-/// Rates of looking (decisions): one look in 2 s when quiet, one a second when eager.
+/// Rates of looking (decisions): one look in 2 s when quiet, one a second when eager, five on a suspicion.
 const QUIET: Duration = Duration::from_secs(2);
 const EAGER: Duration = Duration::from_secs(1);
+const SUSPICION: Duration = Duration::from_millis(200);
+/// A camera that gives nothing, or gives it faster than it is asked, is not asked more often than this.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the child is started.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct ChildOptions {
     pub speed: f64,
     /// Site time at the start, where a simulated site has its own.
     pub site_time: Option<DateTime<Utc>>,
+    /// Cameras that are not looked at for so long: their pictures have crashed the eyes.
+    pub left_out: Vec<(Id, Duration)>,
 }
 
 /// Why the child cannot see.
@@ -84,23 +90,97 @@ impl VisionError {
 pub(super) enum Delivery {
     Picture(Coded, Moment),
     Nothing(Moment),
+    /// It was not asked: its pictures have crashed the eyes.
+    LeftOut(Moment),
 }
 
 /// Newest frame wins: one place for each camera, and a bell.
 pub(super) struct Inbox {
     newest: Mutex<BTreeMap<Id, Delivery>>,
     bell: Condvar,
-    duty: Mutex<Duty>,
+    wanted: Mutex<Wanted>,
+    /// Rung when somebody wants to look more often.
+    sooner: Condvar,
+}
+
+/// How often cameras are wanted.
+#[derive(Default)]
+struct Wanted {
+    duty: Duty,
+    /// Cameras in whose last look there was a doubt.
+    suspects: BTreeSet<Id>,
+}
+
+impl Wanted {
+    fn period(&self, camera: &Id) -> Duration {
+        match camera {
+            camera if self.suspects.contains(camera) => SUSPICION,
+            camera if self.duty.eager.contains(camera) => EAGER,
+            _ => QUIET,
+        }
+    }
 }
 
 impl Inbox {
+    fn new() -> Inbox {
+        Inbox {
+            newest: Mutex::default(),
+            bell: Condvar::new(),
+            wanted: Mutex::default(),
+            sooner: Condvar::new(),
+        }
+    }
+
+    fn put(&self, camera: &Id, delivery: Delivery) {
+        lock(&self.newest).insert(camera.clone(), delivery);
+        self.bell.notify_all();
+    }
+
+    /// Whether a camera is to be looked at as often as it can be, until it is said otherwise.
+    pub fn suspect(&self, camera: &Id, suspected: bool) {
+        let mut wanted = lock(&self.wanted);
+        let changed = match suspected {
+            true => wanted.suspects.insert(camera.clone()),
+            false => wanted.suspects.remove(camera),
+        };
+        if changed {
+            self.sooner.notify_all();
+        }
+    }
+
+    fn oblige(&self, duty: Duty) {
+        lock(&self.wanted).duty = duty;
+        self.sooner.notify_all();
+        self.bell.notify_all();
+    }
+
+    fn haste(&self, camera: &Id) -> Haste {
+        let suspected = lock(&self.wanted).suspects.contains(camera);
+        if suspected { Haste::Any } else { Haste::Keyframes }
+    }
+
+    /// Waits until the next picture of a camera is due, that was last asked for at `asked`.
+    fn await_turn(&self, camera: &Id, asked: Moment, clock: Clock) {
+        let mut wanted = lock(&self.wanted);
+        loop {
+            let period = clock.wall_time(wanted.period(camera).mul_f64(clock.vision_pace()));
+            let spent = clock.wall_time(clock.now().uptime.saturating_sub(asked.uptime));
+            let left = period.saturating_sub(spent);
+            if left.is_zero() {
+                return;
+            }
+            wanted =
+                self.sooner.wait_timeout(wanted, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// What came, waiting for `most` at the longest, and the newest duty.
     pub fn take(&self, most: Duration) -> (BTreeMap<Id, Delivery>, Duty) {
         let mut newest = lock(&self.newest);
         if newest.is_empty() {
             newest = self.bell.wait_timeout(newest, most).unwrap_or_else(PoisonError::into_inner).0;
         }
-        (std::mem::take(&mut *newest), lock(&self.duty).clone())
+        (std::mem::take(&mut *newest), lock(&self.wanted).duty.clone())
     }
 }
 
@@ -121,14 +201,15 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
     let clock = Clock::simulated(options.speed, options.site_time);
     let (eyes, models) = open_eyes(&config)?;
-    let inbox =
-        Arc::new(Inbox { newest: Mutex::default(), bell: Condvar::new(), duty: Mutex::default() });
+    let inbox = Arc::new(Inbox::new());
     let cascade = cascade((&config.vision, models), &eyes, clock, &inbox)?;
     for source in config.cameras.clone() {
         let inbox = Arc::clone(&inbox);
+        let left_out =
+            options.left_out.iter().find(|(id, _)| *id == source.id).map(|(_, time)| *time);
         std::thread::Builder::new()
             .name(format!("camera {}", source.id))
-            .spawn(move || fetch(&source, &inbox, clock))
+            .spawn(move || fetch(&source, &inbox, clock, left_out))
             .map_err(VisionError::Thread)?;
     }
     let from_parent = socket.try_clone().map_err(failed)?;
@@ -140,7 +221,10 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let meter = Meter::open(config.vision.watt_per_core);
     // It guards the files of the site's own folder, even where the copy is in use.
     let guard = FileGuard::of(&config.models).ok();
-    let judge = Judge::new(&eyes, (&config.site, clock), (cascade, meter, guard), socket);
+    let state = options.state.as_ref().unwrap_or(&config.state);
+    let memory = Memory::open(state, &config.cameras).map_err(VisionError::Thread)?;
+    let tools = Tools { cascade, meter, guard, memory };
+    let judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
     match judge.run(&inbox) {
         // The gateway is gone, and with it whoever could read an error.
         Err(cause) if messages::is_end(&cause) => Ok(()),
@@ -226,8 +310,7 @@ fn ignore_interrupts() -> std::io::Result<()> {
 /// Keeps the newest duty; ends the process when the parent is gone.
 fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
     while let Ok(ToChild::Duty(duty)) = messages::hear(&mut socket) {
-        *lock(&inbox.duty) = duty;
-        inbox.bell.notify_all();
+        inbox.oblige(duty);
     }
     std::process::exit(0);
 }
@@ -248,13 +331,19 @@ fn login(source: &CameraSource) -> Option<Login> {
     }
 }
 
-/// Fetches frame after frame at the rate of the duty.
-fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
+/// Fetches frame after frame at the rate that is wanted, once it is no longer left out.
+fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock, left_out: Option<Duration>) {
+    let begun = clock.wall_uptime();
+    let sits_out = || clock.wall_uptime().saturating_sub(begun) < left_out.unwrap_or_default();
+    while sits_out() {
+        inbox.put(&source.id, Delivery::LeftOut(clock.now()));
+        std::thread::park_timeout(EAGER.min(left_out.unwrap_or_default()));
+    }
     let mut camera = Camera::open_as(&source.url, source.is_stream, login(source));
     let mut trouble = None;
     loop {
         let asked = clock.now();
-        let delivery = match camera.fetch() {
+        let delivery = match camera.fetch_as(inbox.haste(&source.id)) {
             Ok(coded) => {
                 if trouble.take().is_some() {
                     tracing::info!(camera = %source.id, "camera delivers again");
@@ -270,13 +359,9 @@ fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock) {
                 Delivery::Nothing(clock.now())
             }
         };
-        lock(&inbox.newest).insert(source.id.clone(), delivery);
-        inbox.bell.notify_all();
-        let eager = lock(&inbox.duty).eager.contains(&source.id);
-        let period =
-            clock.wall_time(if eager { EAGER } else { QUIET }.mul_f64(clock.vision_pace()));
-        let spent = clock.wall_time(clock.now().uptime.saturating_sub(asked.uptime));
-        std::thread::park_timeout(period.saturating_sub(spent).max(Duration::from_millis(50)));
+        inbox.put(&source.id, delivery);
+        std::thread::park_timeout(LEAST_PAUSE);
+        inbox.await_turn(&source.id, asked, clock);
     }
 }
 
@@ -288,6 +373,32 @@ mod tests {
     use super::*;
     use crate::io::inference::folders;
 
+    #[test]
+    fn a_doubt_brings_the_next_look_forward_and_its_end_puts_it_back() {
+        // A fifth of the speed: what waits for its old turn waits ten seconds, on a busy machine too.
+        let (inbox, clock) = (Arc::new(Inbox::new()), Clock::simulated(0.2, None));
+        let [one, other] = ["one", "other"].map(|id| Id::try_from(id).unwrap());
+        let period = |camera: &Id| lock(&inbox.wanted).period(camera);
+        assert_eq!((period(&one), inbox.haste(&one)), (QUIET, Haste::Keyframes));
+        let asked = clock.now();
+        let (waits, tell) = (Arc::clone(&inbox), mpsc::channel());
+        let camera = one.clone();
+        let waiting = std::thread::spawn(move || {
+            tell.0.send(()).unwrap();
+            waits.await_turn(&camera, asked, clock);
+            asked.age_at(clock.now())
+        });
+        tell.1.recv().unwrap();
+        inbox.suspect(&one, true);
+        assert_eq!((period(&one), inbox.haste(&one)), (SUSPICION, Haste::Any));
+        let waited = waiting.join().unwrap();
+        assert!((SUSPICION..QUIET).contains(&waited), "{waited:?}");
+        inbox.oblige(Duty { eager: vec![one.clone()], ..Duty::default() });
+        assert_eq!((period(&one), period(&other)), (SUSPICION, QUIET));
+        inbox.suspect(&one, false);
+        assert_eq!(period(&one), EAGER);
+    }
+
     /// The big net's file is a pipe: reading it ends when this test has written it.
     #[test]
     fn a_big_net_that_takes_long_to_load_keeps_nobody_waiting() {
@@ -297,11 +408,7 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
         let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
-        let inbox = Arc::new(Inbox {
-            newest: Mutex::default(),
-            bell: Condvar::new(),
-            duty: Mutex::default(),
-        });
+        let inbox = Arc::new(Inbox::new());
         let (goes_on, waits) = mpsc::channel();
         let disk = std::thread::spawn(move || {
             // Whoever waits for the file gets it at last, so that this test fails and does not hang.

@@ -47,6 +47,19 @@ impl Glance {
         Glance(cells)
     }
 
+    /// The cells as whole numbers, to be kept.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().map(|cell| cell.round().clamp(0.0, 255.0) as u8).collect()
+    }
+
+    /// What was kept; nothing where the number of cells is another.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Glance> {
+        let whole = bytes.len() == ACROSS * DOWN;
+        whole.then(|| Glance(bytes.iter().map(|byte| f32::from(*byte)).collect()))
+    }
+
     /// Mean brightness, 0 to 255.
     #[must_use]
     pub fn brightness(&self) -> f32 {

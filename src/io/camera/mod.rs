@@ -13,6 +13,6 @@ mod video;
 
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
-pub use rtsp::Login;
+pub use rtsp::{Haste, Login};
 pub use source::{Camera, CameraError, Coded};
 pub use still::{Still, StillBoard};

@@ -3,7 +3,8 @@
 //!
 //! What a stranger gets wrong: a keyframe can be decoded alone, the frames between only one after the
 //! other. So a quiet camera costs one keyframe for each look; the frames in between are handed out only
-//! when no keyframe has come in time. Over UDP it would be just the keyframes that get lost.
+//! when no keyframe has come in time, or when several looks a second are wanted. Over UDP it would be just the
+//! keyframes that get lost.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -25,6 +26,9 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// More than this since the last keyframe is not kept: the rest waits for the next one.
 const MOST_BYTES: usize = 8 << 20;
 const MOST_FRAMES: usize = 300;
+/// In haste, more frames than this since the keyframe (two seconds of a usual stream) are not decoded anew with
+/// every look: then the next keyframe is waited for.
+const MOST_IN_HASTE: usize = 50;
 
 /// Why a session gave no picture.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,26 @@ impl Newest {
             self.frames.push(frame.into_data());
         }
     }
+
+    /// Whether there is something for somebody in this haste.
+    fn has_news(&self, haste: Haste) -> bool {
+        self.given == 0 && !self.frames.is_empty() || self.serves(haste)
+    }
+
+    /// Whether all frames since the keyframe are worth decoding, for the newest of them.
+    fn serves(&self, haste: Haste) -> bool {
+        let in_haste = haste == Haste::Any && self.frames.len() <= MOST_IN_HASTE;
+        in_haste && self.frames.len() > self.given
+    }
+}
+
+/// Which frames are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// Keyframes, which are cheap; others only where none comes.
+    Keyframes,
+    /// Any that is new: several a second.
+    Any,
 }
 
 /// One place for the newest frames, and a bell.
@@ -93,22 +117,24 @@ impl Rtsp {
     }
 
     /// Coded frames, the first a keyframe, that were not all handed out yet; the last is the newest. A
-    /// keyframe alone where there is a new one.
+    /// keyframe alone where there is a new one and nobody is in haste.
     ///
     /// # Errors
     /// When none comes in time, or the session broke; the next call opens it anew.
-    pub fn fetch(&mut self) -> Result<Vec<Vec<u8>>, RtspError> {
+    pub fn fetch(&mut self, haste: Haste) -> Result<Vec<Vec<u8>>, RtspError> {
         let slot = match &self.slot {
             Some(slot) => Arc::clone(slot),
             None => self.open()?,
         };
         let (newest, bell) = &*slot;
         let guard = newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |newest: &mut Newest| {
-            (newest.given > 0 || newest.frames.is_empty()) && newest.ended.is_none()
-        };
+        let waiting = |newest: &mut Newest| newest.ended.is_none() && !newest.has_news(haste);
         let (mut newest, _) =
             bell.wait_timeout_while(guard, ANSWER, waiting).unwrap_or_else(PoisonError::into_inner);
+        if newest.serves(haste) {
+            newest.given = newest.frames.len();
+            return Ok(newest.frames.clone());
+        }
         if newest.given == 0 && !newest.frames.is_empty() {
             newest.given = 1;
             return Ok(newest.frames[..1].to_vec());

@@ -1,6 +1,6 @@
 //! A camera, whichever way it delivers.
 
-use super::rtsp::{Login, Rtsp, RtspError};
+use super::rtsp::{Haste, Login, Rtsp, RtspError};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::stream::{Stream, StreamError};
 use super::{Frame, FrameError, video};
@@ -30,9 +30,17 @@ impl Coded {
     /// # Errors
     /// When the bytes are none.
     pub fn decode(&self) -> Result<Frame, FrameError> {
+        self.decode_alive(&mut || {})
+    }
+
+    /// The same; `alive` is called now and then meanwhile.
+    ///
+    /// # Errors
+    /// When the bytes are none.
+    pub fn decode_alive(&self, alive: &mut dyn FnMut()) -> Result<Frame, FrameError> {
         match self {
             Coded::Still(bytes) => Frame::decode(bytes),
-            Coded::Video(frames) => video::newest(frames),
+            Coded::Video(frames) => video::newest(frames, alive),
         }
     }
 }
@@ -75,10 +83,18 @@ impl Camera {
     /// # Errors
     /// When there is none in time; asking again tries again.
     pub fn fetch(&mut self) -> Result<Coded, CameraError> {
+        self.fetch_as(Haste::Keyframes)
+    }
+
+    /// The same, for whoever looks at more than keyframes.
+    ///
+    /// # Errors
+    /// When there is none in time; asking again tries again.
+    pub fn fetch_as(&mut self, haste: Haste) -> Result<Coded, CameraError> {
         Ok(match self {
             Camera::Snapshot(snapshot) => Coded::Still(snapshot.fetch()?),
             Camera::Stream(stream) => Coded::Still(stream.fetch()?),
-            Camera::Rtsp(rtsp) => Coded::Video(rtsp.fetch()?),
+            Camera::Rtsp(rtsp) => Coded::Video(rtsp.fetch(haste)?),
         })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, FRESH_SAMPLES, Rule};
+use super::{BatteryWatch, Controller, FRESH_SAMPLES, Rule};
 use crate::logic::energy::{self, BatteryState, Room};
 use crate::logic::site::{
     Aim, Battery, ChargerSetpoint, Id, Known, LOST_AFTER, Line, MeterReading, Reading, Reason,
@@ -108,6 +108,14 @@ impl Controller {
             Some(derating) => {
                 let half = power.bounded(-battery.max_charge * 0.5, battery.max_discharge * 0.5);
                 (half, if half == power { reason } else { derating })
+            }
+            None => (power, reason),
+        };
+        let (power, reason) = match self.held_blind(&battery.id) {
+            Some(blind) => {
+                let told = self.batteries.get(&battery.id).map_or(Watts::ZERO, BatteryWatch::told);
+                let held = power.bounded(told.min(Watts::ZERO), told.max(Watts::ZERO));
+                (held, if held == power { reason } else { blind })
             }
             None => (power, reason),
         };

@@ -43,8 +43,8 @@ use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    Battery, ChargerReading, ChargerSetpoint, ChosenModes, Feeders, Id, Known, MeterReading,
-    OnBlind, Reading, Reason, Setpoints, Site, Snapshot, Vehicle,
+    Battery, Charger, ChargerReading, ChargerSetpoint, ChosenModes, Feeders, Id, Known,
+    MeterReading, OnBlind, Reading, Reason, Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Ledger, Scene, Verdict};
 use crate::units::{Amps, Moment};
@@ -409,6 +409,30 @@ impl Controller {
             }
         }
         None
+    }
+
+    /// What a charger may have for its zone's sake: half of it in danger, and no more than it has where a blind
+    /// zone holds.
+    fn most_in_zone(&self, charger: &Charger, last: Option<ChargerSetpoint>) -> Amps {
+        let most = match self.derated(&charger.id) {
+            true => (charger.max * 0.5).max(charger.min),
+            false => charger.max,
+        };
+        match self.held_blind(&charger.id) {
+            Some(_) => most.min(last.map_or(Amps::ZERO, ChargerSetpoint::amps)),
+            None => most,
+        }
+    }
+
+    /// Why nothing of a device may be raised, if its zone is blind and its file says so.
+    fn held_blind(&self, device: &Id) -> Option<Reason> {
+        let blind = |zone: &Id| self.hazards.get(zone).is_some_and(|hazard| hazard.fault);
+        let zone = self.site.zones.iter().find(|zone| {
+            (zone.chargers.contains(device) || zone.battery.as_ref() == Some(device))
+                && zone.on_blind == OnBlind::Hold
+                && blind(&zone.id)
+        })?;
+        Some(Reason::ZoneBlind { zone: zone.id.clone() })
     }
 
     /// Cameras of zones from Watch on, and those that see anything, are looked at every second.

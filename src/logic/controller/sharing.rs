@@ -323,8 +323,7 @@ impl Controller {
             _ if known.disobeyed_for >= PAUSED_AFTER => Amps::ZERO,
             _ if guarding::holds_back(self, &charger.id, now).is_some() => Amps::ZERO,
             _ if switches && on.is_none() => Amps::ZERO,
-            _ if self.derated(&charger.id) => (charger.max * 0.5).max(charger.min),
-            _ => charger.max,
+            _ => self.most_in_zone(charger, known.last),
         };
         let worth = self.planning.visits.worth_granting(charger).unwrap_or(charger.max);
         let planned = self.planned_on(charger, used, now);
@@ -369,7 +368,7 @@ impl Controller {
             .or_else(|| self.one_phase_why(charger))
             .or_else(|| self.planned_why(charger, now))
             .or_else(|| self.vehicle_why(charger, share.setpoint))
-            .or_else(|| self.derating(&charger.id))
+            .or_else(|| self.derating(&charger.id).or_else(|| self.held_blind(&charger.id)))
             .unwrap_or(Reason::DeviceMaximum)
     }
 }

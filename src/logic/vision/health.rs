@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::CameraFault;
 
 /// Darker and flatter than this (0 to 255) there is nothing to see; flatter alone is a cover or a blinded lens,
@@ -29,6 +31,8 @@ const SHAPE: f64 = 0.02;
 /// Frames until the usual contrast and detail count as known, and how slowly they follow.
 const LEARNED: u32 = 5;
 const FOLLOWS: f32 = 0.02;
+/// Frames after which a frame more counts as little as any later one.
+const USUAL_AFTER: u32 = 50;
 
 /// What `io::camera::gate` measures of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,9 +62,41 @@ pub struct Health {
     same_since: Option<Duration>,
     covered_since: Option<Duration>,
     unlike_since: Option<Duration>,
+    /// Whether the usual pattern is one from before a restart.
+    recalled: bool,
+}
+
+/// What a camera usually shows, as far as it is a number; its pattern is kept beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Usual {
+    /// Width to height.
+    pub aspect: f64,
+    /// Standard deviation of the cells, 0 to 127.
+    pub contrast: f32,
+    /// Mean difference of neighbouring pixels, 0 to 255.
+    pub detail: f32,
 }
 
 impl Health {
+    /// Takes up what a camera usually showed before a restart, so that one that was turned or covered meanwhile is
+    /// not taken for usual. Contrast and detail follow the light within minutes, so they count only where
+    /// that was `lately`; shape and pattern always do.
+    pub fn recall(&mut self, usual: Usual, lately: bool) {
+        self.aspect = Some(usual.aspect);
+        self.recalled = true;
+        if lately {
+            (self.contrast, self.detail) = (usual.contrast, usual.detail);
+            self.frames = USUAL_AFTER;
+        }
+    }
+
+    /// What the camera usually shows; nothing before that is known.
+    #[must_use]
+    pub fn usual(&self) -> Option<Usual> {
+        let aspect = self.aspect.filter(|_| self.frames >= LEARNED)?;
+        Some(Usual { aspect, contrast: self.contrast, detail: self.detail })
+    }
+
     /// Takes the measures of a frame at `at` (any steady clock) and tells what is wrong, the worst first.
     pub fn judge(&mut self, at: Duration, seen: &Measures) -> Option<CameraFault> {
         let aspect = seen.size.0 as f64 / seen.size.1.max(1) as f64;
@@ -80,7 +116,8 @@ impl Health {
             || seen.detail < self.detail * COVERED_DETAIL;
         let flat = seen.contrast < FLAT || known && less;
         let covered = lasts(&mut self.covered_since, at, flat, COVERED);
-        let unlike = known && !flat && seen.alike.is_some_and(|alike| alike < UNLIKE);
+        let unlike =
+            (known || self.recalled) && !flat && seen.alike.is_some_and(|alike| alike < UNLIKE);
         let moved = lasts(&mut self.unlike_since, at, unlike, MOVED);
         if flat || unlike {
             let fault = if covered { Some(CameraFault::Covered) } else { None };
@@ -188,6 +225,35 @@ mod tests {
         assert!(!health.is_usual());
         assert_eq!(judge(&mut health, 60, &USUAL), None, "the tape is off");
         assert!(health.is_usual());
+    }
+
+    /// What is left of a camera in each fault, after a restart a second or a day later.
+    #[test]
+    fn cam3_what_went_wrong_before_a_restart_is_not_the_usual_after_it() {
+        let turned = Measures { alike: Some(0.05), ..USUAL };
+        let unsharp = Measures { detail: 1.5, alike: Some(0.9), ..USUAL };
+        let other = Measures { size: (640, 480), ..USUAL };
+        let table = [
+            (turned, true, Some(CameraFault::Moved)),
+            (turned, false, Some(CameraFault::Moved)),
+            (unsharp, true, Some(CameraFault::Covered)),
+            // A day later the light is another, and so is what there is to see.
+            (unsharp, false, None),
+            (other, false, Some(CameraFault::Shape)),
+            (USUAL, true, None),
+            (USUAL, false, None),
+        ];
+        for (then, lately, wanted) in table {
+            let mut before = Health::default();
+            assert_eq!(before.usual(), None);
+            for second in 0..10 {
+                before.judge(Duration::from_secs(second), &USUAL);
+            }
+            let mut after = Health::default();
+            after.recall(before.usual().unwrap(), lately);
+            let told = (0..31).find_map(|second| after.judge(Duration::from_secs(second), &then));
+            assert_eq!(told, wanted, "{then:?} lately {lately}");
+        }
     }
 
     #[test]

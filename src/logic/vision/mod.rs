@@ -14,7 +14,7 @@ mod triage;
 
 pub use boxes::{Boxed, Writing, boxes, stands_in};
 pub use escalation::{Budget, Doubt, Escalation};
-pub use health::{Health, Measures};
+pub use health::{Health, Measures, Usual};
 pub use ledger::{BigLedger, BigTrouble, CameraLedger, Ledger, Metering, Stages};
 pub use occupancy::{BayCuts, BayState, Occupancy};
 pub use scene::{BayLook, CameraFault, Scene, Tier, Verdict};

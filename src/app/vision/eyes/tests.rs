@@ -83,6 +83,56 @@ fn a_bay_net_that_fails_leaves_the_fire_of_the_same_look() {
     }
 }
 
+/// INF4: the daily test of each net is its own; a bay net that fails it leaves the fire watch whole.
+#[test]
+fn bays_that_are_not_trusted_are_unknown_and_fire_is_looked_for() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let eyes = Eyes::open(&root.join("models"), Engine::Best).unwrap();
+    let polygon = vec![[0.3, 0.3], [0.7, 0.3], [0.7, 0.8], [0.3, 0.8]];
+    let bay = BayPlace { id: Id::try_from("bay").unwrap(), polygon };
+    let mut watch = eyes.watch(vec![bay]);
+    let mut rng = fastrand::Rng::with_seed(4);
+    for (second, trusted) in [(1, true), (2, false), (3, false), (4, true)] {
+        watch.trust_bays(trusted);
+        let sight = eyes.see(&mut watch, Duration::from_secs(second), &place(&mut rng, 0)).unwrap();
+        assert_eq!(sight.fault, None);
+        assert!(sight.parts.len() >= 2, "{:?}", sight.parts);
+        assert_eq!(watch.bays[0].seen.is_some(), trusted, "second {second}");
+        assert!(trusted || sight.bays[0].state == BayState::Unknown);
+    }
+}
+
+/// decisions.md: all of the frame at least every 8 s when calm, every 2 s when warm, at whatever rate of looks.
+#[test]
+fn tiles_have_their_turn_at_the_rate_that_is_wanted() {
+    for (over, look_ms, wanted) in [
+        (8.0, 2000, 1.0),
+        (8.0, 1000, 0.5),
+        (8.0, 200, 0.1),
+        (2.0, 1000, 2.0),
+        (2.0, 200, 0.4),
+        (0.0, 40, 1.0),
+    ] {
+        let mut watch = watch();
+        watch.tiles_over(Duration::from_secs_f64(over));
+        let mut rng = fastrand::Rng::with_seed(look_ms);
+        let (mut looked, mut last) = (0, [0.0; TILES]);
+        for look in 1..=200u64 {
+            // Pictures never come quite in time.
+            let at = Duration::from_millis(look * look_ms + rng.u64(0..look_ms / 20));
+            for tile in watch.next_tiles(at) {
+                looked += 1;
+                let since =
+                    at.as_secs_f64() - std::mem::replace(&mut last[tile - 1], at.as_secs_f64());
+                let most = over.max(4.0 * look_ms as f64 / 1000.0) + 2.2 * look_ms as f64 / 1000.0;
+                assert!(since <= most, "tile {tile} after {since} s, looks every {look_ms} ms");
+            }
+        }
+        let rate = f64::from(looked) / 200.0;
+        assert!((rate - wanted).abs() < 0.03, "{rate} tiles a look instead of {wanted}");
+    }
+}
+
 /// A grey place, red in the right bottom corner: a seventh of the whole, nearly half of the last tile.
 fn corner(red: bool) -> Frame {
     let pixel = |i: usize| {

@@ -3,6 +3,7 @@
 //! its own proof says that nothing is left to gain.
 
 use super::answer::{self, Answer, UNSERVED};
+use super::auction;
 use super::fluid::{self, curtail, size};
 use super::ledger::{self, Sheet};
 use super::market::Market;
@@ -22,9 +23,13 @@ const ENOUGH: f64 = 9.8e-4;
 const FAR: f64 = 3.0;
 
 /// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
-/// counts for no more than what is there.
+/// makes a gap no smaller; in a crowd it counts for no more than what is there, since some ask for what nobody
+/// could give.
 pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
-    let asked: f64 = site.loads.iter().map(|load| load.kwh).sum();
+    let asked = match auction::large(site) {
+        true => site.loads.iter().map(|load| load.kwh).sum(),
+        false => 0.0,
+    };
     let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
