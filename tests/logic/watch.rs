@@ -167,7 +167,9 @@ impl Watch {
             }
         }
         self.export(site, watts.iter().sum(), dt);
-        self.sun(site, world, watts.iter().sum(), dt);
+        // What a battery takes in from the grid is no car's.
+        let charged = (-world.hybrid.battery_w).max(0.0);
+        self.sun(site, world, watts.iter().sum::<f64>() - charged, dt);
         self.energy(world, dt);
     }
 

@@ -58,6 +58,8 @@ pub struct Ramp {
     taken_back: u32,
     /// Draws more than was told, and not because it is still coming down.
     excess: bool,
+    /// What it had been told when it answered last: what came after, it may not have heard.
+    heard: Amps,
     /// What it was told before it was lost; nothing while it answers.
     held: Option<Amps>,
 }
@@ -86,6 +88,7 @@ impl Ramp {
         self.above_since = above.then(|| self.above_since.unwrap_or(at.uptime));
         // Once noticed it stays so until it obeys: being told even less changes nothing.
         self.excess = above && (self.excess || !self.was_just_lowered(at));
+        self.heard = self.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
         (self.drawn, self.held) = (drawn, None);
     }
 
@@ -101,7 +104,7 @@ impl Ramp {
     /// The device does not answer any more: it is told its safe share, and may not hear it.
     pub fn lose(&mut self, now: Moment, safe: ChargerSetpoint) {
         if self.held.is_none() {
-            self.held = self.last.map(ChargerSetpoint::amps);
+            self.held = self.last.map(|last| last.amps().max(self.heard));
         }
         // Who hears nothing disobeys nobody.
         self.above_since = None;
@@ -291,6 +294,23 @@ mod tests {
             ramp.step(second(41), &charger(), ChargerSetpoint::Pause, true).0.amps().get(),
             0.0
         );
+    }
+
+    #[test]
+    fn a_lost_one_may_hold_what_it_had_before_it_fell_silent() {
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(18.0));
+        ramp.see(second(0), Amps(16.0));
+        // Told less, and silent from then on: nobody knows whether it heard that.
+        ramp.step(second(1), &charger(), current(6.0), true);
+        ramp.lose(second(10), current(6.0));
+        ramp.lose(second(11), current(6.0));
+        assert_eq!(ramp.held(), Some(Amps(18.0)));
+        // It answers again, was told 6 A since, and is lost once more.
+        ramp.see(second(20), Amps(6.0));
+        assert_eq!(ramp.held(), None);
+        ramp.lose(second(31), current(6.0));
+        assert_eq!(ramp.held(), Some(Amps(6.0)));
     }
 
     #[test]
