@@ -1,3 +1,5 @@
+//! The steps of one order in virtual time: writes, read backs, rivals and the rests of registers in flash.
+
 use super::*;
 
 fn at(ms: u64) -> Moment {
