@@ -24,6 +24,8 @@ pub struct Faults {
     pub exception: Option<u8>,
     /// Answers writes, and only those, with this exception.
     pub write_exception: Option<u8>,
+    /// Answers no writes.
+    pub write_silent: bool,
     /// Knows this register no more: who asks for it gets exception 2.
     pub unknown_register: Option<u16>,
     /// Answers with what it measured when the switch was set.

@@ -67,7 +67,7 @@ impl Device {
     async fn respond(&self, request: &Request) -> Option<Vec<u8>> {
         self.shared.hear(&self.name, matches!(request.pdu[0], 6 | 16));
         let faults = self.shared.faults(&self.name);
-        if faults.silent {
+        if faults.silent || (faults.write_silent && matches!(request.pdu[0], 6 | 16)) {
             return None;
         }
         if faults.late_ms > 0 {

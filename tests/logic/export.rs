@@ -145,3 +145,26 @@ fn an_inverter_that_comes_back_is_limited_again() {
     run(&mut life, 12);
     assert!(exported(&life) < 200.0, "{}", exported(&life));
 }
+
+#[test]
+fn without_a_limit_of_export_an_inverter_is_told_nothing() {
+    let mut site = limited(0.0, false);
+    site.limits.export = None;
+    let mut life = noon(site.clone(), 0, 8);
+    run(&mut life, 60);
+    assert!(life.second().permitted.inverter(&id("hybrid")).is_none());
+    let fallback = wattgate::logic::safety::interlock::fallback(&site);
+    assert!(fallback.inverter(&id("hybrid")).is_none());
+    assert!(exported(&life) > 15_000.0);
+}
+
+/// A danger is answered before all is proven; what is written then must not free an inverter.
+#[test]
+fn before_arming_an_inverter_is_told_no_more_than_may_be_exported() {
+    let mut life = noon(limited(3_000.0, false), 0, 9);
+    let told: Vec<_> = (0..40).map(|_| limit(&mut life)).collect();
+    let starting: Vec<_> = told.iter().filter(|(_, why)| *why == Reason::Starting).collect();
+    assert!(!starting.is_empty(), "the story needs seconds before arming: {told:?}");
+    assert!(starting.iter().all(|(watts, _)| *watts <= 3_000.0), "{starting:?}");
+    assert!(told.iter().any(|(watts, _)| *watts > 3_500.0), "armed, the site's own load is added");
+}

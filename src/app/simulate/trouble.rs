@@ -81,12 +81,6 @@ impl Troubles {
         self.until.keys().any(|(_, holds)| *holds == what)
     }
 
-    /// Whether anything at all is wrong.
-    #[must_use]
-    pub fn none(&self) -> bool {
-        self.until.is_empty()
-    }
-
     /// Ends what is over.
     pub fn pass(&mut self, now: Moment) {
         if self.until.is_empty() {

@@ -238,9 +238,7 @@ fn open_eyes(config: &Config) -> Result<(Eyes, PathBuf), VisionError> {
     let copy = config.state.join(LAST_GOOD);
     match Eyes::open(&config.models, Engine::Best) {
         Ok(eyes) => {
-            if let Err(error) = keep_copy(&config.models, &copy) {
-                tracing::warn!(%error, "no last good copy of the models");
-            }
+            keep_aside(config.models.clone(), copy)?;
             Ok((eyes, config.models.clone()))
         }
         Err(error) => {
@@ -250,6 +248,18 @@ fn open_eyes(config: &Config) -> Result<(Eyes, PathBuf), VisionError> {
             Ok((eyes, copy))
         }
     }
+}
+
+/// Makes the last good copy while the eyes look already: a large net takes longer to read and write than the
+/// parent waits for a beat.
+fn keep_aside(models: PathBuf, copy: PathBuf) -> Result<(), VisionError> {
+    let keep = move || {
+        if let Err(error) = keep_copy(&models, &copy) {
+            tracing::warn!(%error, "no last good copy of the models");
+        }
+    };
+    let thread = std::thread::Builder::new().name("good copy".to_owned()).spawn(keep);
+    thread.map(drop).map_err(VisionError::Thread)
 }
 
 /// The big net's thread, where there is a big net. One that cannot be used, or takes longer to load than the

@@ -29,6 +29,9 @@ const LIMIT_SF: usize = 23;
 const NEAR_W: f64 = 10.0;
 /// A control that is missing or refused is tried again after this. Our own figure.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// So often a device that is read in between may leave the word of its limit unanswered; then it counts as refused.
+/// Our own figure.
+const MOST_UNANSWERED: u32 = 2;
 
 /// What is needed to say a limit in the device's own words.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +66,14 @@ impl Controls {
     fn words(&self, watts: f64) -> [u16; 5] {
         [self.share(watts), 0, sunspec::REVERT_S, self.ramp, 1]
     }
+
+    /// What registers that say `held` let the inverter give, W.
+    fn watts(&self, held: &[u16]) -> f64 {
+        match held {
+            [share, .., 1] => f64::from(*share) * self.step_pct / 100.0 * self.rated_w,
+            _ => self.rated_w,
+        }
+    }
 }
 
 /// What an inverter was told.
@@ -70,14 +81,28 @@ impl Controls {
 pub(super) struct Curb {
     order: Order,
     controls: Option<Controls>,
+    /// The share that was written last.
+    share: Option<u16>,
     /// It has no such control, or refuses it: since when.
     refused: Option<Moment>,
+    /// Times in a row that it was not answered, by a device that was read in between.
+    unanswered: u32,
 }
 
 impl Curb {
     /// Whether people must be told that it cannot be limited.
     pub fn is_refused(&self) -> bool {
         self.refused.is_some()
+    }
+
+    /// The device cannot be read either: it is the device that is gone, not the control.
+    pub fn unread(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// Whether somebody else has limited it within the last minute.
+    pub fn has_rival(&mut self, now: Moment) -> bool {
+        self.order.has_rival(now)
     }
 
     /// What it holds is not known any more.
@@ -93,18 +118,21 @@ impl Device {
             return None;
         }
         self.models.as_ref()?;
+        if self.health.reads_first(now) {
+            return None;
+        }
         if self.curb.refused.is_some_and(|at| at.age_at(now) < TRY_AGAIN) {
             return None;
         }
         let (watts, _) = permitted.inverter(&self.config.id)?;
-        Some(Want {
+        Some(self.curb.order.settle(Want {
             value: watts.get(),
             resolution: NEAR_W,
             expires_s: Some(f64::from(sunspec::REVERT_S)),
             stop: false,
             failsafe: false,
             spacing_s: 0.0,
-        })
+        }))
     }
 
     /// When the limit of the output needs something, and how urgent that is.
@@ -125,7 +153,7 @@ impl Device {
         let now = clock.now();
         let device = self.config.id.as_str();
         match outcome {
-            Ok(Verdict::Obeyed) => self.curb.refused = None,
+            Ok(Verdict::Obeyed) => (self.curb.refused, self.curb.unanswered) = (None, 0),
             Ok(Verdict::Again) => {}
             Ok(Verdict::Disobeyed) => {
                 tracing::warn!(device, watts = want.value, "the inverter does not hold its limit");
@@ -141,7 +169,11 @@ impl Device {
                     BusError::Exception(_) => {}
                     _ => {
                         self.forget_models();
-                        self.health.failed(&error, now);
+                        self.health.not_told(&error, now);
+                        self.curb.unanswered = self.curb.unanswered.saturating_add(1);
+                        if self.curb.unanswered >= MOST_UNANSWERED {
+                            self.curb.refused = Some(now);
+                        }
                     }
                 }
             }
@@ -158,9 +190,35 @@ impl Device {
             self.learn_controls(bus, clock.now()).await?;
             return Ok(Verdict::Again);
         };
+        self.notice_rival(bus, clock, controls).await?;
         self.put(bus, 16, (controls.at, &controls.words(watts))).await?;
+        self.curb.share = Some(controls.share(watts));
         self.curb.order.sent(watts, clock.now(), Duration::ZERO);
         Ok(Verdict::Again)
+    }
+
+    /// Looks before it writes: what stands there and is not ours is somebody else's limit (FB14).
+    async fn notice_rival(
+        &mut self,
+        bus: &mut Bus,
+        clock: &Clock,
+        controls: Controls,
+    ) -> Result<(), BusError> {
+        if !self.curb.order.is_held() {
+            return Ok(());
+        }
+        let asked = clock.now();
+        let span = (controls.at, LIMIT_WORDS);
+        let held = bus.read(self.config.unit, Table::Holding, span, self.pace).await?;
+        if held.first() == self.curb.share.as_ref() && held.get(4) == Some(&1) {
+            return Ok(());
+        }
+        let watts = controls.watts(&held);
+        if self.curb.order.notice(watts, NEAR_W, (asked, bus.made())) {
+            let device = self.config.id.as_str();
+            tracing::warn!(device, watts, "somebody else limits the inverter");
+        }
+        Ok(())
     }
 
     async fn check_limit(

@@ -241,6 +241,7 @@ impl Device {
         (bus, now): (&Bus, Moment),
         told: &mut Vec<Observation>,
     ) {
+        self.health.tried_to_read();
         let device = self.config.id.clone();
         let silent = |why| Observation::Silent { device: device.clone(), at: now, why };
         let observation = match &outcome {
@@ -256,6 +257,7 @@ impl Device {
             Err(error) => {
                 self.forget_models();
                 self.rota.forget();
+                self.curb.unread();
                 self.tell_trouble(Some(error.to_string()));
                 silent(error.silence())
             }
@@ -287,7 +289,7 @@ impl Device {
             (Finding::Misconfigured, refuses),
             (Finding::DeviceFault, self.health.is_faulty()),
             (Finding::OtherMaster, self.refused_since.is_some_and(held_off)),
-            (Finding::ForeignWriter, self.order.has_rival(now)),
+            (Finding::ForeignWriter, self.order.has_rival(now) || self.curb.has_rival(now)),
         ];
         for (finding, holds) in holds {
             if self.findings.contains(&finding) == holds {

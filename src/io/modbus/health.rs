@@ -24,6 +24,8 @@ const LEAST_PROBE: Duration = Duration::from_millis(300);
 const PROBE_WAITS: (u32, u32) = (2, 4);
 /// Every so many probes the whole time-out is waited: the unit may have become slow.
 const PATIENT_PROBE: u32 = 8;
+/// So long a write that was not answered waits for a reading before it is tried again. Our own figure.
+const READS_WITHIN: Duration = Duration::from_secs(5);
 /// After so many failures in a row an absent unit is told nothing again before a probe has found it. Our own figure.
 const TOLD_WHILE_ABSENT: u32 = 3;
 /// Device failures (exception 4 or 8) in a row that make a device fault (FB6).
@@ -49,6 +51,8 @@ pub struct Health {
     /// Device failures in a row.
     faults: u32,
     rest_until: Option<Moment>,
+    /// A write that was not answered waits for a reading since then.
+    reads_first: Option<Moment>,
     slowest: Duration,
 }
 
@@ -105,9 +109,24 @@ impl Health {
             error,
             BusError::Exception(ExceptionCode::Acknowledge | ExceptionCode::ServerDeviceBusy)
         );
+        if !matches!(error, BusError::Exception(_)) {
+            self.reads_first = Some(now);
+        }
         if !busy {
             self.failed(error, now);
         }
+    }
+
+    /// A reading came to its end, one way or the other.
+    pub fn tried_to_read(&mut self) {
+        self.reads_first = None;
+    }
+
+    /// Whether it is read before it is told again: a device that leaves its writes unanswered but can be read
+    /// must not be lost for that.
+    #[must_use]
+    pub fn reads_first(&self, now: Moment) -> bool {
+        self.reads_first.is_some_and(|since| since.age_at(now) < READS_WITHIN)
     }
 
     /// Whether it is only probed.

@@ -27,6 +27,8 @@ const BETWEEN_WRITES: Duration = Duration::from_secs(1);
 const NEVER_S: f64 = 1e9;
 /// A register in flash rests no longer than this: then the budget is a new day's.
 const LONGEST_REST: Duration = Duration::from_secs(86_400);
+/// A stop that a register in flash does not hold is told again after 2, 4, 8 ... s up to this. Our own figure.
+const LONGEST_DEAF_REST: Duration = Duration::from_secs(600);
 /// So long a foreign write counts (FB14).
 const RIVAL_COUNTS: Duration = Duration::from_secs(60);
 /// From this many foreign writes in that time on, the lower value stands (FB14).
@@ -101,6 +103,8 @@ pub struct Order {
     tried: Option<(f64, Moment)>,
     /// Whether the value that is out has been told twice already.
     repeated: bool,
+    /// Times in a row that it was told twice and did not hold it.
+    ignored: u32,
     rivals: VecDeque<Moment>,
     /// What the rival wants, once it has won.
     yielded: Option<f64>,
@@ -154,6 +158,10 @@ impl Order {
         match &self.written {
             _ if want.failsafe => None,
             Some(written) if !want.differs(written.value) => Some(never),
+            _ if want.stop && self.ignored > 0 && !self.repeated && !self.is_new_stop(want) => {
+                let rest = Duration::from_secs(1 << self.ignored.min(10)).min(LONGEST_DEAF_REST);
+                self.tried.map(|(_, at)| at.after(rest))
+            }
             Some(written) if want.value < written.value => None,
             Some(_) => Some(self.rests_until.unwrap_or(now)),
             None if want.stop || self.repeated => None,
@@ -225,12 +233,16 @@ impl Order {
         };
         if held.is_some_and(|held| (held - pending.value).abs() <= resolution) {
             self.written = Some(Written { value: pending.value, at: now, made });
-            self.repeated = false;
+            (self.repeated, self.ignored) = (false, 0);
             return Verdict::Obeyed;
         }
         self.written = None;
         self.repeated = !self.repeated;
-        if self.repeated { Verdict::Again } else { Verdict::Disobeyed }
+        if self.repeated {
+            return Verdict::Again;
+        }
+        self.ignored = self.ignored.saturating_add(1);
+        Verdict::Disobeyed
     }
 
     /// The device held something else, at the earliest at `asked`, than it was told: it is told again. Whether
@@ -447,6 +459,8 @@ mod tests {
     fn fb10_flash_of_a_device_that_ignores_it_is_not_written_again_and_again() {
         let writes = wear_out(24, true, |_| 16.0);
         assert!((2..=25).contains(&writes.len()), "{} writes in a day", writes.len());
+        let stops = wear_out(24, true, |_| 0.0);
+        assert!((10..=400).contains(&stops.len()), "{} stops in a day", stops.len());
     }
 
     #[test]

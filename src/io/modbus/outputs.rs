@@ -22,6 +22,9 @@ use crate::units::Moment;
 const RENEW: Duration = Duration::from_secs(5);
 /// Pause before a switch that failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
+/// Pause before a relay that must act is tried again at a module that is gone: probes are up to half a minute
+/// apart, and a trip waits for none of them. Our own figure.
+const RETRY_ABSENT: Duration = Duration::from_secs(10);
 
 /// What was last written to each relay, and which failed.
 #[derive(Debug, Default)]
@@ -34,6 +37,16 @@ pub struct Outputs {
 fn word(relay: &RelayOutput, told: RelaySetpoint) -> u16 {
     let on = (told == RelaySetpoint::Act) == relay.acts_energised;
     if on { relay.output.on } else { relay.output.off }
+}
+
+/// When a switch that failed, and was to be tried again at `wait`, is tried again; where the module
+/// is gone only what must act is, the rest waits for a probe.
+fn again(wait: Moment, told: RelaySetpoint, may_be_told: bool) -> Option<Moment> {
+    match (may_be_told, told) {
+        (true, _) => Some(wait),
+        (false, RelaySetpoint::Act) => Some(wait.after(RETRY_ABSENT)),
+        (false, RelaySetpoint::Rest) => None,
+    }
 }
 
 impl Device {
@@ -71,11 +84,11 @@ impl Device {
             if let Some((failed, wait)) = self.outputs.not_before.get(&relay.relay)
                 && *failed == word
             {
-                if !self.health.may_be_told(now) {
+                let Some(wait) = again(*wait, *told, self.health.may_be_told(now)) else {
                     continue;
-                }
+                };
                 if wait.uptime > at.uptime {
-                    at = *wait;
+                    at = wait;
                 }
             }
             if next.is_none_or(|(soonest, ..)| at.uptime < soonest.uptime) {
@@ -134,5 +147,22 @@ impl Device {
         let span = (output.address, 1);
         let held = bus.read(unit, Table::Holding, span, self.pace).await?;
         Ok(held == [word])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_a_module_that_is_gone_only_what_must_act_is_tried_again_and_within_eleven_seconds() {
+        use RelaySetpoint::{Act, Rest};
+        let now = Moment { uptime: Duration::from_secs(60), utc: chrono::DateTime::UNIX_EPOCH };
+        let soon = now.after(RETRY);
+        let waits = |told, there| {
+            again(soon, told, there).map(|at| at.uptime.saturating_sub(now.uptime).as_millis())
+        };
+        assert_eq!([waits(Act, true), waits(Rest, true)], [Some(500), Some(500)]);
+        assert_eq!([waits(Act, false), waits(Rest, false)], [Some(10_500), None]);
     }
 }

@@ -40,6 +40,13 @@ struct Tried {
     at: Moment,
 }
 
+impl Phases {
+    /// Whoever is told the other, or that it may stay as it is, is told anew the next time.
+    pub fn follow(&mut self, told: Option<PhaseCount>) {
+        self.tried = self.tried.filter(|tried| told.is_none_or(|count| count == tried.count));
+    }
+}
+
 impl Device {
     /// Keeps what the charger shows.
     pub(super) fn notice_phases(&mut self, values: &Values) {

@@ -124,7 +124,7 @@ impl Link {
         match (fresh, decision.writing) {
             (true, true) => {
                 self.has_written = true;
-                self.devices.iter_mut().for_each(Device::may_speak);
+                self.devices.iter_mut().for_each(|device| device.hear(&decision.permitted));
                 Orders::Decided(decision)
             }
             (false, _) if self.has_written => {

@@ -72,9 +72,10 @@ impl Device {
         self.silent_until.is_some_and(|until| now.uptime < until.uptime)
     }
 
-    /// Hears that decisions come again.
-    pub fn may_speak(&mut self) {
+    /// Hears a decision: it may be told again, and who is told other phases is told anew.
+    pub fn hear(&mut self, permitted: &Permitted) {
         self.silent_until = None;
+        self.phases.follow(permitted.phases(&self.config.id));
     }
 
     /// When the device must be told something, and how urgent that is. An absent unit is told nothing but
@@ -97,6 +98,9 @@ impl Device {
         let want = self.order.settle(self.want(permitted)?);
         if self.next_change(permitted, now).is_some() {
             return Some((now, Rank::Setpoint));
+        }
+        if self.health.reads_first(now) && !self.order.is_new_stop(&want) {
+            return None;
         }
         let (at, rank, step) = self.next_step(&want, now);
         let due = want.stop && at.uptime <= now.uptime;
@@ -237,16 +241,23 @@ impl Device {
     /// has shown that it does not.
     pub async fn leave_at(&mut self, bus: &mut Bus, clock: &Clock, permitted: &Permitted) -> bool {
         let now = clock.now();
+        // Nothing is read any more.
+        self.health.tried_to_read();
         let Some((at, rank)) = self.next_write(permitted, now) else {
             return false;
         };
-        if rank == Rank::Renewal {
+        if rank == Rank::Renewal && !self.limit_is_open(permitted, now) {
             return false;
         }
         clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
         let mut told = Vec::new();
         self.obey(bus, clock, permitted, &mut told).await;
-        told.is_empty()
+        told.is_empty() || self.limit_is_open(permitted, clock.now())
+    }
+
+    /// Whether an inverter has still to be told the limit of its output, or to show it.
+    fn limit_is_open(&self, permitted: &Permitted, now: Moment) -> bool {
+        self.next_curb(permitted, now).is_some_and(|(_, rank)| rank != Rank::Renewal)
     }
 
     async fn write(

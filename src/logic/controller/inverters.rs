@@ -75,9 +75,11 @@ impl Outputs {
 impl Controller {
     /// Limits for all inverters.
     pub(super) fn wish_inverters(&mut self, now: Moment, wishes: &mut Setpoints) {
-        let Some(export) = self.site.limits.export.filter(|_| self.holds(Rule::ExportLimit)) else {
+        // Where export is not limited nothing is said: a limit that stands in an inverter is somebody else's.
+        let Some(export) = self.site.limits.export else { return };
+        if !self.holds(Rule::ExportLimit) {
             return self.leave_inverters(wishes);
-        };
+        }
         let meter = self.meter(now);
         let sure = self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
         let spare = meter.fresh().filter(|_| sure).map(|meter| meter.power + export);
@@ -91,7 +93,8 @@ impl Controller {
         for (inverter, given) in self.site.inverters.iter().zip(given) {
             let blind = interlock::blind_output(&self.site, inverter);
             let wish = match (given, spare) {
-                _ if !self.armed => (inverter.rated, Reason::Starting),
+                // A danger is answered before all is proven: what is written then frees nobody.
+                _ if !self.armed => (blind, Reason::Starting),
                 (None, _) => (self.outputs.hold(inverter, blind), Reason::DeviceLost),
                 (Some(_), None) if lost => (self.outputs.hold(inverter, blind), why.clone()),
                 (Some(_), None) => (self.outputs.hold(inverter, inverter.rated), why.clone()),
@@ -112,7 +115,7 @@ impl Controller {
         }
     }
 
-    /// Where export is not limited, nothing is.
+    /// Free, but only where a test has switched the rule off.
     fn leave_inverters(&self, wishes: &mut Setpoints) {
         let free =
             |inverter: &Inverter| (inverter.id.clone(), (inverter.rated, Reason::DeviceMaximum));

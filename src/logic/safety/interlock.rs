@@ -76,7 +76,9 @@ pub fn fallback(site: &Site) -> Permitted {
     let node = |c: &Compute| (c.id.clone(), (c.failsafe, Reason::NoDecision));
     let computes = site.computes.iter().map(node).collect();
     let blind = |i: &Inverter| (i.id.clone(), (blind_output(site, i), Reason::NoDecision));
-    let inverters = site.inverters.iter().map(blind).collect();
+    // Without a limit of export an inverter is told nothing.
+    let limited = site.inverters.iter().filter(|_| site.limits.export.is_some());
+    let inverters = limited.map(blind).collect();
     // Nor are phases changed without a decision.
     Permitted(Setpoints { chargers, batteries, inverters, computes, ..Setpoints::default() })
 }

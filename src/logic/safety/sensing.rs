@@ -38,8 +38,8 @@ pub struct Member {
     reacted: Option<Moment>,
     /// When it last stood at its alarm stage, and the time before that.
     alarmed: [Option<Moment>; 2],
-    /// It stood there in its last good sample: whatever comes now, but a good one, confirms it.
-    pending: bool,
+    /// Values that stood there in their last good sample: whatever comes of them now, but a good one, confirms it.
+    pending: Vec<bool>,
 }
 
 /// All sensors.
@@ -104,7 +104,7 @@ impl Member {
             sensor: sensor.clone(),
             reacted: None,
             alarmed: [None; 2],
-            pending: false,
+            pending: vec![false; sensor.points.len()],
         }
     }
 
@@ -116,11 +116,16 @@ impl Member {
         if held.iter().any(|held| *held > 0) {
             self.reacted = Some(at);
         }
-        if held[1] > 0 {
+        let stands = |channel: &Channel| channel.held(at)[1] > 0;
+        // A jump that is held back is no second sample of what stood before it.
+        let believed = |channel: &Channel| channel.age(at) == Some(Duration::ZERO);
+        if self.channels.iter().any(|channel| stands(channel) && believed(channel)) {
             self.alarmed = [Some(at), self.alarmed[0]];
-            self.pending = true;
-        } else if self.is_good(at) {
-            self.pending = false;
+        }
+        for (pending, channel) in self.pending.iter_mut().zip(&self.channels) {
+            if channel.is_good(at) {
+                *pending = stands(channel);
+            }
         }
         match self.sensor.kind {
             SensorKind::CellTemperature => {
@@ -182,15 +187,12 @@ impl Member {
         self.cell_signs(now, signs);
     }
 
-    /// Whether it stands at its alarm stage and did a moment before, or has failed since.
+    /// Whether a value stands at its alarm stage and one did a moment before, or it has failed since. A value
+    /// that failed earlier confirms nothing of the others.
     fn is_confirmed_otherwise(&self, now: Moment) -> bool {
         let before = self.alarmed[1].is_some_and(|before| before.age_at(now) < AGAIN_WITHIN);
-        self.pending && (before || !self.is_good(now))
-    }
-
-    /// Whether every value of it is good.
-    fn is_good(&self, now: Moment) -> bool {
-        self.channels.iter().all(|channel| channel.is_good(now))
+        let mut pending = self.channels.iter().zip(&self.pending).filter(|(_, pending)| **pending);
+        pending.any(|(channel, _)| before || !channel.is_good(now))
     }
 
     fn cell_signs(&self, now: Moment, signs: &mut Vec<Sign>) {

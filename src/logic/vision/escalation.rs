@@ -89,13 +89,6 @@ impl Budget {
         let counts = |begin: &Duration| now.saturating_sub(*begin) < HOUR + PIECE;
         self.spent.iter().filter(|(begin, _)| counts(begin)).map(|(_, joules)| joules).sum()
     }
-
-    /// Joules that may be spent in any hour.
-    #[must_use]
-    pub fn per_hour(&self) -> f64 {
-        self.per_hour_j
-    }
-
     /// Whether another look may begin. So the budget is passed by one look at most.
     #[must_use]
     pub fn allows(&self, now: Duration) -> bool {

@@ -146,6 +146,29 @@ fn a_sensor_that_fails_after_one_alarming_sample_confirms_it() {
     assert_eq!(rig.level(), Level::Watch, "a broken wire alone is no alarm");
 }
 
+/// Neither a value of the sensor that failed long before, nor a way back that is a jump and so not believed,
+/// is a second voice.
+#[test]
+fn one_sample_of_a_cell_is_confirmed_by_no_other_cell_and_by_no_jump() {
+    let mut rig = Rig::new();
+    rig.set("t5", f64::NAN);
+    rig.run(30);
+    assert!(rig.zone().fault, "the story needs a dead thermistor");
+    rig.set("t3", 56.0);
+    rig.second();
+    rig.set("t3", 25.0);
+    rig.run(700);
+    assert!(rig.controller.latched().zones.is_empty(), "{:?}", rig.zone().causes);
+    let mut rig = Rig::new();
+    warm_all(&mut rig, 46.0);
+    rig.set("t3", 56.0);
+    rig.second();
+    assert!(is_stopped(&rig), "the story needs a sample that alarms: {:?}", rig.zone().causes);
+    rig.set("t3", 45.0);
+    rig.run(2);
+    assert!(rig.controller.latched().zones.is_empty(), "{:?}", rig.zone().causes);
+}
+
 #[test]
 fn a_contact_that_chatters_keeps_a_latched_zone_from_being_reset() {
     let mut rig = Rig::new();

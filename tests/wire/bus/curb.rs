@@ -9,6 +9,7 @@ use simulators::faults::Faults;
 
 use super::rig::{self, Rig};
 use crate::gateway::{now, until};
+use wattgate::logic::observation::Finding;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -82,4 +83,40 @@ fn when_nobody_decides_any_more_the_field_bus_lets_no_more_out_than_may_be_expor
         assert!(limit().enabled && limit().share == 0, "{:?}", limit());
         (began.elapsed() > Duration::from_secs(40)).then_some(())
     });
+}
+
+#[test]
+fn an_inverter_that_leaves_its_limit_unanswered_is_read_all_the_same_and_told_of() {
+    let rig = rig(false);
+    rig.answered("hybrid", now(), PATIENCE);
+    rig.faults("hybrid", Faults { write_silent: true, ..Faults::default() });
+    let began = now();
+    rig.tell(&[]);
+    rig.found("hybrid", (Finding::Misconfigured, true), began, PATIENCE);
+    until("twenty seconds", PATIENCE, || (began.elapsed() > Duration::from_secs(20)).then_some(()));
+    let times = rig.readings("hybrid", began).into_iter().map(|(at, _)| at).chain([now()]);
+    let mut last = began;
+    for at in times {
+        assert!(
+            at - last < Duration::from_secs(5),
+            "unread for {:?}: it counts as silent",
+            at - last
+        );
+        last = at;
+    }
+}
+
+#[test]
+fn fb14_a_limit_that_somebody_else_moved_is_seen_and_told_again() {
+    let rig = rig(false);
+    rig.answered("hybrid", now(), PATIENCE);
+    rig.tell(&[]);
+    let limit = || rig.sim.shared().with(|world| world.hybrid.limit);
+    until("the limit", PATIENCE, || (limit().enabled && limit().share == 0).then_some(()));
+    // Another master that lifts it: it is told again.
+    let began = now();
+    let lift = || rig.sim.shared().with(|world| world.hybrid.limit.share = 3_000);
+    lift();
+    rig.found("hybrid", (Finding::ForeignWriter, true), began, PATIENCE);
+    until("ours again", PATIENCE, || (limit().share == 0).then_some(()));
 }

@@ -399,6 +399,8 @@ fn fb6_a_device_that_is_too_busy_for_a_write_is_read_all_the_same() {
     });
 }
 
+/// Where `pile1` is told its phases.
+const PHASES: u16 = 1215;
 /// The failsafe current and time-out of `pile2`.
 const FAILSAFE: [u16; 2] = [5016, 5018];
 
@@ -470,4 +472,27 @@ fn phases_change_only_with_the_charger_paused_and_nothing_flowing_and_stay_witho
     assert_eq!(pile(), (1, 0), "phases stay as they are without a decision");
     let rival = |(_, told): &(Instant, _)| format!("{told:?}").contains("ForeignWriter");
     assert_eq!(rig.since(began).iter().filter(|told| rival(told)).count(), 0);
+}
+
+/// A pile that did not follow twice is asked again once it was told that it may stay as it is.
+#[test]
+fn phases_that_a_charger_did_not_change_are_asked_for_again_by_the_next_car() {
+    let (runtime, sim) = super::rig::devices("one_pile");
+    let text = super::rig::site_file(sim.addresses());
+    let allowed = "failsafe_a = 6\nphase_switching = true";
+    let config = super::rig::checked(&text.replace("failsafe_a = 6", allowed));
+    let rig = Rig::start((runtime, sim), config, false);
+    rig.answered("pile1", now(), PATIENCE);
+    rig.faults("pile1", Faults { ignores_phases: true, ..Faults::default() });
+    let before = rig.counted_at("pile1", PHASES);
+    rig.tell_phases(&[("pile1", 0.0)], &[("pile1", PhaseCount::One)]);
+    let asked = || rig.counted_at("pile1", PHASES) - before;
+    until("asked twice", seconds(25.0), || (asked() == 2).then_some(()));
+    rig.heal("pile1");
+    rig.tell_phases(&[("pile1", 0.0)], &[("pile1", PhaseCount::Three)]);
+    let told = now();
+    rig.answered("pile1", told, PATIENCE);
+    rig.tell_phases(&[("pile1", 0.0)], &[("pile1", PhaseCount::One)]);
+    let connected = || rig.sim.shared().with(|world| world.piles[0].connected);
+    until("one phase", seconds(10.0) + BUSY, || (connected() == 1).then_some(()));
 }
