@@ -225,7 +225,7 @@ fn deciding() {
         for second in 0..7200 {
             if second % 60 == 0 {
                 // Half of the time L1 is nearly full, and who can do without it changes to one phase.
-                let amps = if second / 900 % 2 == 1 { 470.0 } else { 10.0 };
+                let amps = if second / 900 % 2 == 1 { 488.0 } else { 10.0 };
                 let watts = amps * 230.0 / 0.45 + f64::from(second % 420) * 30.0;
                 plant.world.set_building(Some(watts));
             }
