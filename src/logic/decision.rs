@@ -454,6 +454,14 @@ pub struct LinkView {
     pub acknowledged: u64,
 }
 
+impl Overview {
+    /// The charger of this id.
+    #[must_use]
+    pub fn charger(&self, id: &str) -> Option<&DeviceView> {
+        self.devices.iter().find(|device| device.kind == "charger" && device.id.as_str() == id)
+    }
+}
+
 /// The outbox, as the page shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OutboxView {

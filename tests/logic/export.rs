@@ -18,14 +18,17 @@ fn limited(most: f64, battery: bool) -> Site {
     site.pvs = vec![id("hybrid")];
     site.inverters = vec![Inverter { id: id("hybrid"), rated: Watts(20_000.0) }];
     site.limits.export = Some(Watts(most));
-    if battery {
-        site.batteries = vec![Battery {
-            max_charge: Watts(5_000.0),
-            max_discharge: Watts(5_000.0),
-            capacity: Some(WattHours(10e3)),
-            ..crate::bench::site().batteries[0].clone()
-        }];
-    }
+    if battery { with_battery(site) } else { site }
+}
+
+/// A battery of 5 kW and 10 kWh beside it.
+pub fn with_battery(mut site: Site) -> Site {
+    site.batteries = vec![Battery {
+        max_charge: Watts(5_000.0),
+        max_discharge: Watts(5_000.0),
+        capacity: Some(WattHours(10e3)),
+        ..crate::bench::site().batteries[0].clone()
+    }];
     site
 }
 

@@ -409,8 +409,8 @@ fn the_grid_operators_contact_dims_while_it_says_so_and_outlasts_its_device_for_
     assert!(told(&mut life, 0).0 > 10.0, "it is over when the contact says so");
 }
 
-#[test]
-fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had() {
+/// Two chargers on a circuit of 40 A that has no meter, below a connection that leaves them all.
+fn two_on_a_circuit() -> Site {
     let mut site = row(&[&Phase::ALL, &Phase::ALL], 100.0);
     site.circuits = vec![Circuit {
         id: id("row"),
@@ -421,6 +421,12 @@ fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had
         base_load: Amps(0.0),
         members: vec![id("pile1"), id("pile2")],
     }];
+    site
+}
+
+#[test]
+fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had() {
+    let site = two_on_a_circuit();
     let mut life = life(site, &vec![car(3, 32.0, 2.0); 2], 14);
     run(&mut life, 200);
     assert!(told(&mut life, 0).0 > 18.0 && told(&mut life, 1).0 > 18.0);
@@ -439,16 +445,7 @@ fn a_circuit_keeps_room_for_a_charger_that_is_lost_while_it_may_hold_what_it_had
 #[test]
 fn a_charger_with_a_long_time_out_keeps_its_room_for_as_long() {
     let longest = |falls_back_within: u64| {
-        let mut site = row(&[&Phase::ALL, &Phase::ALL], 100.0);
-        site.circuits = vec![Circuit {
-            id: id("row"),
-            name: "row".into(),
-            parent: None,
-            limit: Some(PerPhase::all(Amps(40.0))),
-            power: None,
-            base_load: Amps(0.0),
-            members: vec![id("pile1"), id("pile2")],
-        }];
+        let mut site = two_on_a_circuit();
         site.chargers[0].falls_back_within = Duration::from_secs(falls_back_within);
         let mut life = life(site, &vec![car(3, 32.0, 2.0); 2], 15);
         life.plant.lease_s = 180.0;

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use wattgate::logic::controller::Rule;
 use wattgate::logic::observation::Observation;
-use wattgate::logic::site::{
-    Battery, ChargerSetpoint, ChargingMode, Inverter, Reason, Site, Switching,
-};
+use wattgate::logic::site::{ChargerSetpoint, ChargingMode, Inverter, Reason, Site, Switching};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::id;
+use crate::export::with_battery;
 use crate::field::{car, life, row, run, told};
 use crate::worlds::Life;
 
@@ -30,16 +29,6 @@ fn unseen(mode: ChargingMode) -> Site {
     let mut site = sunny(mode);
     site.inverters = vec![Inverter { id: id("hybrid"), rated: Watts(20_000.0) }];
     site.limits.export = Some(Watts(0.0));
-    site
-}
-
-fn with_battery(mut site: Site) -> Site {
-    site.batteries = vec![Battery {
-        max_charge: Watts(5_000.0),
-        max_discharge: Watts(5_000.0),
-        capacity: Some(WattHours(10e3)),
-        ..crate::bench::site().batteries[0].clone()
-    }];
     site
 }
 

@@ -183,19 +183,13 @@ fn target(
 fn mode(received: &Received, id: &str, world: &World<'_>) -> Result<(), String> {
     let id = charger(id, world)?;
     let name = std::str::from_utf8(&received.payload).map_err(|error| error.to_string())?;
-    let mode = ChargingMode::named(name.trim()).ok_or_else(|| unknown_mode(name.trim()))?;
+    let mode = ChargingMode::asked(name.trim())?;
     handed((world.modes)(id, mode))
 }
 
-fn unknown_mode(name: &str) -> String {
-    format!("there is no mode `{name}`: use one of {}", ChargingMode::names())
-}
-
 fn charger(id: &str, world: &World<'_>) -> Result<Id, String> {
-    let is_it = |o: &Overview| {
-        o.devices.iter().any(|device| device.kind == "charger" && device.id.as_str() == id)
-    };
-    let known = Id::try_from(id).ok().filter(|_| world.overview.is_some_and(is_it));
+    let known = world.overview.and_then(|overview| overview.charger(id));
+    let known = known.map(|charger| charger.id.clone());
     known.ok_or_else(|| format!("there is no charger `{id}`"))
 }
 

@@ -89,9 +89,7 @@ pub async fn target(
         Ok(target) => target,
         Err(why) => return problem(StatusCode::BAD_REQUEST, why),
     };
-    let known = state.overview.borrow().as_ref().is_some_and(|overview| {
-        overview.devices.iter().any(|d| d.kind == "charger" && d.id.as_str() == id)
-    });
+    let known = state.overview.borrow().as_ref().is_some_and(|o| o.charger(&id).is_some());
     let Some(charger) = Id::try_from(id).ok().filter(|_| known) else {
         return problem(StatusCode::NOT_FOUND, "there is no such charger");
     };

@@ -36,9 +36,9 @@ pub async fn choose(
         Ok(Json(words)) => words.mode,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.body_text()),
     };
-    let Some(mode) = ChargingMode::named(&name) else {
-        let why = format!("there is no mode `{name}`: use one of {}", ChargingMode::names());
-        return problem(StatusCode::BAD_REQUEST, &why);
+    let mode = match ChargingMode::asked(&name) {
+        Ok(mode) => mode,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     let known = state.overview.borrow().as_ref().is_some_and(|o| shown(o, &id).is_some());
     let Some(charger) = Id::try_from(id.clone()).ok().filter(|_| known) else {
@@ -61,7 +61,5 @@ pub async fn choose(
 
 /// What the controller shows as a charger's mode.
 fn shown<'o>(overview: &'o Overview, id: &str) -> Option<&'o str> {
-    let mut devices = overview.devices.iter();
-    let charger = devices.find(|d| d.kind == "charger" && d.id.as_str() == id)?;
-    charger.values.get("mode")?.as_str()
+    overview.charger(id)?.values.get("mode")?.as_str()
 }

@@ -71,7 +71,8 @@ impl Controller {
         battery.floor(!kept)
     }
 
-    fn meter_is_sure(&self) -> bool {
+    /// Whether the meter has answered often enough in a row for anything to be raised on it.
+    pub(super) fn meter_is_sure(&self) -> bool {
         self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES
     }
 

@@ -1,8 +1,8 @@
 //! Compute nodes in the same limits as everything else: what chargers leave of each phase, throttled
 //! before any charger has to stop.
 
+use super::Controller;
 use super::batteries::Left;
-use super::{Controller, FRESH_SAMPLES};
 use crate::logic::compute::{self, CapRamp};
 use crate::logic::energy::Room;
 use crate::logic::site::{Compute, ComputeReading, Id, Known, Reading, Reason, Setpoints};
@@ -18,8 +18,7 @@ impl Controller {
         wishes: &mut Setpoints,
     ) {
         let meter = self.meter(now);
-        let meter_fresh =
-            meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
+        let meter_fresh = meter.fresh().is_some() && self.meter_is_sure();
         let starting = matches!(meter, Known::Never);
         let mut left = left.map(|left| &mut left.rooms);
         for node in self.site.computes.clone() {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Controller, FRESH_SAMPLES, Rule};
+use super::{Controller, Rule};
 use crate::logic::energy;
 use crate::logic::safety::interlock;
 use crate::logic::site::{
@@ -81,8 +81,8 @@ impl Controller {
             return self.leave_inverters(wishes);
         }
         let meter = self.meter(now);
-        let sure = self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
-        let spare = meter.fresh().filter(|_| sure).map(|meter| meter.power + export);
+        let spare =
+            meter.fresh().filter(|_| self.meter_is_sure()).map(|meter| meter.power + export);
         let lost = matches!(meter, Known::Lost { age } if age >= LOST_AFTER + OTHERS_FOLLOW_IN);
         let why = lost_or_stale(&meter);
         let counted = self.outputs.counts_on_batteries(self.exports_too_much(now), now);

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::planned::Planned;
-use super::{Controller, FRESH_SAMPLES, Rule};
+use super::{Controller, Rule};
 use crate::logic::energy::{self, PhaseSwitch, Ramp, SunClaim, SunSecond, SunSwitch};
 use crate::logic::site::{
     Charger, ChargerSetpoint, ChargingMode, Id, Known, MeterReading, Reading, Reason, Vehicle,
@@ -83,8 +83,7 @@ impl Controller {
         let mut sun = std::mem::take(&mut self.sun);
         let cars = self.sun_cars(&sun, now);
         let meter = self.meter(now);
-        let sure =
-            meter.fresh().filter(|_| self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES);
+        let sure = meter.fresh().filter(|_| self.meter_is_sure());
         let hidden = sure.is_some_and(|meter| self.may_be_hidden(meter, now));
         match sure {
             Some(meter) => sun.smooth(self.left_by_sun(meter, now), now),

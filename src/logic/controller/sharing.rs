@@ -100,8 +100,7 @@ impl Controller {
             self.wish_safe_shares((matches!(meter, Known::Never), now), wishes);
             return None;
         };
-        let meter_fresh =
-            meter.fresh().is_some() && self.snapshot.in_row(&self.site.meter) >= FRESH_SAMPLES;
+        let meter_fresh = meter.fresh().is_some() && self.meter_is_sure();
         let nominal = self.site.limits.nominal_voltage;
         let known = self.in_order_of_right(now);
         let mut claims: Vec<Claim<'_>> =

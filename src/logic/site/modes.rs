@@ -55,10 +55,14 @@ impl ChargingMode {
         ChargingMode::ALL.into_iter().find(|mode| mode.name() == name)
     }
 
-    /// All names, for a person who typed another one.
-    #[must_use]
-    pub fn names() -> String {
-        ChargingMode::ALL.map(ChargingMode::name).join(", ")
+    /// The mode that somebody asks for by its name.
+    ///
+    /// # Errors
+    /// Which modes there are, where this is none of them.
+    pub fn asked(name: &str) -> Result<ChargingMode, String> {
+        let names = || ChargingMode::ALL.map(ChargingMode::name).join(", ");
+        ChargingMode::named(name)
+            .ok_or_else(|| format!("there is no mode `{name}`: use one of {}", names()))
     }
 
     /// Whether it goes by what the sun leaves over.

@@ -124,7 +124,8 @@ pub struct Factor {
     pub effort: u64,
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// The sum of the products, in eight lanes.
+pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (mut left, mut right) = (a.chunks_exact(8), b.chunks_exact(8));
     for (x, y) in left.by_ref().zip(right.by_ref()) {

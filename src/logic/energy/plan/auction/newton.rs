@@ -4,6 +4,7 @@
 //! What a stranger gets wrong: takings fall evenly with prices, so the matrix is what everybody yields, less,
 //! for each load, what it takes elsewhere instead: its energy stays.
 
+use super::super::program::dot;
 use super::bids::Auction;
 
 const NONE: usize = usize::MAX;
@@ -271,16 +272,4 @@ fn row_excess(market: &Auction<'_>, k: usize) -> f64 {
     } else {
         0.0
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (mut left, mut right) = (a.chunks_exact(8), b.chunks_exact(8));
-    for (x, y) in left.by_ref().zip(right.by_ref()) {
-        for k in 0..8 {
-            sums[k] += x[k] * y[k];
-        }
-    }
-    let rest: f64 = left.remainder().iter().zip(right.remainder()).map(|(x, y)| x * y).sum();
-    rest + ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 }
