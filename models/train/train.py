@@ -229,7 +229,9 @@ class Fire(Task):
                 for left, top, side in self.PARTS:
                     a, b, s = (round(v * data.SIDE) for v in (left, top, side))
                     part = F.interpolate(x[:, :, b:b + s, a:a + s], (size, size), mode="bilinear", antialias=True, align_corners=False)
-                    seen = model(self.big(part) if is_big else self.small(part)).float()
+                    with torch.autocast(self.device, enabled=False):
+                        part = self.big(part) if is_big else self.small(part)
+                    seen = model(part).float()
                     best = seen if best is None else torch.maximum(best, seen)
                 out.append(best)
             logits[name], labels[name] = torch.cat(out).cpu().numpy(), truth
@@ -273,8 +275,9 @@ def teach(task, start, minutes, cast):
         x, labels, _ = task.batch(task.teacher_batch, False)
 
         def once():
+            whole = task.big(x)
             with cast:
-                logits = still(courses[0].model)(task.big(x))
+                logits = still(courses[0].model)(whole)
             courses[0].step(masked(logits, labels)[0], 0.0)
 
         timed(task, {"a teacher's batch": lambda: task.batch(task.teacher_batch, False), "a teacher's step": once})
@@ -285,8 +288,9 @@ def teach(task, start, minutes, cast):
             if i == 1:
                 part = float(np.random.beta(0.4, 0.4))
                 x, labels = x * part + x.flip(0) * (1 - part), labels * part + labels.flip(0) * (1 - part)
+            x = task.big(x)
             with cast:
-                logits = still(course.model)(task.big(x))
+                logits = still(course.model)(x)
             loss, losses = masked(logits, labels)
             course.step(loss, progress)
             if i != 1:
@@ -316,10 +320,12 @@ def settle(task, model, cast):
         norm.momentum = None
         norm.reset_running_stats()
         norm.train()
-    with torch.no_grad(), cast:
+    with torch.no_grad():
         for _ in range(task.args.settle):
             x, _, _ = task.batch(int(task.teacher_batch * 2 * task.args.scale), False)
-            model(task.big(x) if isinstance(model, net.Teacher) else task.small(x))
+            x = task.big(x) if isinstance(model, net.Teacher) else task.small(x)
+            with cast:
+                model(x)
     model.eval()
 
 
