@@ -216,6 +216,25 @@ def signs(n, device):
     return torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)
 
 
+def shuffled(n, device):
+    return torch.rand(n, device=device).argsort()
+
+
+def chosen(odds, n):
+    """Numbers of rows by their odds, with replacement."""
+    total = odds.cumsum(0)
+    return torch.searchsorted(total, torch.rand(n, device=odds.device) * total[-1]).clamp(max=len(odds) - 1)
+
+
+def nearer(x):
+    """Each picture from a little nearer, its part chosen by chance, mirrored."""
+    n, device = len(x), x.device
+    draw = lambda low, high: torch.rand(n, device=device) * (high - low) + low
+    w, one = draw(0.8, 1.0), torch.ones(n, device=device)
+    theta = windows(0.5 + draw(-0.5, 0.5) * (1 - w), 0.5 + draw(-0.5, 0.5) * (1 - w), w, w, 0 * w, -one, one)
+    return F.grid_sample(x, turned(theta, x.dtype, x.shape[-1]), "bilinear", "reflection", align_corners=False)
+
+
 def taken(images, theta, size):
     kind = banks.number(images.device.type)
     return F.grid_sample(images.to(kind).mul_(1 / 255), turned(theta, kind, size), "bilinear", "reflection", align_corners=False)
@@ -243,7 +262,7 @@ def fire_crops(images, labels, boxes, size):
     scale = torch.where(draw(0, 1) < 0.25, torch.ones_like(scale), scale)
     w, h = (scale * torch.exp(draw(-0.12, 0.12))).clamp(max=1), (scale * torch.exp(draw(-0.12, 0.12))).clamp(max=1)
     left, top = draw(0, 1) * (1 - w), draw(0, 1) * (1 - h)
-    pick = torch.multinomial(boxed.float() + 1e-6, 1)[:, 0]
+    pick = (torch.rand(boxes.shape[:2], device=device) * boxed).argmax(1)
     box = boxes[torch.arange(n, device=device), pick]
     aim = any_box & (draw(0, 1) < 0.75)
     centre_x, centre_y = box[:, 1] + box[:, 3] * draw(0.2, 0.8), box[:, 2] + box[:, 4] * draw(0.2, 0.8)
@@ -301,7 +320,7 @@ def glow(x, strength):
     px, py = banks.planes(64, x.device)
     draw = lambda low, high: uniform(x, low, high, n, 1, 1, 1)
     near = torch.exp(-(((px - draw(0, 1)) ** 2 + (py - draw(0.3, 1)) ** 2) / draw(0.02, 0.3))) * draw(0, strength)
-    warm = torch.tensor([1.0, 0.55, 0.2], device=x.device).view(1, 3, 1, 1)
+    warm = torch.cat([torch.full((1, 1, 1, 1), v, device=x.device) for v in (1.0, 0.55, 0.2)], 1)
     return (x * (1 + resized(near * warm, size).to(x.dtype) * 2)).clamp(max=1)
 
 

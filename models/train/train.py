@@ -7,6 +7,7 @@ processors. A run that is cut keeps its last weights; `export.py` makes the file
 """
 import argparse
 import copy
+import functools
 import pickle
 import time
 from pathlib import Path
@@ -47,19 +48,52 @@ class Course:
         self.shadow = Average(model, average)
         self.shares = [share for _, share in groups]
         self.parameters = [p for those, _ in groups for p in those]
-        fused = self.parameters[0].is_cuda
-        self.optimizer = torch.optim.AdamW([{"params": those} for those, _ in groups], lr=rate, weight_decay=decay, fused=fused)
+        # On a GPU the rates stand in its memory, so that a recorded step sees them change.
+        gpu = self.parameters[0].is_cuda
+        begin = lambda: torch.zeros((), device="cuda") if gpu else rate
+        self.optimizer = torch.optim.AdamW([{"params": those, "lr": begin()} for those, _ in groups], weight_decay=decay, fused=gpu, capturable=gpu)
 
-    def step(self, loss, progress):
+    def pace(self, progress):
+        """Sets the rate by how far the course has come."""
         warm = 0.04
         rate = progress / warm if progress < warm else 0.5 * (1 + np.cos(np.pi * (progress - warm) / (1 - warm)))
         for group, share in zip(self.optimizer.param_groups, self.shares):
-            group["lr"] = self.rate * share * max(rate, 0.003)
+            now = self.rate * share * max(rate, 0.003)
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(now)
+            else:
+                group["lr"] = now
+
+    def step(self, loss):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
-        self.shadow.update()
+
+
+class Recorded:
+    """Work on a GPU that is recorded once and played again: to start its hundreds of small pieces one by one costs more
+    than to do them. What it returns lies in the same memory each time."""
+
+    def __init__(self, work, device):
+        self.work, self.graph, self.made = work, None, None
+        self.plain = device != "cuda"
+
+    def __call__(self):
+        if self.plain:
+            return self.work()
+        if self.graph is None:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    self.work()
+            torch.cuda.current_stream().wait_stream(side)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.made = self.work()
+        self.graph.replay()
+        return self.made
 
 
 def masked(logits, labels, weights=None):
@@ -96,7 +130,7 @@ class Bay(Task):
         self.checks = {k: (put(v[0]).permute(0, 3, 1, 2), put(v[1]), v[2]) for k, v in splits.items() if k in ("valid", "oblique", "rendered valid")}
 
     def batch(self, n, wide):
-        picks = torch.multinomial(self.weights, n, replacement=True)
+        picks = batches.chosen(self.weights, n)
         x = batches.bay_batch(self.crops[picks], self.polys[picks], wide)
         labels = self.labels[picks, None]
         # Where polygons were moved far, only the teacher knows.
@@ -177,7 +211,7 @@ class Fire(Task):
     def pick(self, kind, n):
         rows, weights = self.kinds[kind]
         odds = weights * (0.05 + self.hard[rows]).clamp(max=1.0)
-        return rows[torch.multinomial(odds, n, replacement=True)]
+        return rows[batches.chosen(odds, n)]
 
     def batch(self, n, wide):
         size = net.BIG_SIZE["fire"]
@@ -192,11 +226,11 @@ class Fire(Task):
         rows = self.pick(2, rest - low)
         below, _ = batches.fire_crops(self.images[rows], self.labels[rows], self.boxes[rows], size)
         below = torch.cat([below, batches.above(self.images[self.pick(3, low)], size)])
-        below = below[torch.randperm(rest, device=x.device)]
+        below = below[batches.shuffled(rest, x.device)]
         made, known = self.kitchen.composites(below)
         x = torch.cat([x, ground, made])
         labels = torch.cat([labels, torch.zeros(counts[3], 2, device=x.device), known])
-        mixed = torch.randperm(n, device=x.device)
+        mixed = batches.shuffled(n, x.device)
         self.order = mixed
         return self.kitchen.camera(x[mixed]), labels[mixed], torch.cat(picks)
 
@@ -213,27 +247,29 @@ class Fire(Task):
         return self.normal(batches.resized(x, net.SHAPES["fire"]["size"]))
 
     def ways(self, x):
-        side = x.shape[-1]
-        a, b = (int(v) for v in torch.randint(0, side // 10, (2,)))
-        keep = side - side // 10
-        nearer = F.interpolate(x[:, :, a:a + keep, b:b + keep], (side, side), mode="bilinear", align_corners=False)
         gain = batches.uniform(x, 0.85, 1.15, len(x), 1, 1, 1).to(x.dtype)
-        return x, x.flip(3), (nearer.flip(3) * gain).contiguous(memory_format=torch.channels_last)
+        return x, x.flip(3), (batches.nearer(x) * gain).contiguous(memory_format=torch.channels_last)
+
+    @functools.cached_property
+    def parts(self):
+        """The parts of all pictures that are checked, each as the gateway cuts it."""
+        size, parts = net.BIG_SIZE["fire"], {}
+        for name, (images, _) in self.checks.items():
+            parts[name] = []
+            for left, top, side in self.PARTS:
+                a, b, s = (round(v * data.SIDE) for v in (left, top, side))
+                cut = [batches.resized(some[:, :, b:b + s, a:a + s].float() / 255, size) for some in images.split(64)]
+                parts[name].append([c.to(banks.number(self.device)) for c in cut])
+        return parts
 
     def told(self, model, is_big):
         logits, labels = {}, {}
-        for name, (images, truth) in self.checks.items():
-            out, size = [], net.BIG_SIZE["fire"]
-            for at in range(0, len(images), 64):
-                x, best = images[at:at + 64].float() / 255, None
-                for left, top, side in self.PARTS:
-                    a, b, s = (round(v * data.SIDE) for v in (left, top, side))
-                    part = F.interpolate(x[:, :, b:b + s, a:a + s], (size, size), mode="bilinear", antialias=True, align_corners=False)
-                    with torch.autocast(self.device, enabled=False):
-                        part = self.big(part) if is_big else self.small(part)
-                    seen = model(part).float()
-                    best = seen if best is None else torch.maximum(best, seen)
-                out.append(best)
+        for name, (_, truth) in self.checks.items():
+            out = []
+            for pieces in zip(*self.parts[name]):
+                with torch.autocast(self.device, enabled=False):
+                    ready = [(self.big(p) if is_big else self.small(p)).float() for p in pieces]
+                out.append(torch.stack([model(p).float() for p in ready]).amax(0))
             logits[name], labels[name] = torch.cat(out).cpu().numpy(), truth
         quiet = {name: logits[name][(labels[name] == 0).all(1)] for name in logits}
         rows = []
@@ -268,33 +304,38 @@ def mean_of(models):
 
 def teach(task, start, minutes, cast):
     """Fine-tunes teachers that begin as one: the second with half the rate and with pictures mixed. Returns their mean."""
-    settle(task, start, cast)
+    if not task.args.teacher:
+        settle(task, start, cast)
     courses = [Course(model, model.layers(), task.args.teacher_rate * 0.5**i, 0.02)
                for i, model in enumerate(copy.deepcopy(start) for _ in range(task.args.teachers))]
-    if task.device == "cuda":
-        x, labels, _ = task.batch(task.teacher_batch, False)
+    kept = torch.ones((), device=task.device)
 
-        def once():
-            whole = task.big(x)
-            with cast:
-                logits = still(courses[0].model)(whole)
-            courses[0].step(masked(logits, labels)[0], 0.0)
+    def lesson(course, mixed):
+        x, labels, picks = task.batch(int(task.teacher_batch * task.args.scale), False)
+        if mixed:
+            x, labels = x * kept.to(x.dtype) + x.flip(0) * (1 - kept).to(x.dtype), labels * kept + labels.flip(0) * (1 - kept)
+        x = task.big(x)
+        with cast:
+            logits = course.model(x)
+        loss, losses = masked(logits, labels)
+        course.step(loss)
+        if not mixed:
+            task.learned(picks, losses)
+        return loss.detach()
 
-        timed(task, {"a teacher's batch": lambda: task.batch(task.teacher_batch, False), "a teacher's step": once})
+    lessons = [Recorded(functools.partial(lesson, course, i == 1), task.args.plainly or task.device) for i, course in enumerate(courses)]
+    for course, one in zip(courses, lessons):
+        still(course.model)
+        course.pace(0)
+        one()
+    timed(task, {f"lesson of teacher {i}": one for i, one in enumerate(lessons)})
     began, step, told = time.time(), 0, time.time()
     while (progress := (time.time() - began) / (minutes * 60)) < 1:
-        for i, course in enumerate(courses):
-            x, labels, picks = task.batch(int(task.teacher_batch * task.args.scale), False)
-            if i == 1:
-                part = float(np.random.beta(0.4, 0.4))
-                x, labels = x * part + x.flip(0) * (1 - part), labels * part + labels.flip(0) * (1 - part)
-            x = task.big(x)
-            with cast:
-                logits = still(course.model)(x)
-            loss, losses = masked(logits, labels)
-            course.step(loss, progress)
-            if i != 1:
-                task.learned(picks, losses)
+        for course, one in zip(courses, lessons):
+            kept.fill_(float(np.random.beta(0.4, 0.4)))
+            course.pace(progress)
+            loss = one()
+            course.shadow.update()
         step += 1
         if time.time() - told > 20:
             told = time.time()
@@ -306,7 +347,7 @@ def teach(task, start, minutes, cast):
             save(task, shadow, f"big-{i}")
     save(task, whole, "big")
     with torch.no_grad(), cast:
-        named = {"START": start, **{f"TEACHER {i}": s for i, s in enumerate(shadows)}, "MEAN": whole, "HALF BACK": mean_of([start, whole])}
+        named = {**{f"TEACHER {i}": s for i, s in enumerate(shadows)}, "MEAN": whole, "HALF BACK": mean_of([start, whole])}
         for name, model in named.items():
             print(f"{task.name} {name} {step} steps: {task.told(model.eval(), True)}", flush=True)
     return whole
@@ -340,7 +381,7 @@ def timed(task, parts):
             for _ in range(rounds):
                 part()
             torch.cuda.synchronize()
-        print(f"{task.name} {name}: {1000 * (time.time() - began) / 5:.1f} ms", flush=True)
+        print(f"{task.name} {name}: {1000 * (time.time() - began) / rounds:.1f} ms", flush=True)
 
 
 def distil(task, teacher, students, minutes, cast):
@@ -353,37 +394,55 @@ def distil(task, teacher, students, minutes, cast):
     courses = {name: Course(student, [(list(student.parameters()), 1.0)], task.args.rate, 0.05, 0.999) for name, student in students.items()}
     size = int(task.student_batch * task.args.scale)
 
-    def asked(x):
+    def shown(wide):
+        """Pictures in some ways, what is known of them, and the teacher's opinion."""
+        x, labels, picks = task.batch(size, wide)
         with torch.no_grad():
             known = teacher.features(task.big(x).to(kind)).float()
-            return known, F.linear(known, teacher.head.weight.float(), teacher.head.bias.float())
+            opinion = F.linear(known, teacher.head.weight.float(), teacher.head.bias.float())
+            if task.name == "fire":
+                losses = F.binary_cross_entropy_with_logits(opinion, torch.nan_to_num(labels), reduction="none") * ~torch.isnan(labels)
+                task.learned(picks, losses)
+            # Making a batch and asking the teacher costs most: every batch is shown in some more ways.
+            return [w.float() for w in task.ways(task.small(x))], labels, known, opinion
 
-    def learn(small, labels, known, opinion, progress):
+    plain = task.args.plainly or task.device
+    shows = {wide: Recorded(functools.partial(shown, wide), plain) for wide in ((False, True) if task.name == "bay" else (False,))}
+    views, labels, known, opinion = shows[False]()
+    desk = [t.clone() for t in (views[0], labels, known, opinion)]
+
+    def learn():
+        """One step of every net on what lies on the desk."""
+        small, labels, known, opinion = desk
         for course in courses.values():
-            model = course.model.train()
+            model = course.model
             with cast:
                 features = model.features(small)
                 logits, guess = model.head(features).float(), model.project(features).float()
             hard, _ = masked(logits, labels)
             soft = F.binary_cross_entropy_with_logits(logits, torch.sigmoid(opinion))
             alike = 1 - F.cosine_similarity(guess, known).mean()
-            course.step(0.3 * hard + 0.7 * soft + 0.5 * alike, progress)
-        return soft
+            course.step(0.3 * hard + 0.7 * soft + 0.5 * alike)
+        return soft.detach()
 
-    x, labels, _ = task.batch(size, False)
-    known, opinion = asked(x)
-    timed(task, {"a batch": lambda: task.batch(size, False), "its opinion": lambda: asked(x),
-                 "a step": lambda: learn(task.small(x), labels, known, opinion, 0.0)})
+    for course in courses.values():
+        course.model.train()
+        course.pace(0)
+    step_of_all = Recorded(learn, plain)
+    step_of_all()
+    timed(task, {"what is shown": shows[False], "a step": step_of_all})
     began, step, told = time.time(), 0, time.time()
     while (progress := (time.time() - began) / (minutes * 60)) < 1:
-        x, labels, picks = task.batch(size, task.name == "bay" and step % 4 == 3)
-        known, opinion = asked(x)
-        # Making a batch and asking the teacher costs most: every batch is shown in some more ways.
-        for small in task.ways(task.small(x)):
-            soft = learn(small, labels, known, opinion, progress)
-        if task.name == "fire":
-            losses = F.binary_cross_entropy_with_logits(opinion, torch.nan_to_num(labels), reduction="none") * ~torch.isnan(labels)
-            task.learned(picks, losses)
+        views, *rest = shows[task.name == "bay" and step % 4 == 3]()
+        for there, new in zip(desk[1:], rest):
+            there.copy_(new)
+        for small in views:
+            desk[0].copy_(small)
+            for course in courses.values():
+                course.pace(progress)
+            soft = step_of_all()
+            for course in courses.values():
+                course.shadow.update()
         step += 1
         if time.time() - told > 30:
             told = time.time()
@@ -423,6 +482,7 @@ def main():
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="of the batches, for a try on processors")
     parser.add_argument("--banks", type=float, default=1.0, help="of the banks, for a try on processors")
+    parser.add_argument("--plainly", action="store_const", const="cpu", help="record nothing on the GPU")
     parser.add_argument("--settle", type=int, default=40)
     parser.add_argument("--start", type=Path, help="weights of the small net to go on from")
     parser.add_argument("--control", action="store_true", help="also train the plain CNN of equal cost")
