@@ -218,16 +218,18 @@ def write(args, entry, table):
     print("\n".join(table), json.dumps(entry["thresholds"]), entry["temperature"], flush=True)
 
 
-def load(model, path):
-    weights = torch.load(path, map_location="cpu")
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+def load(model, paths):
+    """A net with the mean of the weights of these files, which began as one net."""
+    every = [torch.load(path, map_location="cpu") for path in paths]
+    mean = lambda k, v: sum(w[k].float() for w in every) / len(every) if v.is_floating_point() else v
+    model.load_state_dict({k: mean(k, v) for k, v in every[0].items()})
     return model.eval()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("nets", nargs="*", default=["bay-small", "fire-small", "fire-big"])
-    parser.add_argument("--from", dest="source", type=Path, help="folder with the weights that train.py saved")
+    parser.add_argument("--from", dest="source", type=Path, nargs="+", help="folders with the weights that train.py saved; of several, the mean")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rendered", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -243,7 +245,7 @@ def main():
     for name in args.nets:
         task, tier = name.split("-")
         model = net.build(task) if tier == "small" else net.Teacher(task)
-        model = load(model, args.source / f"{name}.pt")
+        model = load(model, [folder / f"{name}.pt" for folder in args.source])
         bay(args, model) if task == "bay" else fire(args, model, tier)
 
 
