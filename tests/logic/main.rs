@@ -23,6 +23,7 @@ mod modes;
 mod night;
 mod plan;
 mod steps;
+mod stir;
 mod storage;
 mod watch;
 mod week;
