@@ -43,9 +43,10 @@ struct Plug<'a> {
 }
 
 impl Plug<'_> {
-    /// Whether a lost one may still hold what it had.
+    /// Whether a lost one may still hold what it had. Who ignored what it was told has proven nothing.
     fn may_hold(&self) -> bool {
-        matches!(self.reading, Known::Lost { age } if age < self.charger.falls_back_within)
+        let within = self.charger.falls_back_within;
+        matches!(self.reading, Known::Lost { age } if self.draws_too_much || age < within)
     }
 
     /// The phases that it loads.
