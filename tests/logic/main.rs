@@ -22,6 +22,7 @@ mod lessons;
 mod modes;
 mod night;
 mod plan;
+mod seeds;
 mod steps;
 mod stir;
 mod storage;
