@@ -158,9 +158,12 @@ fn config(name: &str, profile: Profile, address: SocketAddr) -> DeviceConfig {
 }
 
 /// Meters on connections of their own, read every second; the site knows the first of them as its own.
-fn meters(count: usize, sim: &site::Site, runtime: &Runtime) -> Vec<DeviceConfig> {
+fn meters(
+    count: usize,
+    up: &watch::Receiver<Line>,
+    (sim, runtime): (&site::Site, &Runtime),
+) -> Vec<DeviceConfig> {
     let profile = builtin_profiles()["eastron-sdm630"].clone();
-    let (_line, up) = watch::channel(Line::default());
     let serve = |i: usize| {
         let shared = Arc::clone(sim.shared());
         let device = Device { name: "grid".into(), map: Map::Sdm630, unit: 1, shared };
@@ -237,7 +240,8 @@ fn hundred_devices() {
     let runtime = Runtime::new().unwrap();
     let options = site::Options { scenario: Scenario::one_pile(), seed: 1, speed: 1.0, port: 0 };
     let sim = runtime.block_on(site::start(options)).unwrap();
-    let devices = meters(DEVICES, &sim, &runtime);
+    let (_line, up) = watch::channel(Line::default());
+    let devices = meters(DEVICES, &up, (&sim, &runtime));
     let mut all: [Vec<Beside>; 2] = Default::default();
     for _ in 0..2 {
         all[0].push(think_beside(Vec::new(), SPAN));
@@ -256,6 +260,8 @@ fn hundred_devices() {
         }
         sum
     });
+    let periods = DEVICES * SPAN.as_secs() as usize;
+    assert!(beside.jitter.len() > periods, "only {} readings", beside.jitter.len());
     println!(
         "{DEVICES} devices on {DEVICES} connections: {} periods, jitter p50 {:.2} ms, p99 {:.2} ms (bar 50: {}), \
          most {:.2} ms; {:.1} % of one core (bar 15: {})",
