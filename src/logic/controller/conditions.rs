@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::Controller;
 use super::sharing::PAUSED_AFTER;
+use super::{Controller, guarding};
 use crate::logic::observation::{Finding, Silence, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
@@ -65,7 +65,7 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
     }));
     for (id, ramp) in &c.ramps {
         let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
-        if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {
+        if !counted && c.disobeyed_for(ramp, now) >= PAUSED_AFTER {
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }
@@ -89,6 +89,8 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
     if c.looking.as_ref().is_some_and(|looking| looking.altered) {
         all.push(condition("model_altered", "", Severity::Alarm));
     }
+    let clock = guarding::clock_trouble(c, now);
+    all.extend(clock.map(|code| condition(code, "", Severity::Warning)));
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }
