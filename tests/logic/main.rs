@@ -23,6 +23,7 @@ mod modes;
 mod night;
 mod online;
 mod plan;
+mod seeds;
 mod steps;
 mod storage;
 mod watch;

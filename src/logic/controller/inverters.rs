@@ -140,7 +140,8 @@ impl Controller {
         let half = if self.derated(&battery.id) { 0.5 } else { 1.0 };
         let least = -battery.max_charge * half + NEARLY_ALL;
         let can = |(power, soc)| !energy::is_full(soc) && power > least;
-        self.battery_reading(&battery.id, now).is_some_and(can) && !self.must_rest(battery)
+        let free = !self.must_rest(battery) && self.held_blind(&battery.id).is_none();
+        self.battery_reading(&battery.id, now).is_some_and(can) && free
     }
 
     /// Whether the interlock keeps a battery at rest, whatever is wished.
