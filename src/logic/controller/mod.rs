@@ -303,8 +303,8 @@ impl Controller {
         self.plan(now);
         let mut wishes = Setpoints::default();
         // Cars, then compute, then the batteries' refill: each of what is left.
-        let mut left = self.wish_chargers(now, &mut wishes);
         self.wish_jobs(now);
+        let mut left = self.wish_chargers(now, &mut wishes);
         self.wish_computes(now, left.as_mut(), &mut wishes);
         self.wish_batteries(now, left, &mut wishes);
         self.wish_inverters(now, &mut wishes);
@@ -371,6 +371,11 @@ impl Controller {
     fn meter(&self, now: Moment) -> Known<&MeterReading> {
         let known = match self.snapshot.last(&self.site.meter) {
             Some((_, last)) if !self.holds(Rule::Age) => Known::Fresh(last),
+            Some((_, last))
+                if !self.holds(Rule::Frozen) && self.snapshot.is_frozen(&self.site.meter) =>
+            {
+                Known::Fresh(last)
+            }
             _ => self.snapshot.at(&self.site.meter, now),
         };
         known.and_then(|reading| match reading {
