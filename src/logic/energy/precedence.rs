@@ -403,14 +403,24 @@ mod tests {
         let mut stored = [1.0, 1.0, 2.0, -3.0, 2.0];
         let mut grid = [-3.0, -3.0, 2.0, 0.0, 2.0];
         let export = [0.05, 0.05, 0.05, 0.05, 0.05];
-        let mut steps = Steps { price: &[0.3; 5], grid: &mut grid, most_kw: 20.0 };
+        let mut steps = Steps {
+            price: &[0.3; 5],
+            grid: &mut grid,
+            most_kw: 20.0,
+            circuits: Circuits::default(),
+        };
         stored_early(&store, &mut stored, &export, &mut steps);
         assert_eq!(stored, [4.0, 0.0, 0.0, -3.0, 2.0]);
         assert_eq!(grid, [0.0, -4.0, 0.0, 0.0, 2.0]);
         // What earns more now is sold now.
         let mut stored = [0.0, 2.0];
         let mut grid = [-3.0, -1.0];
-        let mut steps = Steps { price: &[0.3; 2], grid: &mut grid, most_kw: 20.0 };
+        let mut steps = Steps {
+            price: &[0.3; 2],
+            grid: &mut grid,
+            most_kw: 20.0,
+            circuits: Circuits::default(),
+        };
         stored_early(&store, &mut stored, &[0.2, 0.05], &mut steps);
         assert_eq!(stored, [0.0, 2.0]);
     }
@@ -421,7 +431,8 @@ mod tests {
         let mut stored = [-3.0, -2.0, 0.0, 0.0, 1.0, 0.0];
         let mut grid = [1.0, 7.0, 5.0, 6.0, 6.0, 6.0];
         let price = [0.1, 0.1, 0.3, 0.3, 0.3, 0.3];
-        let mut steps = Steps { price: &price, grid: &mut grid, most_kw: 8.0 };
+        let mut steps =
+            Steps { price: &price, grid: &mut grid, most_kw: 8.0, circuits: Circuits::default() };
         given_late(&store, &mut stored, &mut steps);
         // Not past the charging, no step above eight.
         assert_eq!(stored, [0.0, -1.0, 0.0, -4.0, 1.0, 0.0]);
@@ -429,7 +440,12 @@ mod tests {
         // What saves more than later is given now.
         let mut stored = [-3.0, 0.0];
         let mut grid = [1.0, 5.0];
-        let mut steps = Steps { price: &[0.3, 0.1], grid: &mut grid, most_kw: 8.0 };
+        let mut steps = Steps {
+            price: &[0.3, 0.1],
+            grid: &mut grid,
+            most_kw: 8.0,
+            circuits: Circuits::default(),
+        };
         given_late(&store, &mut stored, &mut steps);
         assert_eq!(stored, [-3.0, 0.0]);
     }
