@@ -155,7 +155,9 @@ impl Device {
             Some(round) => round.began,
             None => self.next_poll.unwrap_or(now),
         };
-        let mut rank = if self.health.is_absent() { Rank::Probe } else { Rank::Fast };
+        // A round under way has had an answer: the unit is there.
+        let probes = self.health.is_absent() && self.round.is_none();
+        let mut rank = if probes { Rank::Probe } else { Rank::Fast };
         if let Some((slow, _)) = self.next_slow(now)
             && slow.uptime < at.uptime
         {
