@@ -114,6 +114,8 @@ def fire_pictures(data, rendered_folder=None, side=384):
         pictures.append((path, False, False, [], f"coco-{path.name}"))
     for path in sorted((data / "parking_acpds" / "frames").glob("*.jpg")):
         pictures.append((path, False, False, [], f"lot-{path.name}"))
+    for path in sorted((data / "photos").glob("*")):
+        pictures.append((path, False, False, [], f"photo-{path.name}"))
     train, valid = [], []
     for path, flame, smoke, boxes, group in pictures:
         # A stable split by group: every fifth group validates.
@@ -132,10 +134,43 @@ def fire_pictures_of(folder):
 
 
 SIDE = 352  # side of a packed fire picture: stretched, as the gateway stretches every part
+NEAR = 180  # pictures that `from_above` makes
 
 
-def pack(data, out, quality=82):
-    """All pictures as one small file, for training on another machine: split, compressed again."""
+def from_above(data):
+    """Ground and cars of unseen lots as a camera straight above sees them, without fire: cells of bays side by side,
+    and small pieces of frames. Always the same ones; never trained on."""
+    rng = np.random.default_rng(20261127)
+    root, pictures = data / "parking_acpds", []
+    entries = [e for e in json.loads((root / "annotations.json").read_text()) if e["split"] == "valid"]
+    for at in range(NEAR):
+        entry = entries[at % len(entries)]
+        if at % 3 == 2:
+            frame = Image.open(root / entry["frame"]).convert("RGB")
+            side = int(frame.width * rng.uniform(0.1, 0.3))
+            left, top = rng.integers(0, frame.width - side), rng.integers(0, frame.height - side)
+            image = frame.crop((left, top, left + side, top + side))
+        else:
+            sheet, k = Image.open(root / entry["bays_image"]).convert("RGB"), 1 + at % 4
+            image = Image.new("RGB", (k * CELL, k * CELL))
+            for cell in range(k * k):
+                row, column = divmod(int(rng.integers(len(entry["bays"]))), entry["cols"])
+                box = (column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL)
+                image.paste(sheet.crop(box), (cell % k * CELL, cell // k * CELL))
+        pictures.append(Plain(image.resize((SIDE, SIDE), Image.BILINEAR), f"above-{entry['frame']}"))
+    return pictures
+
+
+class Plain:
+    """A picture without flame and smoke."""
+
+    def __init__(self, image, group):
+        self.image, self.flame, self.smoke, self.boxes, self.group = image, False, False, [], group
+
+
+def pack(data, out, drawn=None, bays_of_frame=None, quality=82):
+    """All pictures as one small file, for training on another machine: split, compressed again. `drawn` is the
+    folder of rendered scenes; `bays_of_frame` keeps only so many bays of each frame, which is enough for fire."""
     def shrunk(image):
         buffer = io.BytesIO()
         image.save(buffer, "WEBP", quality=quality)
@@ -145,14 +180,25 @@ def pack(data, out, quality=82):
     entries = json.loads((data / "parking_acpds" / "annotations.json").read_text())
     for entry in entries:
         sheet = Image.open(data / "parking_acpds" / entry["bays_image"]).convert("RGB")
-        polys = [bay["poly_in_crop"] for bay in entry["bays"]]
-        labels = [bay["occupied"] for bay in entry["bays"]]
+        kept = entry["bays"]
+        if bays_of_frame:
+            kept, whole = kept[::max(1, len(kept) // bays_of_frame)], sheet
+            sheet = Image.new("RGB", (entry["cols"] * CELL, -(-len(kept) // entry["cols"]) * CELL))
+            for at, bay in enumerate(kept):
+                row, column = divmod(bay["i"], entry["cols"])
+                cell = whole.crop((column * CELL, row * CELL, (column + 1) * CELL, (row + 1) * CELL))
+                sheet.paste(cell, (at % entry["cols"] * CELL, at // entry["cols"] * CELL))
+        polys = [bay["poly_in_crop"] for bay in kept]
+        labels = [bay["occupied"] for bay in kept]
         bays.append((shrunk(sheet), entry["cols"], polys, labels, entry["split"]))
     crops, polys, labels, _ = oblique(data, 10)
     strip = Image.fromarray(np.concatenate(list(crops), 1)[:, :CELL * 160])
     bays.append((shrunk(strip), 160, polys[:160].tolist(), labels[:160].tolist(), "oblique"))
     fire = []
-    for split, pictures in zip(("train", "valid"), fire_pictures(data, side=640)):
+    splits = list(zip(("train", "valid"), fire_pictures(data, side=640))) + [("above valid", from_above(data))]
+    if drawn:
+        splits += [(f"rendered {name}", fire_pictures_of(drawn / name)) for name in ("train", "valid")]
+    for split, pictures in splits:
         for p in pictures:
             boxes = [(b["cls"], b["box"]) for b in p.boxes]
             fire.append((shrunk(p.image.resize((SIDE, SIDE), Image.BILINEAR)), p.flame, p.smoke, boxes, p.group, split))
@@ -181,26 +227,16 @@ def unpack_bays(packed, rendered_folder=None):
     return {k: (np.array(c), np.array(p, dtype=np.float32), np.array(l, dtype=np.float32)) for k, (c, p, l) in splits.items()}
 
 
-def unpack_fire(packed, rendered_folder=None):
+def unpack_fire(packed):
     """{split: (images, labels, boxes, groups)}; unknown labels are nan, boxes (class, x, y, w, h), class -1 = none."""
-    rows = [(e[0], *e[1:]) for e in packed["fire"]]
-    if rendered_folder:
-        for name in ("train", "valid"):
-            for e in json.loads((rendered_folder / name / "labels.json").read_text()):
-                boxes = [(b["cls"], b["box"]) for b in e["boxes"]]
-                rows.append((rendered_folder / name / e["file"], e["fire"], e["smoke"], boxes, "rendered", f"rendered {name}"))
-
-    def pixels(row):
-        source = io.BytesIO(row[0]) if isinstance(row[0], bytes) else row[0]
-        return np.asarray(Image.open(source).convert("RGB").resize((SIDE, SIDE), Image.BILINEAR))
-
+    rows = packed["fire"]
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(pixels, rows))
+        images = list(pool.map(lambda row: np.asarray(Image.open(io.BytesIO(row[0])).convert("RGB")), rows))
     splits = {}
     for image, (_, flame, smoke, boxes, group, split) in zip(images, rows):
         into = splits.setdefault(split, ([], [], [], []))
         into[0].append(image)
-        if group == "rendered" and "train" in split:
+        if split == "rendered train":
             # A plume of a few pixels far away: nobody could tell.
             seen = lambda kind: max((b[2] * b[3] for k, b in boxes if k == kind), default=0) > 0.003
             flame, smoke = (flame and (seen("fire") or None)), (smoke and (seen("smoke") or None))
@@ -214,6 +250,13 @@ def unpack_fire(packed, rendered_folder=None):
 
 
 if __name__ == "__main__":
-    import sys
+    import argparse
 
-    pack(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description="packs all pictures: python data.py DATA PACK")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--rendered", type=Path, help="folder with train/ and valid/ made by `simulators render`")
+    parser.add_argument("--bays-of-frame", type=int, help="keep only so many bays of each frame")
+    parser.add_argument("--quality", type=int, default=82)
+    args = parser.parse_args()
+    pack(args.data, args.out, args.rendered, args.bays_of_frame, args.quality)

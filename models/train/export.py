@@ -183,6 +183,7 @@ def fire(args, model, tier):
         mflop = 2 * 0.869e3 * (net.BIG_SIZE["fire"] / 260) ** 2  # published multiply-adds at 260 px
     run, entry = to_onnx(args, "fire", tier, model, round(mflop, 1))
     checks = {"real pictures, unseen scenes": data.fire_pictures(args.data, side=640)[1],
+              "ground and cars from above, unseen lots": data.from_above(args.data),
               "our own renderer, other seed": data.fire_pictures_of(args.rendered / "valid")}
     logits = {name: fire_scores(run, pictures, entry["width"]) for name, pictures in checks.items()}
     real, pictures = logits["real pictures, unseen scenes"], checks["real pictures, unseen scenes"]
@@ -192,7 +193,7 @@ def fire(args, model, tier):
     entry["temperature"] = round(temperature(flat, np.concatenate([label[i][known[i]] for i in range(2)]).astype(float)), 3)
     scores = {name: sigmoid(values / entry["temperature"]) for name, values in logits.items()}
     clear = {name: np.array([p.flame is False and p.smoke is False for p in those]) for name, those in checks.items()}
-    # Chosen on all clear pictures, real and drawn: both are what a camera may show.
+    # Chosen on all clear pictures, real, from above and drawn: all are what a camera may show.
     cuts = entry["thresholds"] = cut_offs(scores, np.concatenate([scores[name][clear[name]] for name in checks]))
     rows = []
     for name, pictures in checks.items():
@@ -204,6 +205,8 @@ def fire(args, model, tier):
         for kind, those in (("flame", flame), ("smoke", smoke), ("either", flame | smoke), ("neither", clear[name])):
             scenes = len({p.group for p, there in zip(pictures, those) if there})
             count = int(those.sum())
+            if count == 0:
+                continue
             rows.append(f"| {name} | {kind} | {scenes} | {share(int((alarm & those).sum()), count)} | {share(int((doubt & those).sum()), count)} |")
     write(args, entry, ["| pictures | what is there | scenes | over the alarm cut | doubtful or over |", "|---|---|---|---|---|", *rows])
 

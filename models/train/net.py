@@ -15,7 +15,7 @@ HEAD = 64
 
 SHAPES = {
     "bay": dict(size=64, channels=4, stem=(32, 64, 128, 192), blocks=3, outputs=1),
-    "fire": dict(size=192, channels=3, stem=(24, 48, 96, 128), blocks=4, outputs=2),
+    "fire": dict(size=192, channels=3, stem=(24, 48, 96, 128), blocks=5, outputs=2),
 }
 # Dimension and blocks of nets with random weights (`export.py --params NAME`): cost only.
 SIZES = {"5m": (192, 12), "22m": (384, 12), "86m": (768, 12), "1b": (1408, 42)}
@@ -83,6 +83,12 @@ class Net(nn.Module):
     def forward(self, image):
         return self.head(self.features(image))
 
+    def grow(self, weights):
+        """Goes on from a net of this shape with as many blocks or fewer; the new ones begin by doing next to nothing."""
+        missing, unknown = self.load_state_dict(weights, strict=False)
+        if unknown or not all(key.startswith("blocks.") for key in missing):
+            raise ValueError(f"weights of another shape: {unknown or missing}")
+
 
 class Control(nn.Module):
     """A plain residual CNN of equal cost: the stem, then 3x3 convolutions where the blocks were."""
@@ -131,6 +137,13 @@ class Teacher(nn.Module):
     def forward(self, image):
         return self.head(nn.functional.dropout(self.features(image), 0.2, self.training))
 
+    def layers(self):
+        """Parameters from the first to the last, each with its share of the rate: the first know most already."""
+        body, steps = self.body, len(self.body._blocks) + 2
+        parts = [[body._conv_stem, body._bn0], *([b] for b in body._blocks), [body._conv_head, body._bn1], [self.head]]
+        groups = [[p for part in those for p in part.parameters()] for those in parts]
+        return [(group, 0.94 ** (steps - i)) for i, group in enumerate(groups)]
+
 
 def build(task):
     return Net(**SHAPES[task])
@@ -142,6 +155,19 @@ def fold_norms(net):
     net.stem.convs = nn.ModuleList(fuse_conv_bn_eval(c, n) for c, n in zip(net.stem.convs, net.stem.norms))
     net.stem.norms = nn.ModuleList(nn.Identity() for _ in net.stem.norms)
     return net
+
+
+def folded_teacher(teacher):
+    """A copy of a teacher in evaluation mode, its BatchNorms folded into the convolutions."""
+    teacher = copy.deepcopy(teacher).eval()
+    pairs = [(teacher.body, "_conv_stem", "_bn0"), (teacher.body, "_conv_head", "_bn1")]
+    for block in teacher.body._blocks:
+        pairs += [(block, "_expand_conv", "_bn0"), (block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+    for owner, conv, norm in pairs:
+        if hasattr(owner, conv):
+            setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
+            setattr(owner, norm, nn.Identity())
+    return teacher
 
 
 def count_params(net):

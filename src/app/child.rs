@@ -139,7 +139,8 @@ impl Supervisor {
                 self.wait(PAUSE_FOR_A_PERSON);
                 continue;
             }
-            let failed = end == End::Failed && !self.blames_a_camera();
+            let died = matches!(end, End::Failed | End::Killed);
+            let failed = !(died && self.blames_a_camera()) && end == End::Failed;
             if failed && failures.too_many(self.clock.wall_uptime()) {
                 tracing::error!(
                     "the eyes hung or crashed {MOST_FAILURES} times in {FAILURES_WITHIN:?}: they are off for as long"
@@ -295,7 +296,9 @@ enum End {
     NeedsAPerson,
     /// It hung, panicked or crashed.
     Failed,
-    /// Anything else: stopped, killed by somebody, lost its socket.
+    /// Killed by somebody, or by the system for want of memory, which looks alike.
+    Killed,
+    /// Anything else: stopped, lost its socket.
     Other,
 }
 
@@ -306,10 +309,12 @@ impl End {
         /// Signals that a process gives itself: illegal instruction, abort, bus error, wrong arithmetic,
         /// no such memory.
         const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
+        const KILL: i32 = 9;
         match (status.code(), status.signal()) {
             (Some(NEEDS_A_PERSON), _) => End::NeedsAPerson,
             (Some(PANIC), _) => End::Failed,
             (_, Some(signal)) if CRASHES.contains(&signal) => End::Failed,
+            (_, Some(KILL)) => End::Killed,
             _ => End::Other,
         }
     }

@@ -161,7 +161,8 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Page and reading only: nothing is written, nothing can be asked for.
+/// Page and reading only: nothing is written. Nothing can be asked for over MQTT; what is asked for by HTTP is
+/// kept for the next start.
 fn make_safe(config: &mut Config) {
     tracing::error!("five crashes in a minute: safe mode, nothing is written until the next start");
     config.site.mode = Mode::Observe;

@@ -4,7 +4,7 @@
 //! ```text
 //!   meter-loss        the grid meter's answers are put aside for 25 s → every charger at its safe share
 //!   broker-loss       the broker is put aside for 25 s → control goes on, the alarm comes and goes
-//!   charger-disobeys  a charger seems to draw more than it was told for 30 s → alarm, and it is paused
+//!   charger-disobeys  a charger seems to draw more than it was told for 20 s → alarm, and it is paused
 //!   fire              one confirmed flame of a zone's camera → its chargers stop, the zone is latched
 //! ```
 //! What a stranger gets wrong: nothing is pretended. The gateway reacts as it would, chargers follow, and
@@ -23,8 +23,9 @@ use crate::units::Moment;
 
 /// How long meter or broker are put aside: the loss, and a little more to see what follows.
 pub const PUT_ASIDE: Duration = Duration::from_secs(25);
-/// How long a charger seems to disobey, the same way.
-pub const DISOBEYS_FOR: Duration = Duration::from_secs(30);
+/// How long a charger seems to disobey: until it is paused, and not until its zone's feeder would open for good
+/// (fault FB10: after 23 s).
+pub const DISOBEYS_FOR: Duration = Duration::from_secs(20);
 /// How often the overview is looked at, and how long after the bound.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const LOOK_BEYOND: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ const DECIDES_WITHIN: Duration = Duration::from_secs(2);
 /// Bound of fault FB10, and a reading and a decision.
 const DISOBEDIENCE_WITHIN: Duration = Duration::from_secs(17);
 /// The end of the drill, and the time that a car needs.
-const AT_REST_WITHIN: Duration = Duration::from_secs(30 + 15);
+const AT_REST_WITHIN: Duration = Duration::from_secs(20 + 15);
 /// A charger below this current has stopped, A.
 const STOPPED_A: f64 = 1.0;
 

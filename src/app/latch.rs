@@ -12,7 +12,7 @@ use crate::io::store::{Latch, Remembered};
 use crate::logic::decision::Latched;
 use crate::logic::observation::{Observation, Trouble};
 use crate::logic::safety::fire::{LatchedZone, Level};
-use crate::logic::site::Site;
+use crate::logic::site::{Id, Relay, RelayKind, Site};
 use crate::units::Moment;
 
 /// Pause before a write that failed is tried again.
@@ -26,14 +26,18 @@ pub fn at_start(remembered: Remembered, site: &Site, now: Moment) -> (Latched, b
         Remembered::Nothing => (Latched::default(), false),
         Remembered::Latched(latched) => (latched, false),
         Remembered::Unreadable => {
-            let tripped = LatchedZone {
+            let has_feeder = |zone: &Id| {
+                let feeds = |r: &Relay| r.kind == RelayKind::Feeder && r.zones.contains(zone);
+                site.guard.relays.iter().any(feeds)
+            };
+            // Whether a contactor was open nobody can say: it must not close again by itself.
+            let tripped = |zone: &Id| LatchedZone {
                 level: Level::Trip,
                 since: now.utc,
-                // Whether the contactor was open nobody can say: it must not close again by itself.
                 isolate: true,
-                feeder: false,
+                feeder: has_feeder(zone),
             };
-            let zones = site.zones.iter().map(|z| (z.id.clone(), tripped.clone())).collect();
+            let zones = site.zones.iter().map(|z| (z.id.clone(), tripped(&z.id))).collect();
             (Latched { zones, ..Latched::default() }, true)
         }
     }

@@ -475,3 +475,23 @@ fn a_charger_with_a_long_time_out_keeps_its_room_for_as_long() {
     assert!(longest(195) <= 1.0, "{} s", longest(195));
     assert!(longest(75) > 12.5, "the story holds with the usual time-out: {} s", longest(75));
 }
+
+#[test]
+fn a_charger_that_ignored_its_setpoint_and_falls_silent_keeps_the_room_of_what_it_drew() {
+    let mut life = life(two_on_a_circuit(), &vec![car(3, 32.0, 2.0); 2], 16);
+    life.plant.lease_s = 3_600.0;
+    life.plant.world.set_building(Some(2_000.0));
+    run(&mut life, 200);
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Charger(0), What::Deaf), now, 2_000.0);
+    life.plant.world.set_building(Some(54_000.0));
+    run(&mut life, 14);
+    assert!(told(&mut life, 0).0 < 12.0, "{:?}", told(&mut life, 0));
+    // Before it is known to be deaf it is gone, and then there is room again.
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Charger(0), What::Silent), now, 1_000.0);
+    life.plant.world.set_building(Some(2_000.0));
+    run(&mut life, 600);
+    assert!(life.plant.world.piles[0].current_a > 18.0, "the story needs one that goes on");
+    assert!(told(&mut life, 1).0 < 21.0, "{:?}", told(&mut life, 1));
+}

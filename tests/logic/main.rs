@@ -1,6 +1,6 @@
 //! The controller against the physics in virtual time: no sockets, no waiting, every run from a seed.
 //! `bench` closes the loop, `checkers` watches every run, the tests here are the stories;
-//! `day` is a whole one with its plan, `plan` judges the plan alone.
+//! `day` is a whole one with its plan, `plan` judges the plan alone, `online` its use without foresight.
 //!
 //! What a stranger gets wrong: observations go in as the field bus would deliver them, a second old at
 //! most, and setpoints reach the world only when the decision says that it writes.
@@ -21,8 +21,11 @@ mod hazard;
 mod lessons;
 mod modes;
 mod night;
+mod online;
 mod plan;
+mod seeds;
 mod steps;
+mod stir;
 mod storage;
 mod watch;
 mod week;

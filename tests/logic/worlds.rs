@@ -6,7 +6,6 @@
 //! world again; the failing one is named in the message.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use simulators::scenario::{Make, PileSpec, Scenario, Visit};
@@ -22,6 +21,7 @@ use wattgate::units::{Amps, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 use crate::bench::{id, site};
 use crate::chosen;
+use crate::seeds::{on_all_cores, seeds};
 use crate::watch::Watch;
 
 /// Chance of `part` in `whole`.
@@ -427,44 +427,12 @@ pub fn live(seed: u64, hours: f64) -> Lived {
 }
 
 /// Lives worlds on all cores.
-#[allow(clippy::print_stdout)] // progress
 fn live_all(seeds: std::ops::Range<u64>, hours: f64) -> Lived {
     if let Ok(seed) = std::env::var("WATTGATE_SEED") {
         return live(seed.parse().unwrap(), hours);
     }
-    let next = AtomicU64::new(seeds.start);
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    // One that fails does not hide the others.
-    let work = || {
-        let (mut lived, mut failed) = (Lived::default(), Vec::new());
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return (lived, failed);
-            }
-            match std::panic::catch_unwind(|| live(seed, hours)) {
-                Ok(world) => lived = std::mem::take(&mut lived).and(&world),
-                Err(_) => failed.push(seed),
-            }
-            let done = seed - seeds.start + 1;
-            if done.is_multiple_of(100) {
-                println!("{done} of {}", seeds.end - seeds.start);
-            }
-        }
-    };
-    let ends: Vec<(Lived, Vec<u64>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
-    });
-    let failed: Vec<u64> = ends.iter().flat_map(|(_, failed)| failed.clone()).collect();
-    assert!(failed.is_empty(), "seeds that broke a rule: {failed:?}");
-    ends.iter().fold(Lived::default(), |all, (lived, _)| all.and(lived))
-}
-
-/// Seeds from `first` on, as many as `WATTGATE_DAYS` says; for runs in parts.
-fn days_from(first: u64, most: u64) -> std::ops::Range<u64> {
-    let days = std::env::var("WATTGATE_DAYS").ok().and_then(|text| text.parse().ok());
-    first..first + days.unwrap_or(most)
+    let ends = on_all_cores(seeds, |seed| live(seed, hours));
+    ends.iter().fold(Lived::default(), Lived::and)
 }
 
 /// The figures of a run.
@@ -478,15 +446,15 @@ fn say(what: &str, lived: &Lived) {
 
 #[test]
 fn two_thousand_worlds_keep_every_rule() {
-    let seeds = days_from(0, 2_000);
-    let what = format!("{} worlds of two hours", seeds.end);
+    let seeds = seeds(0, 2_000);
+    let what = format!("{} worlds of two hours", seeds.end - seeds.start);
     say(&what, &live_all(seeds, 2.0));
 }
 
 #[test]
 #[ignore = "long: two thousand site-days"]
 fn two_thousand_days_keep_every_rule() {
-    let seeds = days_from(10_000, 2_000);
-    let what = format!("{} days (seeds from 10000)", seeds.end - seeds.start);
+    let seeds = seeds(10_000, 2_000);
+    let what = format!("{} days (seeds from {})", seeds.end - seeds.start, seeds.start);
     say(&what, &live_all(seeds, 24.0));
 }

@@ -258,6 +258,8 @@ fn drills_of_a_lost_broker_and_a_disobedient_charger_report_what_follows() {
     let (code, report) = drill(&demo, "charger-disobeys", "en");
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report.matches("| passed |").count(), 3, "{report}");
+    let zone = zone(&demo).expect("zone");
+    assert_eq!(zone["feeder_open"], false, "a drill opens no feeder: {zone}");
     let (code, report) = drill(&demo, "broker-loss", "zh");
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(report.matches("| 通过 |").count(), 3, "{report}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::file::{At, DeviceTable};
 use super::super::walk::{Faults, error, nearest};
 use super::super::{DeviceConfig, Profile, ProfileKind};
-use super::{address, strategies, valid_id};
+use super::{address, strategies, valid_id, warning};
 use crate::logic::site::{
     Battery, Charger, Compute, FALLS_BACK_WITHIN, Id, Inverter, Right, Switching,
 };
@@ -152,12 +152,18 @@ fn charger(
     let plain = |value: &Option<At<f64>>, default: f64| value.as_ref().map_or(default, |v| v.value);
     let at = |value: &Option<At<f64>>| value.as_ref().and_then(|v| v.at).or(table.at);
     let min = plain(&table.min_a, LEAST_CURRENT_A);
-    let failsafe = plain(&table.failsafe_a, min);
     let Some(max) = &table.max_a else {
         let values = vec![("key", "max_a".to_owned()), ("table", "device".to_owned())];
         faults.push(error("WG0003", table.at, values));
         return None;
     };
+    let expires = expires(profile);
+    // Where nothing is known to make it fall back, it is taken to go on for ever.
+    let failsafe = plain(&table.failsafe_a, if expires.is_some() { min } else { max.value });
+    if let (Some(given), None) = (&table.failsafe_a, expires) {
+        let values = vec![("id", id.to_string()), ("profile", profile.id.clone())];
+        faults.push(warning("WG0143", given.at.or(table.at), values));
+    }
     let values = || {
         vec![
             ("id", id.to_string()),
@@ -203,12 +209,16 @@ fn charger(
     })
 }
 
-/// By its own time-out, the longest that it has, and the time that its car takes to follow.
-fn falls_back_within(profile: &Profile) -> Duration {
+/// A device's own time-out, the longest that it has, s; nothing where its profile knows none.
+fn expires(profile: &Profile) -> Option<f64> {
     let expires = profile.setpoint.as_ref().and_then(|setpoint| setpoint.expires_s);
     let after = profile.failsafe.as_ref().map(|failsafe| failsafe.after_s);
-    let longest = expires.into_iter().chain(after).reduce(f64::max);
-    longest
+    expires.into_iter().chain(after).reduce(f64::max)
+}
+
+/// By its own time-out, and the time that its car takes to follow.
+fn falls_back_within(profile: &Profile) -> Duration {
+    expires(profile)
         .map_or(FALLS_BACK_WITHIN, |s| Duration::from_secs_f64(s.clamp(0.0, 3600.0)) + FOLLOWS_IN)
 }
 

@@ -91,4 +91,27 @@ mod tests {
         let percents = (strategy.reserve.percent(), strategy.before_cars.percent());
         assert_eq!((percents, strategy.no_grid_charging), ((30.0, 50.0), true));
     }
+
+    #[test]
+    fn a_charger_whose_profile_knows_no_time_out_is_counted_with_its_largest_current() {
+        let depot = concat!(env!("CARGO_MANIFEST_DIR"), "/config/depot.toml");
+        let text = std::fs::read_to_string(depot).unwrap();
+        let text = text.replace("failsafe_a = 6", "");
+        let folder = tempfile::tempdir().unwrap();
+        let of = |given: &str| {
+            let pile =
+                format!("profile = \"bender-cc\"\n{given}address = \"tcp://192.168.10.32:502\"");
+            let text = text
+                .replace("profile = \"alfen-ng9\"\naddress = \"tcp://192.168.10.32:502\"", &pile);
+            let file = folder.path().join("site.toml");
+            std::fs::write(&file, text).unwrap();
+            let (config, faults) = load(&file).unwrap();
+            let warned = faults.render(crate::texts::Lang::En).contains("WG0143");
+            (config.site.chargers[1].failsafe, config.site.chargers[1].max, warned)
+        };
+        let (failsafe, max, warned) = of("");
+        assert!(failsafe == max && !warned, "{failsafe:?} of {max:?}");
+        let (failsafe, _, warned) = of("failsafe_a = 8\n");
+        assert!(failsafe == crate::units::Amps(8.0) && warned, "{failsafe:?}");
+    }
 }

@@ -159,6 +159,18 @@ impl Order {
         want.stop && self.tried.is_none_or(|(value, _)| want.differs(value))
     }
 
+    /// What of a wish a register in flash is asked while it rests: the other direction is first of all no more of
+    /// this one.
+    #[must_use]
+    pub fn within_rest(&self, want: &Want, now: Moment) -> Want {
+        let rests = self.rests_until.is_some_and(|until| until.uptime > now.uptime);
+        let turns = |written: &Written| want.value * written.value < 0.0;
+        if want.spacing_s > 0.0 && rests && self.written.as_ref().is_some_and(turns) {
+            return Want { value: 0.0, stop: true, ..*want };
+        }
+        *want
+    }
+
     /// When a register in flash may be written; nothing where that waits for no rest.
     fn flash_waits_until(&self, want: &Want, now: Moment) -> Option<Moment> {
         let never = now.after(Duration::from_secs_f64(NEVER_S));

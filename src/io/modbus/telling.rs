@@ -95,7 +95,7 @@ impl Device {
     }
 
     fn next_power(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
-        let want = self.order.settle(self.want(permitted)?);
+        let want = self.wanted_now(permitted, now)?;
         if self.next_change(permitted, now).is_some() {
             return Some((now, Rank::Setpoint));
         }
@@ -120,6 +120,12 @@ impl Device {
             (Some(curb), Some(power)) => key(curb) < key(power),
             (curb, _) => curb.is_some(),
         }
+    }
+
+    /// What it is told now of that: what a rival leaves, and what a register that rests may be asked.
+    fn wanted_now(&self, permitted: &Permitted, now: Moment) -> Option<Want> {
+        let want = self.order.settle(self.want(permitted)?);
+        Some(self.order.within_rest(&want, now))
     }
 
     /// What the device should hold; nothing for meters, or before a battery was read for the first time.
@@ -177,7 +183,7 @@ impl Device {
         if self.curb_is_next(permitted, clock.now()) {
             return self.curtail(bus, clock, permitted).await;
         }
-        let Some(want) = self.want(permitted).map(|want| self.order.settle(want)) else {
+        let Some(want) = self.wanted_now(permitted, clock.now()) else {
             return;
         };
         let (_, _, step) = self.next_step(&want, clock.now());

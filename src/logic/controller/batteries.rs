@@ -16,7 +16,7 @@ use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// After the meter is lost, chargers and cars have come down to their safe shares within this (design/safety:
 /// chain of delays).
-const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
+pub(super) const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
 /// A battery that takes in more than it was told for longer than this lends nothing of it to others. Our own
 /// figure: inverters follow within it.
 const FOLLOWS_IN: Duration = Duration::from_secs(5);
@@ -43,6 +43,9 @@ impl Controller {
     ) {
         let meter = self.meter(now);
         let mut grid = meter.fresh().map_or(Watts::ZERO, |meter| meter.power);
+        // What is bought for a battery is no load that others serve: energy only goes round.
+        let buys = |battery: &Battery| self.buys(battery, now);
+        let mut bought: Watts = self.site.batteries.iter().map(buys).sum();
         for battery in &self.site.batteries {
             let wish = match self.battery_reading(&battery.id, now) {
                 None => (Watts::ZERO, Reason::DeviceLost),
@@ -50,8 +53,13 @@ impl Controller {
                 Some((power, soc)) => match (meter.fresh(), &mut left) {
                     (Some(_), Some(left)) if self.meter_is_sure() => {
                         let floor = self.floor(battery);
-                        let state = BatteryState { power, soc, grid, floor };
+                        let own = self.buys(battery, now);
+                        let for_others = (bought - own).min(grid.max(Watts::ZERO));
+                        let state = BatteryState { power, soc, grid: grid - for_others, floor };
                         let told = self.with_meter(battery, state, left, now);
+                        if self.may_buy(battery, now) {
+                            bought = bought - own + (-told.0).max(Watts::ZERO);
+                        }
                         // The next one corrects what this one leaves, and not each of them all of it.
                         if self.follows(&battery.id, now) && self.holds(Rule::EachItsPart) {
                             grid = grid + power - told.0;
@@ -63,6 +71,22 @@ impl Controller {
             };
             wishes.batteries.insert(battery.id.clone(), wish);
         }
+    }
+
+    /// Whether a battery may take in what is imported: by the plan, or to be full for the next peak.
+    fn may_buy(&self, battery: &Battery, now: Moment) -> bool {
+        let aim = if self.holds(Rule::Strategy) { battery.strategy.aim } else { Aim::default() };
+        match aim {
+            Aim::PeakShaving(_) => true,
+            Aim::Arbitrage => self.planning.battery(&battery.id, now).is_some(),
+            Aim::SelfConsumption => false,
+        }
+    }
+
+    /// What such a battery takes in.
+    fn buys(&self, battery: &Battery, now: Moment) -> Watts {
+        let reading = self.battery_reading(&battery.id, now).filter(|_| self.may_buy(battery, now));
+        reading.map_or(Watts::ZERO, |(power, _)| (-power).max(Watts::ZERO))
     }
 
     /// Not discharged below this: what is kept for an outage is there for the outage.

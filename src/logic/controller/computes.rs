@@ -133,7 +133,11 @@ impl Controller {
 }
 
 /// What is left of each phase in the tightest of the rooms that feed a node; it loads its phases alike.
-fn tightest(rooms: &[Room], chain: &[usize], (node, nominal): (&Compute, Volts)) -> PerPhase<Amps> {
+pub(super) fn tightest(
+    rooms: &[Room],
+    chain: &[usize],
+    (node, nominal): (&Compute, Volts),
+) -> PerPhase<Amps> {
     let mut least = Room::UNBOUND.amps;
     for room in chain.iter().filter_map(|at| rooms.get(*at)) {
         let by_power = room.power / nominal * (1.0 / node.phases.len().max(1) as f64);

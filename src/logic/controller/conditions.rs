@@ -9,11 +9,10 @@ use crate::logic::observation::{Finding, Silence, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
 use crate::logic::safety::linkage::Isolation;
+use crate::logic::safety::sensing::FIRST_ANSWER;
 use crate::logic::site::{Id, Known};
 use crate::units::Moment;
 
-/// A device that never answered has this long after the start before it counts as lost.
-const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// A camera is blind after 5 s without a frame; the alarm waits this much longer. Our own figure.
 const BLIND_HOLDS: Duration = Duration::from_secs(5);
 /// A broker that is restarted is no alarm. Our own figure.

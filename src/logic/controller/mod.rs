@@ -303,8 +303,8 @@ impl Controller {
         self.plan(now);
         let mut wishes = Setpoints::default();
         // Cars, then compute, then the batteries' refill: each of what is left.
-        let mut left = self.wish_chargers(now, &mut wishes);
         self.wish_jobs(now);
+        let mut left = self.wish_chargers(now, &mut wishes);
         self.wish_computes(now, left.as_mut(), &mut wishes);
         self.wish_batteries(now, left, &mut wishes);
         self.wish_inverters(now, &mut wishes);

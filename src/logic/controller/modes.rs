@@ -6,12 +6,14 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::planned::Planned;
 use super::{Controller, Rule};
 use crate::logic::energy::{self, PhaseSwitch, Ramp, SunClaim, SunSecond, SunSwitch};
 use crate::logic::site::{
-    Charger, ChargerSetpoint, ChargingMode, Id, Known, MeterReading, Reading, Reason, Vehicle,
+    Battery, Charger, ChargerSetpoint, ChargingMode, Id, Known, MeterReading, Reading, Reason,
+    Vehicle,
 };
 use crate::units::{Amps, Moment, Watts};
 
@@ -43,6 +45,8 @@ pub(super) struct Sun {
     smoothed: Option<Moment>,
     switches: BTreeMap<Id, SunSwitch>,
     shares: BTreeMap<Id, Watts>,
+    /// Since when some car that charges lacks sun.
+    short_since: Option<Moment>,
     /// When more was taken than the meter showed, and when that brought import.
     felt: Option<Moment>,
     import_came: Option<Moment>,
@@ -84,11 +88,16 @@ impl Controller {
         let cars = self.sun_cars(&sun, now);
         let meter = self.meter(now);
         let sure = meter.fresh().filter(|_| self.meter_is_sure());
-        let hidden = sure.is_some_and(|meter| self.may_be_hidden(meter, now));
+        let hidden = sure
+            .is_some_and(|meter| self.batteries_are_fresh(now) && self.may_be_hidden(meter, now));
         match sure {
-            Some(meter) => sun.smooth(self.left_by_sun(meter, now), now),
-            None if matches!(meter, Known::Lost { .. } | Known::Never) => sun.available = None,
-            None => {}
+            Some(meter) if self.batteries_are_fresh(now) => {
+                sun.smooth(self.left_by_sun(meter, now), now);
+            }
+            _ if matches!(meter, Known::Lost { .. } | Known::Never) => sun.available = None,
+            // Whether the sun or a battery feeds the cars nobody can say.
+            _ if self.misses_a_battery(now) => sun.available = None,
+            _ => {}
         }
         sun.share((&cars, hidden), now, |what| self.holds(what));
         self.sun = sun;
@@ -98,13 +107,23 @@ impl Controller {
     fn left_by_sun(&self, meter: &MeterReading, now: Moment) -> Watts {
         let followers = self.site.chargers.iter().filter(|c| self.mode(c).follows_sun());
         let drawn = followers.filter_map(|c| Some(self.charger(&c.id, now).usable()?.power));
-        let battery = |battery: &crate::logic::site::Battery| {
+        let battery = |battery: &Battery| {
             let (power, soc) = self.battery_reading(&battery.id, now)?;
             let first = power < Watts::ZERO && soc < battery.strategy.before_cars;
             Some(if first { Watts::ZERO } else { power })
         };
         let given: Watts = self.site.batteries.iter().filter_map(battery).sum();
         drawn.sum::<Watts>() - meter.power - given
+    }
+
+    fn batteries_are_fresh(&self, now: Moment) -> bool {
+        let fresh = |battery: &Battery| self.battery_reading(&battery.id, now).is_some();
+        self.site.batteries.iter().all(fresh)
+    }
+
+    fn misses_a_battery(&self, now: Moment) -> bool {
+        let lost = |battery: &Battery| self.snapshot.at(&battery.id, now).usable().is_none();
+        self.site.batteries.iter().any(lost)
     }
 
     /// Whether there may be more sun than the meter shows: as much is exported as may be, and no battery takes
@@ -241,6 +260,8 @@ impl Sun {
         let must = cars.iter().filter(|car| car.mode == ChargingMode::MinPv).map(|car| car.least);
         let mut left = available - must.sum::<Watts>();
         let mut trying = self.switches.values().any(SunSwitch::tries);
+        let short_for = self.short_since.map_or(Duration::ZERO, |since| since.age_at(now));
+        let mut short = false;
         let (mut on, mut claims) = (Vec::new(), Vec::new());
         for car in cars {
             let mut least = car.least;
@@ -256,6 +277,7 @@ impl Sun {
                     enough: known.is_some()
                         && left >= car.fewest - if car.charges { NOT_LACKING } else { Watts::ZERO },
                     lacking: known.is_none() || left < now_least - NOT_LACKING,
+                    short_for,
                     // One at a time, or nobody could tell who found what.
                     hidden: hidden && !trying,
                     draws: car.draws,
@@ -263,6 +285,7 @@ impl Sun {
                 };
                 switch.step(now, second);
                 trying |= switch.tries();
+                short |= second.lacking && switch.is_on();
                 if !switch.is_on() {
                     continue;
                 }
@@ -272,6 +295,7 @@ impl Sun {
             on.push(car.charger.id.clone());
             claims.push(SunClaim { least, most: car.most });
         }
+        self.short_since = short.then(|| self.short_since.unwrap_or(now));
         let felt = self.feel(hidden && !trying, !on.is_empty(), now);
         self.shares = on.into_iter().zip(energy::share_sun(available + felt, &claims)).collect();
     }

@@ -4,6 +4,7 @@
 //! What a stranger gets wrong: a share counts in full from the moment it is granted, drawn or not; and
 //! what somebody still draws beyond a share that was lowered keeps others from being raised on it.
 
+mod jobs;
 mod phases;
 
 use std::cmp::Reverse;
@@ -43,9 +44,10 @@ struct Plug<'a> {
 }
 
 impl Plug<'_> {
-    /// Whether a lost one may still hold what it had.
+    /// Whether a lost one may still hold what it had. Who ignored what it was told has proven nothing.
     fn may_hold(&self) -> bool {
-        matches!(self.reading, Known::Lost { age } if age < self.charger.falls_back_within)
+        let within = self.charger.falls_back_within;
+        matches!(self.reading, Known::Lost { age } if self.draws_too_much || age < within)
     }
 
     /// The phases that it loads.
@@ -106,12 +108,13 @@ impl Controller {
         let known = self.in_order_of_right(now);
         let mut claims: Vec<Claim<'_>> =
             known.iter().map(|known| self.claim(known, None, now)).collect();
-        let rooms = self.rooms(usable, (&known, &claims), now);
+        let all_rooms = self.rooms(usable, (&known, &claims), now);
+        let rooms = self.beside_jobs(&all_rooms, nominal, &claims);
         let others = self.others(usable, &known, now);
         let surplus = PerPhase::from_fn(|p| (others.on(p) * -1.0).max(Amps::ZERO) * nominal);
         let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
         let shared = (known.as_slice(), claims.as_slice(), shares.as_slice());
-        let (rooms_left, waits) = left_over(&rooms, nominal, shared);
+        let (rooms_left, waits) = left_over(&all_rooms, nominal, shared);
         let left = Left { rooms: rooms_left, surplus };
         let wanted = self.better_phases(&rooms, shared, meter_fresh, now);
         let waits = waits && self.holds(Rule::InFlight);

@@ -71,7 +71,7 @@ pub fn peak_shaving(battery: &Battery, state: BatteryState, peak: Watts) -> (Wat
     } else if state.grid < low - DEAD_BAND {
         let more = (state.grid - low) * GAIN;
         // What it gives is taken back at once; it is filled slowly.
-        if state.power > Watts::ZERO { more } else { more.max(-battery.max_charge * FILLED_BY) }
+        more.max(-state.power.max(Watts::ZERO) - battery.max_charge * FILLED_BY)
     } else {
         Watts::ZERO
     };

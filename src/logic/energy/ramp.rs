@@ -65,7 +65,7 @@ pub struct Ramp {
     excess: bool,
     /// What it had been told when it answered last: what came after, it may not have heard.
     heard: Amps,
-    /// What it was told before it was lost; nothing while it answers.
+    /// What it was told, or drew, before it was lost; nothing while it answers.
     held: Option<Amps>,
 }
 
@@ -126,7 +126,8 @@ impl Ramp {
     /// The device does not answer any more: it is told its safe share, and may not hear it.
     pub fn lose(&mut self, now: Moment, safe: ChargerSetpoint) {
         if self.held.is_none() {
-            self.held = self.last.map(|last| last.amps().max(self.heard));
+            // Who went on above its setpoint goes on unheard.
+            self.held = self.last.map(|last| last.amps().max(self.heard).max(self.drawn));
         }
         // Who hears nothing disobeys nobody.
         self.above_since = None;

@@ -21,6 +21,8 @@ use crate::units::{Moment, Watts};
 pub const STARTS_AFTER: Duration = Duration::from_secs(60);
 /// It pauses when there has been too little for so long (evcc: 3 min).
 pub const PAUSES_AFTER: Duration = Duration::from_secs(180);
+/// Or so long, where the site has been short for the three minutes already, for another car. Our own figure.
+pub const PAUSES_ALSO_AFTER: Duration = Duration::from_secs(30);
 /// Shortest pause. With the three minutes above: six an hour at most, as for every pause.
 pub const RESTS: Duration = Duration::from_secs(420);
 /// A trial is judged when the car has drawn for so long: inverters follow within it. Our own figure.
@@ -39,6 +41,8 @@ pub struct SunSecond {
     pub enough: bool,
     /// There is too little for what it charges with now, beyond noise.
     pub lacking: bool,
+    /// For how long there has been too little for some car on the sun, this one or another.
+    pub short_for: Duration,
     /// There may be more than the meter shows.
     pub hidden: bool,
     /// It draws current.
@@ -113,7 +117,11 @@ impl SunSwitch {
                 }
             }
             Stage::Charges => {
-                if lasts(self.lacking_since, PAUSES_AFTER) {
+                // Clouds that come one after another, each for another car, are one cloud to the meter.
+                let short = second.short_for >= wait(PAUSES_AFTER);
+                let seldom = self.paused.is_none_or(|at| at.age_at(now) >= RESTS + PAUSES_AFTER);
+                let also = short && seldom && lasts(self.lacking_since, PAUSES_ALSO_AFTER);
+                if also || lasts(self.lacking_since, PAUSES_AFTER) {
                     // For less there may be enough.
                     if second.enough && !self.small {
                         (self.small, self.lacking_since) = (true, None);
@@ -228,8 +236,14 @@ mod tests {
         }
     }
 
-    const NONE: SunSecond =
-        SunSecond { enough: false, lacking: true, hidden: false, draws: true, patient: true };
+    const NONE: SunSecond = SunSecond {
+        enough: false,
+        lacking: true,
+        short_for: Duration::ZERO,
+        hidden: false,
+        draws: true,
+        patient: true,
+    };
     const SUN: SunSecond = SunSecond { enough: true, lacking: false, ..NONE };
     const HIDDEN: SunSecond = SunSecond { hidden: true, ..NONE };
 
@@ -250,6 +264,19 @@ mod tests {
         let paused = bench.now;
         bench.run(2000, SUN);
         assert!(bench.changes[2] - paused >= 400, "{:?}", bench.changes);
+    }
+
+    #[test]
+    fn a_car_that_lacks_while_another_has_lacked_for_long_does_not_wait_as_long_again() {
+        let mut bench = Bench::new();
+        bench.run(62, SUN);
+        let short_for = PAUSES_AFTER;
+        bench.run(60, SunSecond { short_for, ..SUN });
+        assert!(bench.switch.is_on(), "it has enough itself");
+        bench.run(30, SunSecond { short_for, ..NONE });
+        assert!(bench.switch.is_on());
+        bench.run(2, SunSecond { short_for, ..NONE });
+        assert!(!bench.switch.is_on());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use wattgate::logic::site::{BatteryReading, Id, InputsReading, PvReading, Readin
 use wattgate::units::{Moment, Soc, Watts};
 
 use super::{id, loop_ma, quiet, site};
+use crate::seeds::{on_all_cores, seeds};
 
 /// The guarded store without its camera: sensors alone.
 fn sensed() -> Site {
@@ -235,14 +236,16 @@ fn a_danger_is_not_missed(seed: u64) {
 
 #[test]
 fn no_danger_is_missed_in_300_traces() {
-    (0..300).for_each(a_danger_is_not_missed);
+    on_all_cores(0..300, a_danger_is_not_missed);
 }
 
 #[test]
 #[ignore = "long: ten thousand traces"]
 fn no_danger_is_missed_in_10000_traces() {
-    (1_000..11_000).for_each(a_danger_is_not_missed);
-    println!("10000 random dangers (seeds 1000 to 10999): 0 missed");
+    let seeds = seeds(1_000, 10_000);
+    let (first, count) = (seeds.start, seeds.end - seeds.start);
+    on_all_cores(seeds, a_danger_is_not_missed);
+    println!("{count} random dangers (seeds from {first}): 0 missed");
 }
 
 /// What goes wrong with the modules on a quiet day.
@@ -360,7 +363,7 @@ fn quiet_days(seeds: std::ops::Range<u64>) -> Falsely {
         alarmed: all.alarmed + day.alarmed,
         stopped: all.stopped + day.stopped,
     };
-    seeds.map(a_quiet_day).fold(Falsely::default(), add)
+    on_all_cores(seeds, a_quiet_day).into_iter().fold(Falsely::default(), add)
 }
 
 #[test]
@@ -375,18 +378,12 @@ fn quiet_days_do_not_trip_and_one_wrong_sample_is_no_alarm() {
 #[test]
 #[ignore = "long: ten thousand site-days"]
 fn ten_thousand_quiet_days_trip_at_most_once_in_three_years() {
-    let days: u64 =
-        std::env::var("WATTGATE_DAYS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
-    let half = days / 2;
-    let (first, second) = std::thread::scope(|scope| {
-        let first = scope.spawn(move || quiet_days(10_000..10_000 + half));
-        (first.join().unwrap(), quiet_days(10_000 + half..10_000 + days))
-    });
-    let trips = first.tripped + second.tripped;
-    let (alarms, stops) = (first.alarmed + second.alarmed, first.stopped + second.stopped);
+    let seeds = seeds(10_000, 10_000);
+    let (first, days) = (seeds.start, seeds.end - seeds.start);
+    let Falsely { tripped: trips, alarmed: alarms, stopped: stops } = quiet_days(seeds);
     let years = days as f64 / 365.25;
     println!(
-        "{days} quiet days (seeds from 10000): {trips} false trips, {alarms} false alarms, {stops} stops of ten seconds"
+        "{days} quiet days (seeds from {first}): {trips} false trips, {alarms} false alarms, {stops} stops of ten seconds"
     );
     assert!(f64::from(trips) <= years / 3.0, "{trips} false trips in {years:.1} years");
 }

@@ -96,9 +96,15 @@ fn registers_in_flash_that_no_reading_shows_rest_before_a_battery_is_asked_for_m
     order.wears(3600.0, at(HOUR));
     assert_eq!(order.read_back(Some(-3000.0), 1.0, (at(HOUR), 1)), Verdict::Obeyed);
     assert!(due(&order, -1000.0, HOUR + 1000), "less of the same");
-    for more in [-3500.0, 1000.0] {
-        assert!(!due(&order, more, 2 * HOUR - 1) && due(&order, more, 2 * HOUR), "{more} W");
-    }
+    assert!(!due(&order, -3500.0, 2 * HOUR - 1) && due(&order, -3500.0, 2 * HOUR), "more");
+    let turned = |order: &Order, now: u64| order.within_rest(&want(1000.0), at(now));
+    let stop = Want { value: 0.0, stop: true, ..want(1000.0) };
+    assert_eq!(
+        turned(&order, 2 * HOUR - 1),
+        stop,
+        "no more of this direction, and none of the other yet"
+    );
+    assert_eq!(turned(&order, 2 * HOUR), want(1000.0));
     assert!(!due(&order, -3000.0, 9 * HOUR), "what it holds is never written again");
 }
 

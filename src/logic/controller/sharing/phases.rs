@@ -122,6 +122,10 @@ impl Controller {
     fn may_change(&self, known: &Plug<'_>, has: &Share, now: Moment) -> Option<PhaseCount> {
         let id = &known.charger.id;
         let switch = self.switches.get(id).filter(|switch| !switch.pauses())?;
+        // A pause on the way would last: nothing starts in a zone that nobody sees.
+        if self.held_blind(id).is_some() {
+            return None;
+        }
         let reading = known.reading.fresh()?;
         let heard = self.snapshot.in_row(id) >= FRESH_SAMPLES;
         let able = reading.vehicle != Vehicle::Fault && !known.sated && heard;

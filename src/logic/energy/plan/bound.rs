@@ -123,3 +123,88 @@ fn store(prices: &Prices<'_>) -> f64 {
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::market::reach;
+    use super::super::problem::{Group, Member, Problem, Session};
+    use super::super::sieve::sift;
+    use super::*;
+
+    /// One hour with a car on the first phase that asks for 10 kWh.
+    fn hour() -> Problem {
+        let car = Session {
+            departure: 1,
+            need_kwh: 10.0,
+            efficiency: 1.0,
+            max_kw: 10.0,
+            phases: [true, false, false],
+            ..Session::default()
+        };
+        Problem {
+            steps: 1,
+            step_hours: 1.0,
+            pv_kw: vec![3.0],
+            pv_curtailable: true,
+            base_kw: vec![3.0],
+            import_price: vec![0.3],
+            export_price: vec![0.08],
+            import_limit_kw: vec![30.0],
+            export_limit_kw: vec![30.0],
+            base_share: [0.5, 0.25, 0.25],
+            sessions: vec![car],
+            ..Problem::default()
+        }
+    }
+
+    /// What these prices of the step and of its rows prove.
+    fn proven(problem: &Problem, step: f64, rows: &[f64]) -> f64 {
+        let (site, _) = sift(problem);
+        let circuits = if site.phase.is_some() { 3 } else { 0 };
+        let (reach, top) = (reach(&site), 1.5 * UNSERVED);
+        let prices = Prices {
+            site: &site,
+            step: &[step],
+            felt: &[0.0],
+            rows,
+            circuits,
+            worth: &[0.0],
+            reach: &reach,
+            top,
+        };
+        bound(&prices).0
+    }
+
+    /// The right prices prove the cost of the best plan to the digit, so no term can be missing.
+    #[test]
+    fn a_phase_at_its_limit_is_proven_with_building_and_sun_on_it() {
+        let mut problem = hour();
+        problem.phase_limit_kw = Some(4.0);
+        // Half the building's 3 kW and a third of the sun's are on the phase: 3.5 kW are left.
+        let best = 3.5 * 0.3 + 6.5 * UNSERVED;
+        let found = proven(&problem, 0.3, &[UNSERVED - 0.3, 0.0, 0.0]);
+        assert!((found - best).abs() < 1e-9, "{found} {best}");
+    }
+
+    #[test]
+    fn a_circuit_at_its_limit_is_proven() {
+        let mut problem = hour();
+        problem.groups = vec![Group { limit_kw: 2.0, members: vec![Member::Session(0)] }];
+        let best = 2.0 * 0.3 + 8.0 * UNSERVED;
+        let found = proven(&problem, 0.3, &[UNSERVED - 0.3]);
+        assert!((found - best).abs() < 1e-9, "{found} {best}");
+    }
+
+    /// Prices of phases that give too much prove little, but never too much: sun can be let go.
+    #[test]
+    fn sun_that_a_phase_cannot_carry_is_let_go() {
+        let mut problem = hour();
+        (problem.sessions, problem.base_kw, problem.pv_kw) = (Vec::new(), vec![0.0], vec![30.0]);
+        problem.phase_limit_kw = Some(4.0);
+        let best = -12.0 * 0.08;
+        for price in [0.0, -0.05, -0.2, -1.0] {
+            let found = proven(&problem, 0.08, &[price; 3]);
+            assert!(found <= best + 1e-9, "{price}: {found} {best}");
+        }
+    }
+}

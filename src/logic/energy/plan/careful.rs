@@ -1,68 +1,103 @@
-//! The careful way: the fluid plan as a linear programme, solved by the interior-point method to many digits,
-//! and programmes again for the powers once it is known who is on. Owns how often; slower than the market
-//! (`quick`) and right where that is not sharp enough: few loads, phases and circuits at their limits.
+//! The careful way: the fluid plan as a linear programme, solved by the interior-point method, a legal plan along it
+//! (`quick`), and where that is not near enough more limits, more digits, and programmes for the powers once it is
+//! known who is on. Owns how far: the way of small sites, and of large ones whose prices do not do (`auction`).
 
 use super::answer::{self, Answer, Ways};
 use super::auction;
+use super::interior::Point;
 use super::ledger::{self, Sheet};
 use super::model::{Freedom, Model};
 use super::quick;
 use super::sieve::Sound;
 use super::sweep;
 
-/// Gap at which a programme counts as solved.
-const GAP: f64 = 5e-6;
-/// A site with more loads times steps than this is large.
-const MANY_PLACES: usize = 60_000;
+/// Gap at which a programme counts as solved, and one whose powers are used as they are.
+const GAP: f64 = 1e-4;
+const EXACT: f64 = 5e-6;
 /// How eagerly loads are switched on, one value a try.
 const EAGER: [f64; 4] = [0.5, 0.9, 0.2, 0.7];
-/// Part of the gap that is good enough at which loads that improve in turn have done all that is worth it.
-const FOLLOWED: f64 = 0.5;
+/// Gap that is good enough once powers have been programmed, as a part of the score and at least, currency.
+const ENOUGH: f64 = 9.8e-4;
+const ENOUGH_AT_LEAST: f64 = 9.8e-3;
 /// Most programmes with switches.
 const MOST_TRIES: usize = 5;
 /// Most rounds of finding phase limits that matter.
 const MOST_PHASE_ROUNDS: usize = 4;
 /// Up to so many phase rows are written at once.
-const FEW_ROWS: usize = 60;
+const FEW_ROWS: usize = 12;
+/// Gap at which a programme is known roughly, and the part of a limit from which on it may matter then.
+const ROUGH: f64 = 3e-3;
+const NEAR: f64 = 0.9;
+/// The same where a limit is passed.
+const NEARER: f64 = 0.95;
 
 /// A plan at least as good as `best`, and the fluid one it follows; takes from `work`.
-pub fn careful(site: &Sound, mut best: Sheet, work: &mut u64) -> (Sheet, Answer) {
-    let mut search = Search { site, work: *work, phases: Vec::new() };
-    let fluid = search.fluid();
-    if auction::large(site) {
-        best = auction::follow(site, &fluid, best, &mut search.work);
-    }
-    if !quick::close(site, &best, fluid.floor, FOLLOWED) {
-        best = quick::follow(site, &fluid, best, &mut search.work);
-    }
-    if quick::close(site, &best, fluid.floor, FOLLOWED) {
-        *work = search.work;
-        return (best, fluid);
-    }
-    let weight = answer::weights(site).unserved;
-    for eager in EAGER {
-        let kw = sweep::sweep(site, &fluid, eager);
-        search.refine(&fluid, kw, (&mut best, weight));
-        let near = (1e-3 * fluid.floor.abs()).max(0.01);
-        if best.score() - fluid.floor < near || search.work < *work / 2 {
+pub fn careful(site: &Sound, best: Option<Sheet>, work: &mut u64) -> (Sheet, Answer) {
+    let mut search = Search::new(site, *work);
+    let mut fluid = search.fluid();
+    let mut sheet = search.follow(&fluid, best);
+    for (tried, eager) in EAGER.into_iter().enumerate() {
+        // What loads can do in turn must be close; what has been programmed, near.
+        let enough = |sheet: &Sheet, floor: f64| {
+            quick::close(site, sheet, floor, 1.0) || (tried > 0 && near(sheet, floor))
+        };
+        while !enough(&sheet, fluid.floor) {
+            let Some(nearer) = search.again(&fluid, tried > 0) else { break };
+            fluid = nearer;
+            sheet = search.follow(&fluid, Some(sheet));
+        }
+        if enough(&sheet, fluid.floor) || search.work < *work / 2 {
             break;
         }
+        let kw = sweep::sweep(site, &fluid, eager);
+        search.refine(&fluid, kw, &mut sheet);
     }
     *work = search.work;
-    (best, fluid)
+    (sheet, fluid)
+}
+
+/// Whether a plan is good enough.
+fn near(sheet: &Sheet, floor: f64) -> bool {
+    let allowed = (ENOUGH * floor.abs()).max(ENOUGH_AT_LEAST);
+    sheet.score() - floor < allowed && sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0
 }
 
 struct Search<'a> {
     site: &'a Sound,
     work: u64,
-    /// Phase rows that are written, phase after phase.
+    /// Phases and steps that could be passed at all, and those whose rows are written; phase after phase.
+    candidates: Vec<bool>,
     phases: Vec<bool>,
+    /// The programme, a rough plan to go on from when rows are added, and the last one.
+    now: Option<(Model<'a>, Point, Point)>,
+    rounds: usize,
+    exact: bool,
 }
 
-impl Search<'_> {
-    /// Powers for these switches, then switches where energy is still missing, and again.
-    fn refine(&mut self, fluid: &Answer, mut kw: Vec<Vec<f64>>, (best, weight): (&mut Sheet, f64)) {
+impl<'a> Search<'a> {
+    fn new(site: &'a Sound, work: u64) -> Search<'a> {
+        let candidates = phase_candidates(site);
+        let few = candidates.iter().filter(|on| **on).count() <= FEW_ROWS;
+        let phases = candidates.iter().map(|on| *on && few).collect();
+        Search { site, work, candidates, phases, now: None, rounds: 0, exact: false }
+    }
+
+    /// A legal plan along the fluid one, no worse than `best`.
+    fn follow(&mut self, fluid: &Answer, best: Option<Sheet>) -> Sheet {
         let site = self.site;
+        let best = best.map(|best| match auction::large(site) {
+            true => auction::follow(site, fluid, best, &mut self.work),
+            false => best,
+        });
+        match best {
+            Some(best) if quick::close(site, &best, fluid.floor, 1.0) => best,
+            best => quick::follow(site, fluid, best, &mut self.work),
+        }
+    }
+
+    /// Powers for these switches, then switches where energy is still missing, and again.
+    fn refine(&mut self, fluid: &Answer, mut kw: Vec<Vec<f64>>, best: &mut Sheet) {
+        let (site, weight) = (self.site, answer::weights(self.site).unserved);
         let first = ledger::settle(site, kw.clone(), fluid.store.clone(), fluid.curtail.clone());
         let lacks = |short: &[f64]| -> Vec<f64> {
             let lack = |(i, short): (usize, &f64)| {
@@ -77,8 +112,8 @@ impl Search<'_> {
             *best = first;
         }
         for _ in 0..MOST_TRIES {
-            let model = Model::new(site, Freedom::Switched(&kw), &fluid.ways, &self.phases);
-            let answer = model.solve(self.gap(), &mut self.work);
+            let model = Model::new(site, Freedom::Switched(&kw), fluid.ways.clone(), &self.phases);
+            let answer = model.solve(EXACT, &mut self.work);
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
             let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
             if sweep::top_up(site, &answer, &mut sheet) {
@@ -95,37 +130,60 @@ impl Search<'_> {
         }
     }
 
-    /// A large site is content with less, so that it is planned within a second.
-    fn gap(&self) -> f64 {
-        let places: usize = self.site.loads.iter().map(|load| load.to - load.from).sum();
-        if places > MANY_PLACES { 20.0 * GAP } else { GAP }
+    /// The fluid plan with those phase limits that a rough one comes near to.
+    fn fluid(&mut self) -> Answer {
+        let mut model = self.model();
+        let mut rough = model.point(None, ROUGH, &mut self.work);
+        if self.grow(&model.read(&rough), NEAR) {
+            let next = self.model();
+            rough = next.carry(&model, &rough);
+            model = next;
+        }
+        self.go_on(model, rough.clone(), rough)
     }
 
-    /// The fluid plan, with those phase limits that matter.
-    fn fluid(&mut self) -> Answer {
-        let candidates = phase_candidates(self.site);
-        let few = candidates.iter().filter(|on| **on).count() <= FEW_ROWS;
-        self.phases = if few { candidates.clone() } else { vec![false; candidates.len()] };
-        let ways = Ways::open(self.site.steps);
-        let mut answer = self.solve_fluid(&ways);
-        for _ in 0..MOST_PHASE_ROUNDS {
-            let mut grown = false;
-            for (k, over) in phase_overloads(self.site, &answer).iter().enumerate() {
-                if *over && candidates[k] && !self.phases[k] {
-                    self.phases[k] = true;
-                    grown = true;
-                }
-            }
-            if !grown {
-                break;
-            }
-            answer = self.solve_fluid(&ways);
+    /// A nearer one: with those limits that this one passes, or else with more digits where `exact`; if it can be
+    /// had.
+    fn again(&mut self, fluid: &Answer, exact: bool) -> Option<Answer> {
+        let (model, rough, last) = self.now.take()?;
+        self.rounds += 1;
+        let more = self.rounds <= MOST_PHASE_ROUNDS && passed(self.site, fluid);
+        if more && self.grow(fluid, NEARER) {
+            let next = self.model();
+            let rough = next.carry(&model, &rough);
+            return Some(self.go_on(next, rough.clone(), rough));
         }
+        if exact && !self.exact {
+            self.exact = true;
+            return Some(self.go_on(model, rough, last));
+        }
+        self.now = Some((model, rough, last));
+        None
+    }
+
+    fn go_on(&mut self, model: Model<'a>, rough: Point, from: Point) -> Answer {
+        let gap = if self.exact { EXACT } else { GAP };
+        let point = model.point(Some(from), gap, &mut self.work);
+        let answer = model.read(&point);
+        self.now = Some((model, rough, point));
         answer
     }
 
-    fn solve_fluid(&mut self, ways: &Ways) -> Answer {
-        Model::new(self.site, Freedom::Fluid, ways, &self.phases).solve(self.gap(), &mut self.work)
+    fn model(&self) -> Model<'a> {
+        Model::new(self.site, Freedom::Fluid, Ways::open(self.site.steps), &self.phases)
+    }
+
+    /// Writes the rows of phases that carry more than so much of their limit; whether there are new ones.
+    fn grow(&mut self, answer: &Answer, part: f64) -> bool {
+        let loaded = phase_loads(self.site, answer);
+        let limit = self.site.phase.unwrap_or(0.0);
+        let mut grown = false;
+        for (k, on) in self.phases.iter_mut().enumerate() {
+            if self.candidates[k] && !*on && loaded[k].abs() > part * limit {
+                (*on, grown) = (true, true);
+            }
+        }
+        grown
     }
 }
 
@@ -151,10 +209,14 @@ pub fn phase_candidates(site: &Sound) -> Vec<bool> {
     (0..3 * site.steps).map(over).collect()
 }
 
-fn phase_overloads(site: &Sound, answer: &Answer) -> Vec<bool> {
-    let Some(limit) = site.phase else {
-        return Vec::new();
-    };
+/// Whether a phase carries more than it may.
+fn passed(site: &Sound, answer: &Answer) -> bool {
+    let limit = site.phase.unwrap_or(f64::MAX);
+    phase_loads(site, answer).iter().any(|kw| kw.abs() > limit + 1e-6)
+}
+
+/// What each phase carries in each step, kW; phase after phase.
+fn phase_loads(site: &Sound, answer: &Answer) -> Vec<f64> {
     let rest = |k: usize| {
         let (phase, t) = (k / site.steps, k % site.steps);
         let beside = answer.store[t] - site.pv[t] + answer.curtail[t];
@@ -167,5 +229,5 @@ fn phase_overloads(site: &Sound, answer: &Answer) -> Vec<bool> {
             kw.iter().enumerate().for_each(|(k, kw)| flow[base + k] += kw * load.share);
         }
     }
-    flow.iter().map(|flow| flow.abs() > limit + 1e-6).collect()
+    flow
 }

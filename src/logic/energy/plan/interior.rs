@@ -7,9 +7,12 @@ use super::program::{Factor, NONE, Program};
 const MOST_ROUNDS: usize = 60;
 
 /// Where the method stopped.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Point {
     pub x: Vec<f64>,
+    /// Prices of each column's bounds, low and high.
+    pub z: Vec<f64>,
+    pub w: Vec<f64>,
     /// Prices of own and shared rows.
     pub own: Vec<f64>,
     pub shared: Vec<f64>,
@@ -74,28 +77,57 @@ impl Step {
     }
 }
 
+/// How often the change fits before a value is nothing.
 fn longest(value: &[f64], change: &[f64], sign: f64) -> f64 {
-    let pairs = value.iter().zip(change);
-    pairs.fold(
-        1e9,
-        |least: f64, (v, d)| if sign * d < 0.0 { least.min(-v / (sign * d)) } else { least },
-    )
+    let mut most = [1e-9; 4];
+    let (mut values, mut changes) = (value.chunks_exact(4), change.chunks_exact(4));
+    for (value, change) in values.by_ref().zip(changes.by_ref()) {
+        for k in 0..4 {
+            let part = -sign * change[k] / value[k];
+            most[k] = if part > most[k] { part } else { most[k] };
+        }
+    }
+    let rest = values.remainder().iter().zip(changes.remainder());
+    let rest = rest.fold(1e-9, |most: f64, (value, change)| most.max(-sign * change / value));
+    1.0 / most.into_iter().fold(rest, f64::max)
+}
+
+impl Point {
+    /// Half of what each column may be, all prices alike.
+    fn middle(program: &Program) -> Point {
+        let cost = &program.cost;
+        let mean = cost.iter().map(|c| c.abs()).sum::<f64>() / cost.len().max(1) as f64;
+        let spread = (0.3 * mean).max(1e-3);
+        Point {
+            x: program.upper.iter().map(|u| u * 0.5).collect(),
+            z: cost.iter().map(|c| c.max(0.0) + spread).collect(),
+            w: cost.iter().map(|c| (-c).max(0.0) + spread).collect(),
+            own: vec![0.0; program.own_rhs.len()],
+            shared: vec![0.0; program.rhs.len()],
+            good: false,
+        }
+    }
+
+    /// Mean product of a bound's distance and its price.
+    pub fn mu(&self, program: &Program) -> f64 {
+        let ends = self.x.iter().zip(&program.upper).zip(self.z.iter().zip(&self.w));
+        let sum: f64 = ends.map(|((x, upper), (z, w))| x * z + (upper - x) * w).sum();
+        sum / (2 * self.x.len()).max(1) as f64
+    }
 }
 
 impl<'a> Walk<'a> {
-    fn begin(program: &'a Program) -> Walk<'a> {
+    fn begin(program: &'a Program, from: Point) -> Walk<'a> {
         let n = program.columns();
-        let mean = program.cost.iter().map(|c| c.abs()).sum::<f64>() / n.max(1) as f64;
-        let spread = (0.3 * mean).max(1e-3);
-        let x: Vec<f64> = program.upper.iter().map(|u| u * 0.5).collect();
+        let Point { x, z, w, own, shared, .. } = from;
         Walk {
             factor: Factor::shape(program),
-            s: program.upper.iter().zip(&x).map(|(u, x)| u - x).collect(),
+            s: program.upper.iter().zip(&x).map(|(u, x)| (u - x).max(1e-14)).collect(),
             x,
-            z: program.cost.iter().map(|c| c.max(0.0) + spread).collect(),
-            w: program.cost.iter().map(|c| (-c).max(0.0) + spread).collect(),
-            y_own: vec![0.0; program.own_rhs.len()],
-            y: vec![0.0; program.rhs.len()],
+            z,
+            w,
+            y_own: own,
+            y: shared,
             theta: vec![0.0; n],
             over_x: vec![0.0; n],
             over_s: vec![0.0; n],
@@ -107,6 +139,16 @@ impl<'a> Walk<'a> {
             step: Step::of(n, program.own_rhs.len(), program.rhs.len()),
             program,
         }
+    }
+
+    /// Where it stands.
+    fn keep(&self, point: &mut Point, good: bool) {
+        point.x.clone_from(&self.x);
+        point.z.clone_from(&self.z);
+        point.w.clone_from(&self.w);
+        point.own.clone_from(&self.y_own);
+        point.shared.clone_from(&self.y);
+        point.good = good;
     }
 
     /// Mean product of a bound's distance and its price.
@@ -144,15 +186,15 @@ impl<'a> Walk<'a> {
         shared.iter_mut().zip(&self.left).for_each(|(v, left)| *v += left);
         want_own.copy_from_slice(own);
         want.copy_from_slice(shared);
-        self.factor.solve(program, own, shared);
+        self.factor.solve(own, shared);
         program.times_transposed(own, shared, dx);
         if exact {
-            // Once more on what is left, for the sake of the peak's column.
+            // Once more on what is left over.
             dx.iter_mut().zip(&self.theta).for_each(|(d, t)| *d *= t);
             program.times(dx, met_own, met);
             met_own.iter_mut().zip(&*want_own).for_each(|(m, w)| *m = w - *m);
             met.iter_mut().zip(&*want).for_each(|(m, w)| *m = w - *m);
-            self.factor.solve(program, met_own, met);
+            self.factor.solve(met_own, met);
             own.iter_mut().zip(&*met_own).for_each(|(o, m)| *o += m);
             shared.iter_mut().zip(&*met).for_each(|(o, m)| *o += m);
             program.times_transposed(own, shared, dx);
@@ -208,11 +250,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Solves to a relative gap of `gap`; takes from `work` what it uses and stops when that is spent.
-pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
-    let mut walk = Walk::begin(program);
+/// Solves to a relative gap of `gap`, from a point of the same programme where there is one; takes from `work` what
+/// it uses and stops when that is spent.
+pub fn solve(program: &Program, from: Option<Point>, gap: f64, work: &mut u64) -> Point {
+    let mut walk = Walk::begin(program, from.unwrap_or_else(|| Point::middle(program)));
     let scale = program.own_rhs.iter().chain(&program.rhs).fold(1.0_f64, |m, v| m.max(v.abs()));
-    let mut best: Option<(f64, Point)> = None;
+    let (mut least, mut best) = (f64::INFINITY, Point::default());
     for _ in 0..MOST_ROUNDS {
         walk.residuals();
         let mu = walk.mu();
@@ -224,22 +267,10 @@ pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
         }
         // One number for both: how far from the best, and how far from meeting the rows.
         let merit = between.max(0.1 * off / scale);
-        let good = between < gap && off < 1e-6 * scale;
-        let least = best.as_ref().map_or(f64::INFINITY, |best| best.0);
+        let good = between < gap && off < (0.01 * gap).max(1e-6) * scale;
         if merit < least {
-            let enough = good || (between < gap * 300.0 && off < 1e-4 * scale);
-            match &mut best {
-                Some((least, point)) => {
-                    (*least, point.good) = (merit, enough);
-                    point.x.copy_from_slice(&walk.x);
-                    point.own.copy_from_slice(&walk.y_own);
-                    point.shared.copy_from_slice(&walk.y);
-                }
-                None => {
-                    let (x, own, shared) = (walk.x.clone(), walk.y_own.clone(), walk.y.clone());
-                    best = Some((merit, Point { x, own, shared, good: enough }));
-                }
-            }
+            least = merit;
+            walk.keep(&mut best, good || (between < gap * 300.0 && off < 1e-4 * scale));
         }
         // Past the best that numbers of this size can say.
         let lost = merit > 100.0 * least && least < gap * 1e3;
@@ -249,8 +280,10 @@ pub fn solve(program: &Program, gap: f64, work: &mut u64) -> Point {
         *work -= walk.factor.effort;
         walk.round(mu);
     }
-    let stopped = Point { x: walk.x, own: walk.y_own, shared: walk.y, good: false };
-    best.map_or(stopped, |(_, point)| point)
+    if !least.is_finite() {
+        walk.keep(&mut best, false);
+    }
+    best
 }
 
 /// What no point that meets the rows can cost less than, by the prices alone: true for any prices.

@@ -1,9 +1,7 @@
-//! A site as a market: every step has a price that rises with what is drawn, each load buys its cheapest
-//! steps given all others, again and again. Owns the state of that: powers, flows, prices, and the
-//! response of one load.
+//! A site as a market: every step has a price that rises with what is drawn, near a limit steeply. Owns the state
+//! of that: powers, flows, prices, and what a step offers to one load given all others.
 //!
-//! What a stranger gets wrong: this is the fluid plan, without least powers; its prices prove a bound
-//! (`bound`), and its powers guide the legal plan.
+//! What a stranger gets wrong: prices rise before a limit and not at it, so that who follows them stays inside.
 
 use super::answer::weights;
 use super::curve::{Curve, Peak, Reach, Sharpness, tariff};
@@ -79,11 +77,7 @@ pub struct Market<'a> {
     pub circuits: usize,
     pub kw: Vec<f64>,
     pub start: Vec<usize>,
-    /// Price at which each load stopped buying, currency per kW and step.
-    pub level: Vec<f64>,
     pub store: Vec<f64>,
-    offers: Vec<Offer>,
-    spare: Vec<Offer>,
     pub work: u64,
 }
 
@@ -111,10 +105,7 @@ impl<'a> Market<'a> {
             circuits,
             kw: vec![0.0; start[site.loads.len()]],
             start,
-            level: vec![0.0; site.loads.len()],
             store: vec![0.0; site.steps],
-            offers: Vec::new(),
-            spare: Vec::new(),
             work: 0,
             site,
         };
@@ -172,14 +163,6 @@ impl<'a> Market<'a> {
         phases.chain(groups.map(move |g| (circuits + g * steps + t, 1.0, site.groups[*g])))
     }
 
-    /// Limit of a row, kW.
-    pub fn limit(&self, row: usize) -> f64 {
-        match row.checked_sub(self.circuits) {
-            Some(circuit) => self.site.groups[circuit / self.site.steps],
-            None => self.site.phase.unwrap_or(0.0),
-        }
-    }
-
     /// Width of the ramp before a row's limit.
     fn row_ramp(&self, limit: f64) -> f64 {
         (ROW_RAMP * self.sharp.ramp).min(0.5 * limit).max(1e-6)
@@ -202,10 +185,6 @@ impl<'a> Market<'a> {
             (from, low) = (to, high);
         }
         0.0
-    }
-
-    pub fn step_price(&self, t: usize) -> f64 {
-        self.curves[t].price(self.demand[t])
     }
 
     /// What a draw could have in a step between two powers, cheapest first.
@@ -285,50 +264,6 @@ impl<'a> Market<'a> {
             out.push(Offer { from, to: to.max(from + 1e-12), kw, place: spot.place });
             from = to;
         }
-    }
-
-    /// Every load buys anew, one after another; the part of all power that moved.
-    pub fn trade(&mut self) -> f64 {
-        let moved: f64 = (0..self.site.loads.len()).map(|i| self.buy(i)).sum();
-        moved / self.kw.iter().sum::<f64>().max(1e-6)
-    }
-
-    /// One load buys its cheapest steps, given all others.
-    fn buy(&mut self, i: usize) -> f64 {
-        let load = &self.site.loads[i];
-        if !load.servable {
-            return 0.0;
-        }
-        let (draw, base) = (Draw::of(load), self.start[i]);
-        let mut offers = std::mem::take(&mut self.offers);
-        offers.clear();
-        for t in load.from..load.to {
-            let place = t - load.from;
-            let spot = Spot { t, place, now: self.kw[base + place] };
-            self.offer(draw, spot, (0.0, load.max_kw), &mut offers);
-        }
-        self.work += 16 * offers.len() as u64;
-        let most = self.unserved * load.gain;
-        let mut spare = std::mem::take(&mut self.spare);
-        let level = level(&offers, &mut spare, load.kwh / load.gain, most);
-        self.level[i] = level;
-        let (mut k, mut moved) = (0, 0.0);
-        for t in load.from..load.to {
-            let place = t - load.from;
-            let mut kw = 0.0;
-            while k < offers.len() && offers[k].place == place {
-                kw += offers[k].at(level);
-                k += 1;
-            }
-            let change = kw - self.kw[base + place];
-            if change != 0.0 {
-                moved += change.abs();
-                self.kw[base + place] = kw;
-                self.shift(draw, t, change);
-            }
-        }
-        (self.offers, self.spare) = (offers, spare);
-        moved
     }
 
     /// What a draw may take more in step `t` without passing a limit, kW.

@@ -2,9 +2,9 @@
 //! can be. Owns the search; what is asked is in `problem`, what makes it computable in `sieve`.
 //!
 //! ```text
-//!  Problem ─sieve─▶ Sound ─┬ many loads: auction ─▶ prices, bound ─▶ legal ┬─ledger─▶ Plan
-//!                          └ few: quick ─ market, sweep, polish ───────────┤
-//!  where neither is proven good: careful ─ model, interior, switches ──────┘
+//!  Problem ─sieve─▶ Sound ─┬ many loads: auction ─▶ prices, bound ─▶ legal ─┬─ledger─▶ Plan
+//!                          └ few, or where prices do not do: careful ───────┘
+//!                              model, interior ─▶ fluid plan, bound ─▶ quick ─ sweep, market, polish
 //! ```
 //! What a stranger gets wrong: the order of wishes is strict (least overload, then most energy, then
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
@@ -25,6 +25,7 @@ mod program;
 mod quick;
 mod reservoir;
 mod rooms;
+mod rows;
 mod sieve;
 mod sweep;
 mod why;
@@ -130,16 +131,16 @@ pub fn solve_after(before: &Standing, problem: &Problem, budget: Budget) -> Plan
     plan
 }
 
-/// A quick way, and the careful one where that is not proven good.
+/// Prices for many loads, and the careful way for few or where that is not proven good.
 fn search(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) {
-    let (sheet, fluid) = match auction::large(site) {
-        true => auction::plan(site, before, work),
-        false => quick::quick(site, work),
-    };
+    if !auction::large(site) {
+        return careful::careful(site, None, work);
+    }
+    let (sheet, fluid) = auction::plan(site, before, work);
     if *work == 0 || quick::close(site, &sheet, fluid.floor, 1.0) {
         return (sheet, fluid);
     }
-    let (sheet, mut exact) = careful::careful(site, sheet, work);
+    let (sheet, mut exact) = careful::careful(site, Some(sheet), work);
     // Prices' bound holds where nothing is overloaded.
     if sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0 {
         exact.bound = exact.bound.max(fluid.bound);

@@ -1,12 +1,13 @@
-//! The site as a linear programme, and its answer read back. Owns the rows: balance, battery, phases and circuits shared; energy of a load and
-//! peak of a step as own rows.
+//! The site as a linear programme, and its answer read back. Owns the rows: balance, battery, phases, circuits and
+//! the peak's way from step to step as shared rows; energy of a load and peak of a step as own rows.
 //!
 //! What a stranger gets wrong: the grid's direction and the battery's are left open where prices would
 //! pay for both at once; that only lowers the bound. `Ways` fixes them for the schedule itself.
 
-use super::answer::{Answer, UNSERVED, Ways, Weights, crowded, speckle, weights};
+use super::answer::{Answer, UNSERVED, Ways, Weights, speckle, weights};
 use super::interior::{self, Point};
 use super::program::{NONE, Program};
+use super::rows::Rows;
 use super::sieve::{Load, Sound};
 
 const TINY: f64 = 1e-9;
@@ -21,10 +22,14 @@ pub enum Freedom<'a> {
 }
 
 /// Which columns are where.
+#[derive(Default)]
 struct Places {
     load: Vec<usize>,
     flow: Vec<Flow>,
     slack_end: usize,
+    /// First column of the phases' slacks, which stand behind all others, and how many a row has.
+    phase_slack: usize,
+    slacks: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -40,60 +45,47 @@ pub struct Model<'a> {
     site: &'a Sound,
     weights: Weights,
     freedom: Freedom<'a>,
-    ways: &'a Ways,
+    ways: Ways,
     program: Program,
     /// True costs: no noise, the judge's price of unserved energy.
     cost: Vec<f64>,
     places: Places,
-    balance: usize,
-    phase_rows: Vec<usize>,
-    group_rows: Vec<usize>,
+    rows: Rows,
     /// Charge at the end below what was asked for.
     constant: f64,
 }
 
 impl<'a> Model<'a> {
     /// `phases` says for each phase and step (phase after phase) whether its row is written.
-    pub fn new(
-        site: &'a Sound,
-        freedom: Freedom<'a>,
-        ways: &'a Ways,
-        phases: &[bool],
-    ) -> Model<'a> {
+    pub fn new(site: &'a Sound, freedom: Freedom<'a>, ways: Ways, phases: &[bool]) -> Model<'a> {
         let steps = site.steps;
-        let mut next = if site.store.is_some() { steps } else { 0 };
-        let mut rows = |wanted: bool| {
-            next += usize::from(wanted);
-            if wanted { next - 1 } else { NONE }
-        };
-        let phase_rows: Vec<usize> = phases.iter().map(|on| rows(*on)).collect();
-        let crowded = crowded(site);
-        let group_rows = crowded.iter().map(|on| rows(*on)).collect();
-        let balance = next;
+        let most = most_load(site);
+        let charge = site.store.map_or(0.0, |s| s.charge_kw);
+        let top = |t: usize| (site.base[t] + most[t] + charge).max(0.0);
+        let above = (0..steps).map(|t| top(t) - site.so_far).fold(0.0, f64::max);
+        let room = if site.per_kw > 0.0 { above } else { 0.0 };
+        let peaked = |t: usize| room > TINY && top(t) > site.so_far + TINY;
+        let rows = Rows::new(site, phases, &(0..steps).map(peaked).collect::<Vec<bool>>());
         let mut model = Model {
             weights: weights(site),
-            program: Program::new(balance + steps),
+            program: Program::new(rows.count),
             cost: Vec::new(),
-            places: Places { load: Vec::new(), flow: Vec::new(), slack_end: NONE },
+            places: Places::default(),
             constant: UNSERVED * site.lost_kwh + site.per_kw * site.so_far,
             site,
             freedom,
             ways,
-            balance,
-            phase_rows,
-            group_rows,
+            rows,
         };
         for t in 0..steps {
-            model.program.rhs[balance + t] = site.base[t] - site.pv[t];
+            model.program.rhs[model.rows.balance[t]] = site.base[t] - site.pv[t];
         }
         model.right_hand_sides();
         for i in 0..site.loads.len() {
             model.load(i);
         }
-        let most = model.most_load();
-        let peak = model.peak(&most);
-        for (t, most) in most.into_iter().enumerate() {
-            model.grid(t, (most, peak));
+        for t in 0..steps {
+            model.grid(t, (top(t), if peaked(t) { room } else { 0.0 }));
         }
         model.store();
         model.slacks();
@@ -117,13 +109,13 @@ impl<'a> Model<'a> {
     fn right_hand_sides(&mut self) {
         let (steps, site) = (self.site.steps, self.site);
         let limit = site.phase.unwrap_or(0.0);
-        for (k, row) in self.phase_rows.iter().enumerate().filter(|(_, row)| **row != NONE) {
+        for (k, row) in self.rows.phase.iter().enumerate().filter(|(_, row)| **row != NONE) {
             let (phase, t) = (k / steps, k % steps);
             let fixed = site.share[phase] * site.base[t] - site.pv[t] / 3.0;
             // flow + slack + over − under = limit, with slack up to twice the limit.
             self.program.rhs[*row] = limit - fixed;
         }
-        for (k, row) in self.group_rows.iter().enumerate().filter(|(_, row)| **row != NONE) {
+        for (k, row) in self.rows.group.iter().enumerate().filter(|(_, row)| **row != NONE) {
             self.program.rhs[*row] = site.groups[k / steps];
         }
     }
@@ -133,18 +125,18 @@ impl<'a> Model<'a> {
         let steps = self.site.steps;
         out.clear();
         for phase in (0..3).filter(|p| load.phases[*p]) {
-            match self.phase_rows.get(phase * steps + t) {
+            match self.rows.phase.get(phase * steps + t) {
                 Some(row) if *row != NONE => out.push((*row, load.share)),
                 _ => {}
             }
         }
         for group in &load.groups {
-            let row = self.group_rows[group * steps + t];
+            let row = self.rows.group[group * steps + t];
             if row != NONE {
                 out.push((row, 1.0));
             }
         }
-        out.push((self.balance + t, -1.0));
+        out.push((self.rows.balance[t], -1.0));
     }
 
     fn load(&mut self, i: usize) {
@@ -167,7 +159,7 @@ impl<'a> Model<'a> {
             return;
         }
         let mut need = load.kwh;
-        let own = self.program.open(0.0, false);
+        let own = self.program.open(0.0);
         for t in load.from..load.to {
             self.entries(load, t, &mut entries);
             let mut upper = load.max_kw;
@@ -187,60 +179,45 @@ impl<'a> Model<'a> {
         self.column((self.weights.unserved, UNSERVED), need.max(1e-6), (own, 1.0), &[]);
     }
 
-    /// Most that the loads of a step can take; with those that cannot be served, because the bound lets
-    /// them have something.
-    fn most_load(&self) -> Vec<f64> {
-        let mut most = vec![0.0; self.site.steps];
-        for load in &self.site.loads {
-            most[load.from..load.to].iter_mut().for_each(|most| *most += load.max_kw);
-        }
-        most
+    /// The peak above what it was, as step `t` sees it: that of all steps, which pay for it once.
+    fn peak(&mut self, t: usize, own: usize, room: f64) {
+        let (here, later) = (self.rows.link[t], &self.rows.link[t + 1..]);
+        let next = later.iter().find(|row| **row != NONE);
+        let cost = if next.is_none() { self.site.per_kw } else { 0.0 };
+        let links = [(Some(&here).filter(|row| **row != NONE), -1.0), (next, 1.0)];
+        let links = links.into_iter().filter_map(|(row, sign)| Some((*row?, sign)));
+        let links: Vec<(usize, f64)> = links.collect();
+        self.column((cost, cost), room, (own, -1.0), &links);
     }
 
-    /// The column of the peak above what it was, where that costs.
-    fn peak(&mut self, most: &[f64]) -> f64 {
-        let site = self.site;
-        let charge = site.store.map_or(0.0, |s| s.charge_kw);
-        let highest = (0..site.steps).map(|t| site.base[t] + most[t] + charge).fold(0.0, f64::max);
-        let room = highest - site.so_far;
-        if site.per_kw <= 0.0 || room <= TINY {
-            return 0.0;
-        }
-        self.program.peak = Some(self.program.columns());
-        self.column((site.per_kw, site.per_kw), room, (NONE, 0.0), &[]);
-        room
-    }
-
-    fn grid(&mut self, t: usize, (most, peak): (f64, f64)) {
-        let (site, hours, row) = (self.site, self.site.hours, self.balance + t);
+    /// Grid and sun of step `t`: import that is no more than `top`, and a peak where there is room for one.
+    fn grid(&mut self, t: usize, (top, peak): (f64, f64)) {
+        let (site, hours, row) = (self.site, self.site.hours, self.rows.balance[t]);
         let steps = site.steps;
         let store = site.store.unwrap_or_default();
         let way = self.ways.grid[t];
-        let top = (site.base[t] + most + store.charge_kw).max(0.0);
         let within = if way < 0 { 0.0 } else { top.min(site.import[t]) };
         let buy = site.buy[t] * hours;
-        let own = match peak > 0.0 && top > site.so_far + TINY {
-            true => self.program.open(site.so_far, true),
-            false => NONE,
-        };
+        let own = if peak > 0.0 { self.program.open(site.so_far) } else { NONE };
         let import = self.column((buy, buy), within, (own, 1.0), &[(row, 1.0)]);
         let over = buy + self.weights.over * hours;
         self.column((over, over), top - within + 1e-6, (own, 1.0), &[(row, 1.0)]);
         if own != NONE {
             self.column((0.0, 0.0), site.so_far + peak, (own, 1.0), &[]);
+            self.peak(t, own, peak);
         }
         let spare =
             (site.pv[t] - site.base[t]).max(0.0) + store.discharge_kw + (-site.base[t]).max(0.0);
         let away = if way > 0 { 0.0 } else { spare.min(site.export[t]) };
         let sell = -site.sell[t] * hours;
         let own = match store.no_discharge_to_grid {
-            true => self.program.open(site.pv[t], false),
+            true => self.program.open(site.pv[t]),
             false => NONE,
         };
         let export = self.column((sell, sell), away, (own, 1.0), &[(row, -1.0)]);
         let mut entries = Vec::new();
         for phase in 0..3 {
-            match self.phase_rows.get(phase * steps + t) {
+            match self.rows.phase.get(phase * steps + t) {
                 Some(row) if *row != NONE => entries.push((*row, 1.0 / 3.0)),
                 _ => {}
             }
@@ -266,14 +243,14 @@ impl<'a> Model<'a> {
         let (site, hours, steps) = (self.site, self.site.hours, self.site.steps);
         let wear = store.wear_per_kwh * hours / 2.0;
         for t in 0..steps {
-            let mut entries = vec![(t, -store.eff_charge * hours)];
+            let mut entries = vec![(self.rows.store[t], -store.eff_charge * hours)];
             for phase in 0..3 {
-                match self.phase_rows.get(phase * steps + t) {
+                match self.rows.phase.get(phase * steps + t) {
                     Some(row) if *row != NONE => entries.push((*row, 1.0 / 3.0)),
                     _ => {}
                 }
             }
-            entries.push((self.balance + t, -1.0));
+            entries.push((self.rows.balance[t], -1.0));
             let way = self.ways.store[t];
             let most = if way < 0 { 0.0 } else { store.charge_kw };
             // A shade later is a shade dearer, so that equal plans have one answer.
@@ -293,23 +270,34 @@ impl<'a> Model<'a> {
                 rhs -= end;
                 room -= end;
             }
-            self.program.rhs[t] = rhs;
-            let level = [(t, 1.0), (t + 1, -1.0)];
-            self.column((0.0, 0.0), room, (NONE, 0.0), &level[..if last { 1 } else { 2 }]);
+            self.program.rhs[self.rows.store[t]] = rhs;
+            let level = self.rows.store[t..].iter().zip([1.0, -1.0]);
+            let level: Vec<(usize, f64)> = level.map(|(row, sign)| (*row, sign)).collect();
+            self.column((0.0, 0.0), room, (NONE, 0.0), &level);
             self.places.flow[t].charge = charge;
             self.places.flow[t].discharge = discharge;
         }
         let hard = 8.0 * self.weights.over;
         let deep = site.store.map_or(0.0, |s| s.soc_max_kwh).max(1e-6);
-        self.places.slack_end = self.column((hard, hard), deep, (NONE, 0.0), &[(steps - 1, -1.0)]);
+        self.places.slack_end =
+            self.column((hard, hard), deep, (NONE, 0.0), &[(self.rows.store[steps - 1], -1.0)]);
     }
 
     fn slacks(&mut self) {
         let (site, steps) = (self.site, self.site.steps);
         let limit = site.phase.unwrap_or(0.0);
         let over = self.weights.over * site.hours;
-        for k in 0..self.phase_rows.len() {
-            let row = self.phase_rows[k];
+        for k in 0..self.rows.group.len() {
+            let row = self.rows.group[k];
+            if row != NONE {
+                let room = self.program.rhs[row].max(1e-6);
+                self.column((0.0, 0.0), room, (NONE, 0.0), &[(row, 1.0)]);
+            }
+        }
+        self.places.phase_slack = self.program.columns();
+        self.places.slacks = if 2.0 * limit > TINY { 3 } else { 2 };
+        for k in 0..self.rows.phase.len() {
+            let row = self.rows.phase[k];
             if row != NONE {
                 let far = 3.0 * limit + self.program.rhs[row].abs() + site.pv[k % steps] + 1e3;
                 self.column((0.0, 0.0), 2.0 * limit, (NONE, 0.0), &[(row, 1.0)]);
@@ -317,22 +305,63 @@ impl<'a> Model<'a> {
                 self.column((over, over), far, (NONE, 0.0), &[(row, 1.0)]);
             }
         }
-        for k in 0..self.group_rows.len() {
-            let row = self.group_rows[k];
-            if row != NONE {
-                let room = self.program.rhs[row].max(1e-6);
-                self.column((0.0, 0.0), room, (NONE, 0.0), &[(row, 1.0)]);
+    }
+
+    /// A point of a programme with fewer phase rows as one of this: new rows without a price, and what is left of
+    /// their limits as slack.
+    pub fn carry(&self, before: &Model<'_>, point: &Point) -> Point {
+        let (head, slacks) = (self.places.phase_slack, self.places.slacks);
+        let mu = point.mu(&before.program);
+        let upto = |list: &[f64]| list[..head].to_vec();
+        let mut next = Point {
+            x: upto(&point.x),
+            z: upto(&point.z),
+            w: upto(&point.w),
+            own: point.own.clone(),
+            shared: vec![0.0; self.program.rhs.len()],
+            good: false,
+        };
+        let mut flow = next.x.clone();
+        flow.resize(self.program.columns(), 0.0);
+        let (mut own, mut shared) = (next.own.clone(), next.shared.clone());
+        self.program.times(&flow, &mut own, &mut shared);
+        let mut old = head;
+        for (k, row) in self.rows.phase.iter().enumerate().filter(|(_, row)| **row != NONE) {
+            let known = before.rows.phase[k] != NONE;
+            for _ in 0..slacks {
+                let (j, cost) = (next.x.len(), self.program.cost[next.x.len()]);
+                let upper = self.program.upper[j];
+                let left =
+                    if cost > 0.0 { mu / cost } else { self.program.rhs[*row] - shared[*row] };
+                let x = left.clamp(0.02 * upper.min(1.0), 0.98 * upper);
+                let fresh = (x, mu / x, mu / (upper - x));
+                let one = if known { (point.x[old], point.z[old], point.w[old]) } else { fresh };
+                next.x.push(one.0);
+                next.z.push(one.1 + if known { 0.0 } else { cost });
+                next.w.push(one.2);
+                old += usize::from(known);
             }
         }
+        for (from, to) in before.rows.all().zip(self.rows.all()) {
+            if *from != NONE && *to != NONE {
+                next.shared[*to] = point.shared[*from];
+            }
+        }
+        next
     }
 
     /// Solves it, taking from `work`.
     pub fn solve(&self, gap: f64, work: &mut u64) -> Answer {
-        let point = interior::solve(&self.program, gap, work);
-        self.read(&point)
+        self.read(&self.point(None, gap, work))
     }
 
-    fn read(&self, point: &Point) -> Answer {
+    /// The same as a point, from another where there is one.
+    pub fn point(&self, from: Option<Point>, gap: f64, work: &mut u64) -> Point {
+        interior::solve(&self.program, from, gap, work)
+    }
+
+    /// A point in the site's words.
+    pub fn read(&self, point: &Point) -> Answer {
         let (site, steps) = (self.site, self.site.steps);
         let value = |column: usize| if column == NONE { 0.0 } else { point.x[column] };
         let flows = &self.places.flow;
@@ -360,9 +389,9 @@ impl<'a> Model<'a> {
             kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
             store,
             curtail: flows.iter().map(|f| value(f.curtail)).collect(),
-            price: (0..steps).map(|t| y(self.balance + t)).collect(),
-            phase_price: self.phase_rows.iter().map(|row| -y(*row)).collect(),
-            group_price: self.group_rows.iter().map(|row| -y(*row)).collect(),
+            price: (0..steps).map(|t| y(self.rows.balance[t])).collect(),
+            phase_price: self.rows.phase.iter().map(|row| -y(*row)).collect(),
+            group_price: self.rows.group.iter().map(|row| -y(*row)).collect(),
             bound: bound + sum,
             floor: bound + self.out_of_reach(),
             ways,
@@ -420,4 +449,14 @@ impl<'a> Model<'a> {
         };
         out.map(cost).sum()
     }
+}
+
+/// Most that the loads of each step can take; with those that cannot be served, because the bound lets them have
+/// something.
+fn most_load(site: &Sound) -> Vec<f64> {
+    let mut most = vec![0.0; site.steps];
+    for load in &site.loads {
+        most[load.from..load.to].iter_mut().for_each(|most| *most += load.max_kw);
+    }
+    most
 }

@@ -3,8 +3,8 @@
 //! another (a load's energy, a step's peak) and are removed at once, and *shared* rows (a step's balance,
 //! a circuit, the battery's charge), which remain as one small system with an envelope.
 //!
-//! What a stranger gets wrong: one column, the peak, lies in many own rows; it is put in afterwards as a
-//! change of rank one.
+//! What a stranger gets wrong: the order of the shared rows is the model's, and decides how far the envelope
+//! reaches; the rows of one column stand near each other.
 
 /// No own row.
 pub const NONE: usize = usize::MAX;
@@ -22,12 +22,9 @@ pub struct Program {
     pub row: Vec<usize>,
     pub coef: Vec<f64>,
     pub own_rhs: Vec<f64>,
-    /// Whether the peak column lies in the own row (with −1).
-    pub peaked: Vec<bool>,
     /// Columns of each own row.
     pub span: Vec<(usize, usize)>,
     pub rhs: Vec<f64>,
-    pub peak: Option<usize>,
 }
 
 impl Program {
@@ -36,10 +33,9 @@ impl Program {
     }
 
     /// Opens an own row; the columns that follow with it must come at once.
-    pub fn open(&mut self, rhs: f64, peaked: bool) -> usize {
+    pub fn open(&mut self, rhs: f64) -> usize {
         let here = self.cost.len();
         self.own_rhs.push(rhs);
-        self.peaked.push(peaked);
         self.span.push((here, here));
         self.own_rhs.len() - 1
     }
@@ -72,10 +68,7 @@ impl Program {
 
     /// `A x` into own and shared parts.
     pub fn times(&self, x: &[f64], own: &mut [f64], shared: &mut [f64]) {
-        let peak = self.peak.map_or(0.0, |p| x[p]);
-        for (value, peaked) in own.iter_mut().zip(&self.peaked) {
-            *value = if *peaked { -peak } else { 0.0 };
-        }
+        own.fill(0.0);
         shared.fill(0.0);
         for j in 0..self.columns() {
             let xj = x[j];
@@ -98,9 +91,6 @@ impl Program {
             }
             out[j] = sum;
         }
-        if let Some(p) = self.peak {
-            out[p] = own.iter().zip(&self.peaked).map(|(y, on)| if *on { -y } else { 0.0 }).sum();
-        }
     }
 }
 
@@ -112,14 +102,13 @@ pub struct Factor {
     data: Vec<f64>,
     inverse: Vec<f64>,
     own: Vec<f64>,
-    support: Vec<usize>,
-    support_column: Vec<usize>,
-    support_start: Vec<usize>,
-    position: Vec<usize>,
+    /// First shared row that an own row couples, and where its couplings begin: one for every row from there
+    /// to the last, nothing in those between that it has no part in.
+    low: Vec<usize>,
+    coupled: Vec<usize>,
     coupling: Vec<f64>,
-    bent_own: Vec<f64>,
-    bent: Vec<f64>,
-    bend: f64,
+    /// For each coupling the first shared row of the column it comes from, counted from `low`.
+    column_first: Vec<usize>,
     /// Multiplications that one factorisation takes, about.
     pub effort: u64,
 }
@@ -142,30 +131,25 @@ impl Factor {
     pub fn shape(program: &Program) -> Factor {
         let rows = program.rhs.len();
         let mut first: Vec<usize> = (0..rows).collect();
-        let (mut support, mut support_start) = (Vec::new(), vec![0]);
-        let mut support_column = Vec::new();
-        let mut position = vec![0; program.row.len()];
+        let (mut lows, mut coupled, mut column_first) = (Vec::new(), vec![0], Vec::new());
         let mut effort = 0u64;
-        let mut place = vec![0usize; rows];
         for (from, to) in &program.span {
-            let entries = program.start[*from]..program.start[*to];
-            let mut rows: Vec<usize> = program.row[entries.clone()].to_vec();
-            rows.sort_unstable();
-            rows.dedup();
-            for (at, row) in rows.iter().enumerate() {
-                place[*row] = at;
-                first[*row] = first[*row].min(rows[0]);
-            }
-            entries.for_each(|k| position[k] = place[program.row[k]]);
-            let at = support_column.len();
-            support_column.resize(at + rows.len(), NONE);
+            let entries = &program.row[program.start[*from]..program.start[*to]];
+            let low = entries.iter().copied().min().unwrap_or(0);
+            let end = entries.iter().max().map_or(low, |high| high + 1);
+            let at = column_first.len();
+            column_first.resize(at + end - low, 0);
             for j in *from..*to {
-                let entries = program.start[j]..program.start[j + 1];
-                entries.for_each(|k| support_column[at + position[k]] = j);
+                let entries = &program.row[program.start[j]..program.start[j + 1]];
+                let least = entries.iter().copied().min().unwrap_or(low);
+                for row in entries {
+                    column_first[at + row - low] = least - low;
+                    first[*row] = first[*row].min(low);
+                }
+                effort += (entries.len() * (end - low) / 4) as u64;
             }
-            effort += (rows.len() * rows.len() / 2) as u64;
-            support.extend(rows);
-            support_start.push(support.len());
+            lows.push(low);
+            coupled.push(column_first.len());
         }
         for j in 0..program.columns() {
             let entries = &program.row[program.start[j]..program.start[j + 1]];
@@ -183,17 +167,13 @@ impl Factor {
             data: vec![0.0; offset[rows]],
             inverse: vec![0.0; rows],
             own: vec![0.0; own],
-            coupling: vec![0.0; support.len()],
-            bent_own: vec![0.0; own],
-            bent: vec![0.0; rows],
-            bend: 0.0,
+            coupling: vec![0.0; column_first.len()],
             effort: effort + 20 * program.row.len() as u64 + 40 * program.columns() as u64,
             first,
             offset,
-            support,
-            support_column,
-            support_start,
-            position,
+            low: lows,
+            coupled,
+            column_first,
         }
     }
 
@@ -215,9 +195,9 @@ impl Factor {
             }
             let weight = theta * program.own_coef[j];
             self.own[own] += weight * program.own_coef[j];
-            let base = self.support_start[own];
+            let (base, low) = (self.coupled[own], self.low[own]);
             for k in program.start[j]..program.start[j + 1] {
-                self.coupling[base + self.position[k]] += weight * program.coef[k];
+                self.coupling[base + program.row[k] - low] += weight * program.coef[k];
             }
         }
         for own in 0..self.own.len() {
@@ -229,15 +209,6 @@ impl Factor {
             }
         }
         self.decompose();
-        if let Some(p) = program.peak {
-            let column = |on: &bool| if *on { -1.0 } else { 0.0 };
-            let own: Vec<f64> = program.peaked.iter().map(column).collect();
-            let (mut bent_own, mut bent) = (own.clone(), vec![0.0; program.rhs.len()]);
-            self.solve_straight(&mut bent_own, &mut bent);
-            let along: f64 = own.iter().zip(&bent_own).map(|(a, b)| a * b).sum();
-            self.bend = theta[p] / (1.0 + theta[p] * along);
-            (self.bent_own, self.bent) = (bent_own, bent);
-        }
     }
 
     fn add(&mut self, program: &Program, j: usize, weight: f64) {
@@ -296,24 +267,17 @@ impl Factor {
         for j in from..to {
             self.add(program, j, theta[j] * others[j - from] * over);
         }
-        let range = self.support_start[own]..self.support_start[own + 1];
-        let (rows, values) = (&self.support[range.clone()], &self.coupling[range.clone()]);
-        let columns = &self.support_column[range];
-        let Some((low, high)) = rows.first().zip(rows.last()) else {
-            return;
-        };
-        let run = high - low + 1 == rows.len();
-        for (a, row) in rows.iter().enumerate() {
-            let factor = values[a] * over;
-            let base = self.offset[*row] - self.first[*row];
-            if run {
-                let target = &mut self.data[base + low..base + row];
-                target.iter_mut().zip(values).for_each(|(t, v)| *t -= factor * v);
-            } else {
-                for b in (0..a).filter(|b| columns[*b] != columns[a]) {
-                    self.data[base + rows[b]] -= factor * values[b];
-                }
+        let range = self.coupled[own]..self.coupled[own + 1];
+        let (low, values) = (self.low[own], &self.coupling[range.clone()]);
+        for (a, until) in self.column_first[range].iter().enumerate() {
+            if values[a] == 0.0 {
+                continue;
             }
+            // All before those of its own column, which stand side by side.
+            let (row, factor) = (low + a, values[a] * over);
+            let base = self.offset[row] + low - self.first[row];
+            let target = &mut self.data[base..base + until];
+            target.iter_mut().zip(values).for_each(|(t, v)| *t -= factor * v);
         }
     }
 
@@ -336,12 +300,13 @@ impl Factor {
         }
     }
 
-    fn solve_straight(&self, own: &mut [f64], shared: &mut [f64]) {
+    /// Solves the normal equations in place.
+    pub fn solve(&self, own: &mut [f64], shared: &mut [f64]) {
         for (k, value) in own.iter().enumerate() {
             let factor = value / self.own[k].max(1e-300);
-            for s in self.support_start[k]..self.support_start[k + 1] {
-                shared[self.support[s]] -= factor * self.coupling[s];
-            }
+            let coupling = &self.coupling[self.coupled[k]..self.coupled[k + 1]];
+            let target = shared[self.low[k]..].iter_mut();
+            target.zip(coupling).for_each(|(s, c)| *s -= factor * c);
         }
         let rows = self.inverse.len();
         for i in 0..rows {
@@ -356,21 +321,9 @@ impl Factor {
             shared[self.first[i]..i].iter_mut().zip(row).for_each(|(s, l)| *s -= value * l);
         }
         for (k, value) in own.iter_mut().enumerate() {
-            let range = self.support_start[k]..self.support_start[k + 1];
-            let sum: f64 = range.map(|s| self.coupling[s] * shared[self.support[s]]).sum();
+            let coupling = &self.coupling[self.coupled[k]..self.coupled[k + 1]];
+            let sum = dot(coupling, &shared[self.low[k]..self.low[k] + coupling.len()]);
             *value = (*value - sum) / self.own[k].max(1e-300);
-        }
-    }
-
-    /// Solves the normal equations in place.
-    pub fn solve(&self, program: &Program, own: &mut [f64], shared: &mut [f64]) {
-        self.solve_straight(own, shared);
-        if program.peak.is_some() {
-            let on = own.iter().zip(&program.peaked).filter(|(_, on)| **on);
-            let along: f64 = on.map(|(value, _)| -value).sum();
-            let back = self.bend * along;
-            own.iter_mut().zip(&self.bent_own).for_each(|(o, b)| *o -= back * b);
-            shared.iter_mut().zip(&self.bent).for_each(|(s, b)| *s -= back * b);
         }
     }
 }

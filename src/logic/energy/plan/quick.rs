@@ -1,9 +1,7 @@
-//! The quick way: the fluid plan as a market in balance (`fluid`), from there on or off by a sweep through
-//! time, and then every load improves its own part in turn. Owns the order of these steps; for most sites
-//! its own proof says that nothing is left to gain.
+//! From a fluid plan to a legal one: on or off by a sweep through time, and then every load improves its own part
+//! in turn, as in a market. Owns the order of these steps, and what is good enough.
 
 use super::answer::{self, Answer, UNSERVED};
-use super::auction;
 use super::fluid::{self, curtail, size};
 use super::ledger::{self, Sheet};
 use super::market::Market;
@@ -12,64 +10,29 @@ use super::reservoir::respond;
 use super::sieve::Sound;
 use super::sweep;
 
-/// How the fluid plan is sought, and then how eagerly loads are switched on (the share of its least power that
-/// one must lag behind): one try after the other.
-const TRIES: [(&[fluid::Stage], f64); 2] = [(fluid::FIRST, 0.5), (fluid::AGAIN, 0.2)];
+/// How eagerly loads are switched on (the share of its least power that one must lag behind): one try after the
+/// other.
+const EAGER: [f64; 2] = [0.5, 0.2];
 /// Ramps of limits and of the demand charge while loads improve, as parts of the site's size.
 const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 /// Gap that is good enough, as a part of the score.
 const ENOUGH: f64 = 9.8e-4;
-/// Up to so many times what is allowed, another try may do.
-const FAR: f64 = 3.0;
+/// Shortfalls above this are worth a look for room, kWh.
+const WORTH_KWH: f64 = 0.01;
 
-/// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
-/// makes a gap no smaller; in a crowd it counts for no more than what is there, since some ask for what nobody
-/// could give.
+/// Whether nothing worth a word is left to gain, or no more than `times` as much. What nobody could give makes a
+/// gap no smaller where more than what is there was asked for in that way.
 pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
-    let asked = match auction::large(site) {
-        true => site.loads.iter().map(|load| load.kwh).sum(),
-        false => 0.0,
-    };
+    let asked: f64 = site.loads.iter().map(|load| load.kwh).sum();
     let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
 }
 
-/// A legal plan and the fluid one it follows.
-pub fn quick(site: &Sound, work: &mut u64) -> (Sheet, Answer) {
-    let whole = *work;
-    let mut market = fluid::open(site);
-    let mut best: Option<Sheet> = None;
-    let mut last: Option<Answer> = None;
-    for (stages, eager) in TRIES {
-        if let Some(fluid) = &last {
-            market.load(&fluid.kw, &fluid.store);
-        }
-        let mut answer = fluid::balance(&mut market, stages, whole);
-        if let Some(before) = last {
-            answer.bound = answer.bound.max(before.bound);
-            answer.floor = answer.floor.max(before.floor);
-        }
-        legal(&mut market, &answer, eager, (&mut best, whole));
-        *work = whole.saturating_sub(market.work);
-        let enough = best.as_ref().is_some_and(|best| close(site, best, answer.floor, 1.0));
-        // Where it is far off, another try does not help.
-        let far = !best.as_ref().is_some_and(|best| close(site, best, answer.floor, FAR));
-        last = Some(answer);
-        if *work == 0 || enough || far {
-            break;
-        }
-    }
-    // The list of tries is not empty.
-    let answer = last.unwrap_or_else(|| fluid::balance(&mut market, &[], 0));
-    (best.unwrap_or_default(), answer)
-}
-
 /// A legal plan along a fluid one from elsewhere, where that is better than `best`; takes from `work`.
-pub fn follow(site: &Sound, fluid: &Answer, best: Sheet, work: &mut u64) -> Sheet {
+pub fn follow(site: &Sound, fluid: &Answer, mut best: Option<Sheet>, work: &mut u64) -> Sheet {
     let mut market = fluid::open(site);
-    let mut best = Some(best);
-    for (_, eager) in TRIES {
+    for eager in EAGER {
         market.load(&fluid.kw, &fluid.store);
         legal(&mut market, fluid, eager, (&mut best, *work));
         if market.work > *work || best.as_ref().is_some_and(|b| close(site, b, fluid.floor, 1.0)) {
@@ -106,7 +69,12 @@ fn legal(
         }
         market.cap = cap;
         sharpen(market, ramp, peak);
-        let better = round(market, &mut bench);
+        let mut better = round(market, &mut bench);
+        let short = better.unserved_kwh > site.lost_kwh + WORTH_KWH;
+        if short && sweep::top_up(site, fluid, &mut better) {
+            better = ledger::settle(site, better.kw, better.store, better.curtail);
+            market.load(&better.kw, &better.store);
+        }
         keep(best, better, weight);
         if best.as_ref().is_some_and(|best| close(site, best, fluid.floor, 1.0)) {
             break;
