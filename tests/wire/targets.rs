@@ -199,7 +199,8 @@ fn the_command_line_says_what_has_become_of_it(demo: &Demo) {
     assert_eq!(code, Some(0));
     assert!(said.contains("ready at departure") && said.contains("next plan"), "{said}");
     let about_nine = |kwh: &f64| (6.0..=9.0).contains(kwh);
-    until("nine in the plan", PATIENCE, || planned(demo).filter(about_nine));
+    // Its first two minutes at the plug are for watching it.
+    until("nine in the plan", Duration::from_secs(60), || planned(demo).filter(about_nine));
     let (_, json, _) = charger(demo, &["mode", "pile1", "fast", "--format", "json"]);
     let json: Value = serde_json::from_str(&json).expect(&json);
     assert_eq!(json["charger"]["values"]["mode"], "fast", "{json}");

@@ -192,10 +192,9 @@ impl Planning {
         let chargers: BTreeMap<Id, Vec<f64>> =
             cars.iter().map(|car| car.charger.id.clone()).zip(powers).collect();
         let jobs = tasks.powers(&solved);
-        let shorts = cars.iter().zip(short_of(&problem, &solved));
-        let short =
-            shorts.filter(|(_, kwh)| *kwh > SHORT_KWH).map(|(car, _)| car.charger.id.clone());
-        let short = short.collect();
+        let lacks =
+            cars.iter().zip(short_of(&problem, &solved)).filter(|(_, kwh)| *kwh > SHORT_KWH);
+        let short = lacks.map(|(car, _)| car.charger.id.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
         let marginal = marginal(&problem, &grid);
         let told = shown::Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
