@@ -144,7 +144,12 @@ struct Desk {
     drawn: Arc<AtomicU64>,
 }
 
-/// Serves until the task is aborted.
+/// The truth and the switches.
+fn switches() -> Router<Desk> {
+    Router::new().route("/truth", get(truth)).route("/set", post(set)).route("/fault", post(fault))
+}
+
+/// Serves cameras, truth and switches until the task is aborted.
 ///
 /// # Errors
 /// When the address cannot be listened on.
@@ -152,17 +157,33 @@ pub async fn serve(
     address: SocketAddr,
     shared: Arc<Shared>,
 ) -> io::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    let app = Router::new()
+    let cameras = Router::new()
         .route("/camera/cam1.jpg", get(|desk| still(desk, Scene::of)))
         .route("/camera/cam2.jpg", get(|desk| still(desk, Scene::of_second)))
         .route("/camera/cam2.mjpeg", get(stream))
-        .route("/bays.json", get(bays))
-        .route("/truth", get(truth))
-        .route("/set", post(set))
-        .route("/fault", post(fault))
-        .with_state(Desk { shared, drawn: Arc::default() });
+        .route("/bays.json", get(bays));
+    listen(address, cameras.merge(switches()), shared).await
+}
+
+/// Serves truth and switches alone until the task is aborted.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve_switches(
+    address: SocketAddr,
+    shared: Arc<Shared>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+    listen(address, switches(), shared).await
+}
+
+async fn listen(
+    address: SocketAddr,
+    app: Router<Desk>,
+    shared: Arc<Shared>,
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let app = app.with_state(Desk { shared, drawn: Arc::default() });
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the simulated camera stopped");

@@ -1,7 +1,7 @@
 //! Fault switches of the simulated devices, one set for each device.
 //!
 //! What a stranger gets wrong: setting replaces the whole set; what is not said is off again. A reboot
-//! is not a state but an act: it happens once, when it is set.
+//! and what another master writes are not states but acts: they happen once, when they are set.
 
 use serde::Deserialize;
 
@@ -48,6 +48,8 @@ pub struct Faults {
     pub garbage: Option<u16>,
     /// Power-cycles now: connections are cut, setpoints forgotten, the failsafe as from the factory.
     pub reboot: bool,
+    /// Another master writes this setpoint now, A; for chargers.
+    pub foreign_a: Option<u16>,
 }
 
 impl Faults {

@@ -6,6 +6,7 @@
 pub mod broker;
 mod camera_server;
 pub mod faults;
+pub mod fleet;
 pub mod frames;
 pub mod gate;
 pub mod modbus_server;

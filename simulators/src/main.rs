@@ -1,42 +1,56 @@
 //! `simulators`: the hardware of a charging site on real wires, stand-alone, and pictures for training.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use simulators::fleet::{self, Member};
 use simulators::profile::Profile;
 use simulators::scenario::Scenario;
 use simulators::{broker, gate, picture, site};
 
 /// The hardware of a charging site, simulated on real wires.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    devices: Running,
+}
+
+/// Which devices run, and how.
+#[derive(Args)]
+struct Running {
+    /// A built-in scenario (sunny_day, evening_peak, broker_outage, cable_fire, guarded_store) or a file.
+    #[arg(long, default_value = "sunny_day")]
+    scenario: String,
+    /// The devices of a gateway's site file instead, each made of its profile.
+    #[arg(long, conflicts_with = "scenario")]
+    site: Option<PathBuf>,
+    /// One device alone: a profile file, or the id of one of the gateway's own.
+    #[arg(long, conflicts_with_all = ["scenario", "site"])]
+    profile: Option<String>,
+    /// The devices of --site or --profile on one line, RTU behind a TCP bridge, as units 1, 2, 3 ...
+    #[arg(long, conflicts_with = "scenario")]
+    bridge: bool,
+    /// The same seed gives the same world.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How fast site time runs.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// First port of the devices.
+    #[arg(long, default_value_t = 5020)]
+    port: u16,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the devices, the camera and a broker until ctrl-C.
-    Run {
-        /// A built-in scenario (sunny_day, evening_peak, broker_outage, cable_fire) or a file.
-        #[arg(long, default_value = "sunny_day")]
-        scenario: String,
-        /// The same seed gives the same world.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How fast site time runs.
-        #[arg(long, default_value_t = 1.0)]
-        speed: f64,
-        /// First port of the devices.
-        #[arg(long, default_value_t = 5020)]
-        port: u16,
-        /// One device alone instead of a site: a profile file, or the id of one of the gateway's own.
-        #[arg(long, conflicts_with = "scenario")]
-        profile: Option<String>,
-    },
+    /// Runs the devices until ctrl-C; of a scenario, cameras and a broker too. The same as no command.
+    Run(Running),
     /// Draws random scenes with labels for training.
     Render {
         /// Where to.
@@ -58,11 +72,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Run { profile: Some(profile), seed, speed, port, .. } => {
-            alone(&profile, seed, (speed, port))
-        }
-        Command::Run { scenario, seed, speed, port, .. } => run(&scenario, seed, (speed, port)),
+    let arguments = Arguments::parse();
+    let done = match arguments.command.unwrap_or(Command::Run(arguments.devices)) {
+        Command::Run(devices) => run(devices),
         Command::Render { out, count, seed, width, height } => {
             render(&out, (count, seed), (width as usize, height as usize))
         }
@@ -83,7 +95,20 @@ fn say(line: &str) {
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-fn run(scenario: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
+fn run(running: Running) -> Done {
+    let Running { seed, speed, port, bridge, .. } = running;
+    let options = fleet::Options { seed, speed, port, bridge };
+    match (running.site, running.profile) {
+        (Some(file), _) => made(fleet::members(&file)?, options),
+        (None, Some(name)) => {
+            let (name, profile) = ("device".to_owned(), Profile::find(&name)?);
+            made(vec![Member { name, profile, unit: None }], options)
+        }
+        (None, None) => scenario(&running.scenario, seed, (speed, port)),
+    }
+}
+
+fn scenario(scenario: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
     let scenario = Scenario::find(scenario)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
@@ -96,24 +121,40 @@ fn run(scenario: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
             say(&format!("{id:<11} {make:<8} tcp://{} unit {}", pile.address, pile.unit));
         }
         say(&format!("hybrid      SunSpec  tcp://{} unit 1", places.hybrid));
+        for (what, address) in [("node", places.node), ("module", places.module)] {
+            if let Some(address) = address {
+                say(&format!("{what:<11}          tcp://{address} unit 1"));
+            }
+        }
         say(&format!("cameras     http://{}/camera/cam1.jpg and cam2.mjpeg", places.http));
-        say(&format!("truth       http://{}/truth", places.http));
-        say(&format!("switches    http://{}/set and /fault", places.http));
+        tell_switches(places.http, "pile1");
         say(&format!("broker      mqtt://127.0.0.1:{broker} (MQTT 5)"));
         tokio::signal::ctrl_c().await?;
         Ok(())
     })
 }
 
-/// One device alone, until ctrl-C.
-fn alone(profile: &str, seed: u64, (speed, port): (f64, u16)) -> Done {
-    let profile = Profile::find(profile)?;
-    let id = profile.id.clone();
+/// Where the truth is read, and how a fault is switched on.
+fn tell_switches(http: SocketAddr, device: &str) {
+    say(&format!("truth       http://{http}/truth"));
+    say(&format!("switches    http://{http}/set and /fault, such as"));
+    say(&format!(
+        "            curl -d '{{\"device\": \"{device}\", \"silent\": true}}' http://{http}/fault"
+    ));
+}
+
+/// Devices made of profiles, until ctrl-C.
+fn made(members: Vec<Member>, options: fleet::Options) -> Done {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let place = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let lone = site::start_lone(profile, place, (seed, speed)).await?;
-        say(&format!("{id}  tcp://{} unit {}", lone.address, lone.unit));
+        let fleet = fleet::start(members, options).await?;
+        let scheme = if options.bridge { "rtu+tcp" } else { "tcp" };
+        for place in &fleet.places {
+            let fleet::Place { name, profile, address, unit } = place;
+            say(&format!("{name:<11} {profile:<22} {scheme}://{address} unit {unit}"));
+        }
+        let first = fleet.places.first().map_or("", |place| place.name.as_str());
+        tell_switches(fleet.http, first);
         tokio::signal::ctrl_c().await?;
         Ok(())
     })

@@ -110,6 +110,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// A world and its devices by their names, nothing wrong with any of them.
+    pub(crate) fn new(world: World, maps: Vec<(String, Map)>, seed: u64) -> Arc<Shared> {
+        let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
+        Arc::new(Shared {
+            world: Mutex::new(world),
+            wires: maps.into_iter().map(wire).collect(),
+            faults: Mutex::default(),
+            frozen: Mutex::default(),
+            noise: Mutex::new(fastrand::Rng::with_seed(seed ^ 0x5eed)),
+            heard: Mutex::default(),
+        })
+    }
+
     /// Looks at or changes the world.
     pub fn with<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         f(&mut lock(&self.world))
@@ -138,13 +151,20 @@ impl Shared {
         if let Some(complaint) = faults.complaint() {
             return Err(FaultError::Nonsense(complaint));
         }
+        if faults.foreign_a.is_some() && !wire.map.is_charger() {
+            return Err(FaultError::Nonsense("`foreign_a` is for chargers".to_owned()));
+        }
         lock(&self.frozen).retain(|(name, _), _| name != device);
-        lock(&self.faults).insert(device.to_owned(), Faults { reboot: false, ..faults });
+        lock(&self.faults)
+            .insert(device.to_owned(), Faults { reboot: false, foreign_a: None, ..faults });
         self.with(|world| {
             wire.map.set_deaf(world, faults.ignores_setpoint);
             wire.map.set_stuck(world, faults.ignores_phases);
             if faults.reboot {
                 wire.map.reboot(world);
+            }
+            if let Some(amps) = faults.foreign_a {
+                wire.map.tell(world, f64::from(amps));
             }
         });
         wire.line.send_modify(|line| {
@@ -251,15 +271,7 @@ pub async fn start(options: Options) -> io::Result<Site> {
     }
     let (has_node, has_module) = (world.node.is_some(), world.module.is_some());
     maps.extend(piles.iter().enumerate().map(map));
-    let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
-    let shared = Arc::new(Shared {
-        world: Mutex::new(world),
-        wires: maps.into_iter().map(wire).collect(),
-        faults: Mutex::default(),
-        frozen: Mutex::default(),
-        noise: Mutex::new(fastrand::Rng::with_seed(options.seed ^ 0x5eed)),
-        heard: Mutex::default(),
-    });
+    let shared = Shared::new(world, maps, options.seed);
     let mut next = options.port;
     let mut place = || {
         let port = next;
@@ -267,20 +279,20 @@ pub async fn start(options: Options) -> io::Result<Site> {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
     };
     let mut tasks = Vec::new();
-    let meter = plug_in(place(), "grid", &shared, &mut tasks).await?;
+    let meter = plug_in(place(), ("grid", 1), &shared, &mut tasks).await?;
     let mut plugged = Vec::new();
     for (i, (id, PileSpec { make, rotation })) in piles.into_iter().enumerate() {
-        let address = plug_in(place(), &id, &shared, &mut tasks).await?;
         let unit = Map::Pile(i, make).unit();
+        let address = plug_in(place(), (&id, unit), &shared, &mut tasks).await?;
         plugged.push(PileAt { id, make, address, unit, rotation });
     }
-    let hybrid = plug_in(place(), "hybrid", &shared, &mut tasks).await?;
+    let hybrid = plug_in(place(), ("hybrid", 1), &shared, &mut tasks).await?;
     let node = match has_node {
-        true => Some(plug_in(place(), "node", &shared, &mut tasks).await?),
+        true => Some(plug_in(place(), ("node", 1), &shared, &mut tasks).await?),
         false => None,
     };
     let module = match has_module {
-        true => Some(plug_in(place(), "module", &shared, &mut tasks).await?),
+        true => Some(plug_in(place(), ("module", 1), &shared, &mut tasks).await?),
         false => None,
     };
     let (http, serving) = camera_server::serve(place(), Arc::clone(&shared)).await?;
@@ -335,37 +347,29 @@ pub async fn start_lone(
         }
     };
     let unit = map.unit();
-    let wire = Wire { map, line: watch::Sender::new(Line::default()) };
     let name = "device";
-    let shared = Arc::new(Shared {
-        world: Mutex::new(world),
-        wires: BTreeMap::from([(name.to_owned(), wire)]),
-        faults: Mutex::default(),
-        frozen: Mutex::default(),
-        noise: Mutex::new(fastrand::Rng::with_seed(seed ^ 0x5eed)),
-        heard: Mutex::default(),
-    });
+    let shared = Shared::new(world, vec![(name.to_owned(), map)], seed);
     let mut tasks = Vec::new();
-    let address = plug_in(address, name, &shared, &mut tasks).await?;
+    let address = plug_in(address, (name, unit), &shared, &mut tasks).await?;
     tasks.push(tokio::spawn(step(Arc::clone(&shared), speed)));
     Ok(Lone { address, unit, shared, tasks })
 }
 
+/// A device of the world under a unit id.
+pub(crate) fn device(name: &str, map: &Map, unit: u8, shared: &Arc<Shared>) -> Device {
+    Device { name: name.to_owned(), map: map.clone(), unit, shared: Arc::clone(shared) }
+}
+
 /// Puts a device on the wire.
-async fn plug_in(
+pub(crate) async fn plug_in(
     address: SocketAddr,
-    name: &str,
+    (name, unit): (&str, u8),
     shared: &Arc<Shared>,
     tasks: &mut Vec<JoinHandle<()>>,
 ) -> io::Result<SocketAddr> {
     let unknown = || io::Error::new(io::ErrorKind::NotFound, name.to_owned());
     let wire = shared.wires.get(name).ok_or_else(unknown)?;
-    let device = Device {
-        name: name.to_owned(),
-        map: wire.map.clone(),
-        unit: wire.map.unit(),
-        shared: Arc::clone(shared),
-    };
+    let device = device(name, &wire.map, unit, shared);
     let line = shared.line(name).ok_or_else(unknown)?;
     let (address, serving) = modbus_server::serve(address, device, line).await?;
     tasks.push(serving);
@@ -374,7 +378,7 @@ async fn plug_in(
 
 /// Moves the world along with the wall clock; after a long pause it does not race to catch up.
 #[allow(clippy::disallowed_methods)] // the simulators have no gateway clock
-async fn step(shared: Arc<Shared>, speed: f64) {
+pub(crate) async fn step(shared: Arc<Shared>, speed: f64) {
     let every = TICK.div_f64(speed.max(1.0)).max(LEAST_TICK);
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

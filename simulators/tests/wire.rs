@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use simulators::faults::Faults;
+use simulators::fleet::{self, Fleet};
 use simulators::scenario::Scenario;
 use simulators::site::{self, Site};
 use tokio::runtime::Runtime;
@@ -276,4 +277,102 @@ fn more_faults_show_on_the_wire() {
         shared.set_faults("grid", Faults { flips_ppm: 2_000_000, ..Faults::default() }).is_err()
     );
     assert_eq!(shared.heard("grid").writes, 0);
+}
+
+/// The devices of a site file, running.
+fn fleet(devices: &str, bridge: bool) -> (Runtime, Fleet) {
+    let folder = std::env::temp_dir().join(format!("fleet-{}-{bridge}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("site.toml");
+    std::fs::write(&file, format!("[site]\nid = \"x\"\n[grid]\nlimit_a = 50\n{devices}")).unwrap();
+    let members = fleet::members(&file).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let runtime = Runtime::new().unwrap();
+    let options = fleet::Options { seed: 3, speed: 1.0, port: 0, bridge };
+    let fleet = runtime.block_on(fleet::start(members, options)).unwrap();
+    (runtime, fleet)
+}
+
+/// A site file's devices, as the gateway writes them.
+fn device(id: &str, profile: &str, more: &str) -> String {
+    format!(
+        "[[device]]\nid = \"{id}\"\nprofile = \"{profile}\"\naddress = \"tcp://10.0.0.1\"\n{more}\n"
+    )
+}
+
+#[test]
+fn the_devices_of_a_site_file_share_one_world_and_have_all_switches() {
+    let devices = [
+        device("meter", "eastron-sdm630", ""),
+        device("left", "alfen-ng9", "max_a = 32"),
+        device("right", "alfen-ng9", "unit = 2\nmax_a = 16"),
+    ];
+    let (_runtime, fleet) = fleet(&devices.concat(), false);
+    let places: Vec<(&str, u8)> = fleet.places.iter().map(|p| (p.name.as_str(), p.unit)).collect();
+    assert_eq!(places, [("meter", 1), ("left", 1), ("right", 2)]);
+    let mut left = connect(fleet.places[1].address);
+    assert_eq!(set_current(&mut left, 13.5).0, 16);
+    let told =
+        |fleet: &Fleet| fleet.shared().with(|w| [w.piles[0].setpoint_a, w.piles[1].setpoint_a]);
+    assert_eq!(told(&fleet), [13.5, 6.0], "each charger is a pile of its own");
+    fleet.shared().with(|world| {
+        for _ in 0..40 {
+            world.piles[0].feed();
+            world.step(0.5);
+        }
+    });
+    let amps = float(&read(&mut left, READ_HOLDING, 320, 2));
+    assert!((13.0..14.0).contains(&amps), "{amps} A");
+    // The meter sees both cars and the house.
+    let watts = float(&read(&mut connect(fleet.places[0].address), READ_INPUT, 52, 2));
+    let truth = fleet.shared().with(|world| world.truth().grid_w);
+    assert!((f64::from(watts) - truth).abs() < 600.0, "{watts} W of {truth} W");
+    let fault = |body: &str| http(fleet.http, "POST", "/fault", body).0;
+    assert_eq!(fault(r#"{"device": "left", "foreign_a": 9}"#), 204);
+    assert_eq!(told(&fleet), [9.0, 6.0], "another master has written");
+    assert_eq!(float(&read(&mut left, READ_HOLDING, 1210, 2)), 9.0, "and it shows");
+    assert_eq!(fault(r#"{"device": "meter", "foreign_a": 9}"#), 400);
+    assert_eq!(fault(r#"{"device": "left", "reboot": true}"#), 204);
+    assert_eq!(fault(r#"{"device": "right", "exception": 4}"#), 204);
+    let mut right = connect(fleet.places[2].address);
+    assert_eq!(ask(&mut right, 2, &[3, 4, 0xBA, 0, 2]).unwrap(), (0x83, vec![4]));
+    let answer = read(&mut connect(fleet.places[1].address), READ_HOLDING, 1210, 2);
+    assert_eq!(answer.0, READ_HOLDING, "the other one is well");
+}
+
+#[test]
+fn the_devices_of_a_site_file_stand_on_one_line_if_asked_for() {
+    let devices = device("meter", "eastron-sdm630", "") + &device("left", "alfen-ng9", "");
+    let (_runtime, fleet) = fleet(&devices, true);
+    assert_eq!(fleet.places[0].address, fleet.places[1].address);
+    assert_eq!(fleet.places.iter().map(|place| place.unit).collect::<Vec<_>>(), [1, 2]);
+    let mut line = connect(fleet.places[0].address);
+    for (unit, function, first) in [(1, READ_INPUT, 0_u16), (2, READ_HOLDING, 306)] {
+        let [a, b] = first.to_be_bytes();
+        let mut frame = vec![unit, function, a, b, 0, 2];
+        frame.extend(simulators::frames::crc(&frame));
+        line.write_all(&frame).unwrap();
+        let mut answer = [0; 9];
+        line.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[..3], [unit, function, 4]);
+        let volts = f32::from_be_bytes(answer[3..7].try_into().unwrap());
+        assert!((215.0..245.0).contains(&volts), "unit {unit}: {volts} V");
+    }
+}
+
+#[test]
+fn a_site_file_without_devices_or_with_an_unknown_profile_is_refused_with_its_name() {
+    let folder = std::env::temp_dir().join(format!("fleet-bad-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("site.toml");
+    for (text, word) in [
+        (String::new(), "[[device]]"),
+        (device("left", "no-such-profile", ""), "device `left`"),
+        ("[[device]]\nid = 3".to_owned(), "site.toml"),
+    ] {
+        std::fs::write(&file, &text).unwrap();
+        let why = fleet::members(&file).unwrap_err().to_string();
+        assert!(why.contains(word), "{text}: {why}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

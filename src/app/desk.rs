@@ -1,5 +1,6 @@
 //! The front desk: a Unix socket in the state folder (`control.sock`, for its owner only) at which a
-//! person on the device itself acknowledges alarms and resets latched zones. One question, one answer.
+//! person on the device itself acknowledges alarms, resets latched zones and says how chargers charge. One
+//! question, one answer.
 //!
 //! What a stranger gets wrong: the desk changes nothing. It hands the controller an observation and
 //! then looks in the overview whether the controller has agreed.
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 use super::aside::{self, Begins, Put};
 use super::breakage::{Breakage, How, Part};
+use super::charging::{self, Charging, ChargingWish};
 use super::drill::{self, Drill};
 use super::jobs::Orders;
 use super::messages;
@@ -84,6 +86,8 @@ pub enum Request {
     },
     /// Something about jobs.
     Job(JobWish),
+    /// Charge like this from now on.
+    Charge(ChargingWish),
     /// This sensor or relay was tested.
     Prove {
         /// Its id.
@@ -110,6 +114,8 @@ pub enum Answer {
     Done,
     /// It will be done: the job that it is about.
     Ordered(Id),
+    /// How a charger charges now.
+    Charging(Box<Charging>),
     /// It is not allowed, and why.
     NotAllowed(String),
     /// It was not.
@@ -124,6 +130,8 @@ pub enum Refusal {
     NoSuchAlarm,
     /// There is no such zone.
     NoSuchZone,
+    /// There is no such charger.
+    NoSuchCharger,
     /// A name is needed, of at most 200 characters.
     NoName,
     /// A trip cannot be shelved, an alarm for eight hours at most, a warning for a week.
@@ -159,6 +167,7 @@ impl Refusal {
         match self {
             Refusal::NoSuchAlarm => "no_such_alarm",
             Refusal::NoSuchZone => "no_such_zone",
+            Refusal::NoSuchCharger => "no_such_charger",
             Refusal::NoName => "no_name",
             Refusal::Reset(ResetObstacle::NotLatched) => "not_latched",
             Refusal::Reset(ResetObstacle::StillSeen) => "still_seen",
@@ -282,6 +291,7 @@ impl Desk {
                 Err(why) => Answer::NotAllowed(why),
             },
             Request::Prove { id, by } => self.prove(&overview, id, by).await,
+            Request::Charge(wish) => charging::charge(self, wish).await,
         }
     }
 
@@ -440,7 +450,11 @@ impl Desk {
     }
 
     /// Hands the observation over and waits until the overview shows that it was taken.
-    async fn tell(&self, observation: Observation, shows: impl Fn(&Overview) -> bool) -> Answer {
+    pub(super) async fn tell(
+        &self,
+        observation: Observation,
+        shows: impl Fn(&Overview) -> bool,
+    ) -> Answer {
         let mut overview = self.overview.clone();
         if self.observations.try_send(observation).is_err() {
             return Answer::Refused(Refusal::NoAnswer);

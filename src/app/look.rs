@@ -1,7 +1,8 @@
 //! `wattgate look`: the gateway's eyes on pictures, folders and films, one line for each frame.
 //!
-//! What a stranger gets wrong: pictures of a folder stand alone; a film is seen as a camera would see
-//! it, with time, at up to five looks a second of film time, as fast as it can be read.
+//! What a stranger gets wrong: pictures of a folder stand alone: their verdict is what one picture says by itself, and
+//! a stain may look like smoke in it. A film is seen as a camera would see it, with time, at up to five looks a
+//! second of film time, as fast as it can be read; there what does not stir is no more than doubtful.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -203,7 +204,7 @@ impl Looking<'_> {
                 if let Some(second) = &mut self.second {
                     second.still(&mut sight, &frame)?;
                 }
-                self.tell(path, (0, Duration::ZERO), &sight, before)?;
+                self.tell(path, None, &sight, before)?;
                 self.draw(path, None, (frame, &places), &sight)
             }
             Err(why) => self.fail(path, &why),
@@ -235,7 +236,7 @@ impl Looking<'_> {
             if let Some(second) = &mut self.second {
                 second.look(&mut watch, &mut sight, &frame)?;
             }
-            self.tell(path, (number - 1, at), &sight, before)?;
+            self.tell(path, Some((number - 1, at)), &sight, before)?;
             self.draw(path, Some(number - 1), (frame, &places), &sight)?;
             before = cpu_time();
         }
@@ -267,12 +268,14 @@ impl Looking<'_> {
     fn tell(
         &mut self,
         path: &Path,
-        (frame, at): (u64, Duration),
+        time: Option<(u64, Duration)>,
         sight: &Sight,
         before: Duration,
     ) -> Result<(), LookError> {
+        let ((frame, at), is_alone) = (time.unwrap_or_default(), time.is_none());
         self.seen.frames += 1;
         let cpu_ms = cpu_time().saturating_sub(before).as_secs_f64() * 1000.0;
+        let stirs = sight.parts.iter().filter_map(|look| look.stirs).max();
         let round = |value: f64| (value * 10_000.0).round() / 10_000.0;
         if self.json {
             let bay = |look: &crate::logic::vision::BayLook| json!({"id": look.id, "occupied": round(look.occupied), "state": look.state});
@@ -284,6 +287,8 @@ impl Looking<'_> {
                 "smoke": round(sight.smoke),
                 "verdict": sight.verdict,
                 "tier": sight.tier,
+                "alone": is_alone,
+                "stirs_s": stirs.map(|stirs| round(stirs.as_secs_f64())),
                 "bays": sight.bays.iter().map(bay).collect::<Vec<_>>(),
                 "cpu_ms": round(cpu_ms),
             });
@@ -295,11 +300,16 @@ impl Looking<'_> {
             Verdict::Doubtful => "doubtful",
             Verdict::Alarm => "ALARM",
         };
+        let seen = match stirs {
+            _ if is_alone => "one picture".to_owned(),
+            None => "still".to_owned(),
+            Some(stirs) => format!("stirs {:.1} s", stirs.as_secs_f64()),
+        };
         let bays: Vec<String> =
             sight.bays.iter().map(|look| format!("{}={:?}", look.id, look.state)).collect();
         writeln!(
             self.out,
-            "{} @{:.2}s  {verdict:8} fire {:.2} smoke {:.2}  {} {:.1} ms",
+            "{} @{:.2}s  {verdict:8} fire {:.2} smoke {:.2}  {seen}  {} {:.1} ms",
             path.display(),
             at.as_secs_f64(),
             sight.fire,

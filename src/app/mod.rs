@@ -1,6 +1,7 @@
 //! Introductions: who talks to whom, in which order things start and stop. `control` is the gateway's
 //! own process, `vision` the child that looks at pictures, `child` the control process's grip on it,
-//! `look` the same eyes on files, `mind` the controller's thread, `jobs` the crew that runs what it grants, `desk` where a person on the device is heard, `latch` what survives a
+//! `look` the same eyes on files, `mind` the controller's thread, `jobs` the crew that runs what it grants, `desk` where a person on the device is heard
+//! (`charging`: how a charger charges), `latch` what survives a
 //! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean,
 //! `breakage` the wish to see one, `drill` a fault made visible and `aside`
 //! what is put aside for it, `plan` a scenario into a schedule,
@@ -11,6 +12,7 @@ mod annotate;
 mod aside;
 mod breakage;
 pub mod camera;
+pub mod charging;
 pub mod child;
 pub mod control;
 #[cfg(feature = "demo")]

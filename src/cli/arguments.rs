@@ -7,9 +7,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+mod alarms;
+mod chargers;
 mod installer;
 mod jobs;
 
+pub use alarms::Alarms;
+pub use chargers::Chargers;
 pub use jobs::Jobs;
 
 pub use installer::{Configs, Devices, Profiles, Scans, Which};
@@ -171,6 +175,11 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// How chargers charge, at the gateway that runs on this machine.
+    Charger {
+        #[command(subcommand)]
+        action: Chargers,
+    },
     /// What a camera gives: before it goes into a site file.
     Camera {
         #[command(subcommand)]
@@ -310,69 +319,6 @@ pub enum Models {
         models: Option<PathBuf>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Alarms {
-    /// Lists alarms and latched zones.
-    List {
-        #[command(flatten)]
-        place: Place,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-    },
-    /// Says that a person knows of an alarm.
-    Ack {
-        /// The alarm, as `alarm list` calls it.
-        alarm: String,
-        /// Who acknowledges or resets.
-        #[arg(long)]
-        by: String,
-        /// A note for the record.
-        #[arg(long)]
-        note: Option<String>,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Puts an alarm out of sight for a time; a trip cannot be.
-    Shelve {
-        /// The alarm, as `alarm list` calls it.
-        alarm: String,
-        /// Who acknowledges or resets.
-        #[arg(long)]
-        by: String,
-        /// For how long.
-        #[arg(long)]
-        minutes: u32,
-        /// A note for the record.
-        #[arg(long)]
-        note: Option<String>,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Records that a sensor or relay was tested, if it was seen to react.
-    Prove {
-        /// The sensor or relay.
-        id: String,
-        /// Who acknowledges or resets.
-        #[arg(long)]
-        by: String,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Releases a latched zone in two steps, once it has been clear for ten minutes.
-    Reset {
-        /// The zone.
-        zone: String,
-        /// Who acknowledges or resets.
-        #[arg(long)]
-        by: String,
-        /// The second step: the place was inspected, charging may start again.
-        #[arg(long)]
-        inspected: bool,
-        #[command(flatten)]
-        place: Place,
     },
 }
 

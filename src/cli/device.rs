@@ -116,7 +116,7 @@ fn print(seen: &[Seen], counted: &Counts, format: Format, lang: Lang) {
                 Ok(Some(Raw::Text(text))) => json!(text),
                 Ok(None) | Err(_) => serde_json::Value::Null,
             };
-            json!({"ts": at, "quantity": s.quantity, "value": value, "why": s.value.as_ref().err(), "table": table(s), "address": s.address, "raw": raw(s), "latency_ms": s.latency.as_secs_f64() * 1000.0})
+            json!({"ts": at, "quantity": s.quantity, "value": value, "why": s.value.as_ref().err(), "table": table(s), "address": s.address, "raw": raw(s), "latency_ms": s.latency.as_secs_f64() * 1000.0, "age_ms": s.age().as_secs_f64() * 1000.0})
         };
         let writes = |(address, count): &(u16, u64)| json!({"ts": at, "quantity": "writes", "value": count, "table": "holding", "address": address});
         let all = seen.iter().map(entry).chain(counted.iter().map(writes));
@@ -132,7 +132,9 @@ fn print(seen: &[Seen], counted: &Counts, format: Format, lang: Lang) {
         };
         let ms = s.latency.as_secs_f64() * 1000.0;
         let place = format!("{} {}", table(s), s.address);
-        format!("{:16} {value:>16}   {place:15} {:24} {ms:6.1} ms", s.quantity, raw(s))
+        let age = [("age", format!("{:.1}", s.age().as_secs_f64()))];
+        let age = fill(lang, "cli.device.age", &age);
+        format!("{:16} {value:>16}   {place:15} {:24} {ms:6.1} ms  {age}", s.quantity, raw(s))
     };
     let writes = |(address, count): &(u16, u64)| {
         let values = [("address", address.to_string()), ("count", count.to_string())];

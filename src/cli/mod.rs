@@ -9,6 +9,7 @@
 mod alarm;
 mod arguments;
 mod camera;
+mod charger;
 mod check;
 mod device;
 mod drill;
@@ -126,6 +127,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
         }
         Command::Alarm { action } => alarm::run(action, lang),
         Command::Camera { action } => camera::run(action, lang),
+        Command::Charger { action } => charger::run(action, lang),
         Command::Model { action } => models(action, lang),
         Command::Job { action } => job::run(action, lang),
         Command::Warden { cores, program } => job::warden(cores, program),

@@ -137,7 +137,10 @@ fn try_on(profile: Profile, (address, unit): (&str, Option<u8>), as_json: bool, 
     match installer::wait_for(inspector.try_on()) {
         Ok(Ok(verdict)) => tell(&verdict, &id, as_json, lang),
         Ok(Err(error)) => {
-            complain(&format!("wattgate: {address}: {error}"));
+            // Who cannot be connected to is named in the error itself.
+            let named = error.to_string().contains(address);
+            let place = if named { String::new() } else { format!("{address}: ") };
+            complain(&format!("wattgate: {place}{error}"));
             OUT_OF_REACH
         }
         Err(error) => outcome(Err(error.to_string())),

@@ -454,6 +454,14 @@ pub struct LinkView {
     pub acknowledged: u64,
 }
 
+impl DeviceView {
+    /// The mode of a charger, by its name.
+    #[must_use]
+    pub fn mode(&self) -> Option<&str> {
+        self.values.get("mode")?.as_str()
+    }
+}
+
 impl Overview {
     /// The charger of this id.
     #[must_use]

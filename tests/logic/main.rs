@@ -25,6 +25,7 @@ mod online;
 mod plan;
 mod seeds;
 mod steps;
+mod stir;
 mod storage;
 mod watch;
 mod week;

@@ -29,6 +29,8 @@ mod bench;
 #[cfg(test)]
 mod checkers;
 #[cfg(test)]
+mod chosen;
+#[cfg(test)]
 mod export;
 #[cfg(test)]
 mod fairness;

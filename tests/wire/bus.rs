@@ -9,9 +9,11 @@
 mod absent;
 mod curb;
 mod faults;
+mod fewest;
 mod lines;
 mod peers;
 pub mod rig;
 mod serial;
 mod served;
 mod sharing;
+mod watchdogs;

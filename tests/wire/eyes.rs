@@ -21,6 +21,8 @@ use simulators::scenario::Scenario;
 use crate::gateway::{Demo, PATIENCE, kill, now, until};
 
 const CAMERAS: usize = 16;
+/// Pictures of a camera server, one after the other.
+const PICTURES: usize = 41;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,9 +34,10 @@ fn camera_server(hazard: f64) -> u16 {
     let mut scene = Scene::of(&World::new(Scenario::one_pile(), 1));
     (scene.slots[0].fire, scene.slots[0].smoke) = (hazard, hazard);
     let mut pictures = Vec::new();
-    // Five: no camera of sixteen gets the same one again and again.
-    for car in [None, Some(1), Some(2), Some(3), Some(4)] {
-        scene.slots[0].car = car;
+    // A prime: no camera of sixteen gets the same one again and again, and none sees a flame repeat itself for the
+    // time that it must last.
+    for i in 0..PICTURES {
+        scene.slots[0].car = [None, Some(1), Some(2), Some(3), Some(4)][i % 5];
         scene.time_s += 0.2;
         pictures.push(jpeg(&scene).expect("a picture"));
     }

@@ -55,6 +55,8 @@ fn a_folder_is_judged_frame_by_frame_and_broken_files_are_told() {
             assert!((0.0..=1.0).contains(&line[key].as_f64().unwrap()), "{line}");
         }
         assert_eq!(line["tier"], "small");
+        // A picture has no time: nobody knows what stirs in it.
+        assert!(line["alone"] == true && line["stirs_s"].is_null(), "{line}");
         assert!(line["cpu_ms"].as_f64().unwrap() > 0.0);
     }
 }

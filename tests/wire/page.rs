@@ -34,6 +34,53 @@ fn the_page_speaks_both_languages_on_any_screen_and_asks_nobody_else() {
     );
     assert_eq!(foreign, Value::Array(Vec::new()));
     assert_eq!(browser.complaints(), Vec::<String>::new());
+    a_charger_is_switched_by_a_button(&demo, &browser);
+}
+
+/// Opens the dialog of pile1, chooses a mode, fills what is given and sends it.
+fn choose(browser: &Browser, mode: &str, code: &str, target: Option<(&str, &str)>) {
+    browser.eval("document.querySelector('[data-test=change-pile1]').click()");
+    browser.wait_for("document.getElementById('charge').open");
+    let (energy, stay) = target.unwrap_or_default();
+    browser.eval(&format!(
+        "const put = (id, value) => {{ document.getElementById(id).value = value; }};
+         put('charge-mode', '{mode}');
+         document.getElementById('charge-mode').dispatchEvent(new Event('change'));
+         put('charge-energy', '{energy}'); put('charge-stay', '{stay}'); put('charge-code', '{code}');
+         document.getElementById('charge-send').click();"
+    ));
+}
+
+/// Only who knows the code; what is shown is what the controller has taken, with its reason, in both languages.
+fn a_charger_is_switched_by_a_button(demo: &Demo, browser: &Browser) {
+    until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
+    let code = until("the code", PATIENCE, || demo.code());
+    browser.open(&format!("{}/?lang=en", demo.page));
+    let row = "document.querySelector('[data-test=charging-pile1]')";
+    browser.wait_for(&format!("{row} && {row}.dataset.value === 'departure'"));
+    choose(browser, "off", "wrong", None);
+    browser.wait_for("document.getElementById('charge-answer').textContent.includes('code')");
+    assert_eq!(browser.eval(&format!("return {row}.dataset.value")), "departure");
+    let hidden = "document.getElementById('charge-target').hidden";
+    assert_eq!(browser.eval(&format!("return {hidden}")), true, "off asks for no target");
+    browser.eval("document.getElementById('charge-cancel').click()");
+    choose(browser, "off", &code, None);
+    let closed = "!document.getElementById('charge').open";
+    browser.wait_for(&format!("{closed} && {row}.dataset.value === 'off'"));
+    browser.wait_for(&format!("{row}.dataset.reason === 'mode_off'"));
+    browser.open(&format!("{}/?lang=zh", demo.page));
+    browser.wait_for(&format!("{row} && {row}.innerText.includes('已关闭')"));
+    // Ready at departure takes both, what is needed and by when, or none of them.
+    choose(browser, "departure", &code, Some(("12", "")));
+    browser.wait_for("document.getElementById('charge-answer').textContent.includes('未采用')");
+    assert_eq!(browser.eval(&format!("return {hidden}")), false);
+    assert_eq!(browser.eval(&format!("return {row}.dataset.value")), "off", "nothing is taken");
+    browser.eval("document.getElementById('charge-cancel').click()");
+    choose(browser, "departure", &code, Some(("12", "3")));
+    browser.wait_for(&format!("{closed} && {row}.dataset.value === 'departure'"));
+    browser.wait_for(&format!("{row}.dataset.reason !== 'mode_off'"));
+    let words = browser.eval("return document.body.innerText");
+    assert!(!words.as_str().unwrap().contains('⟦'), "a text is missing: {words}");
 }
 
 fn status(request: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> u16 {

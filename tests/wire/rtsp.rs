@@ -20,7 +20,8 @@ impl Server {
         Server::with(&[&keyint.to_string()])
     }
 
-    fn with(arguments: &[&str]) -> Server {
+    /// With these arguments of the script.
+    pub fn with(arguments: &[&str]) -> Server {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/rtsp_server.py");
         // Debian's own Python: the bindings of GStreamer are a Debian package.
         let mut command = Command::new("/usr/bin/python3");

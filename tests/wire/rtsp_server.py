@@ -1,6 +1,7 @@
 """An RTSP server for the tests: `rtsp_server.py KEYINT [WIDTH HEIGHT FPS] [--password WORD]`; prints its port.
 
-GStreamer's own server with a drawn moving ball, H.264 by x264. One stream, `/ball`; more with `/1`, `/2`, ...
+GStreamer's own server with a drawn moving ball, H.264 by x264. One stream, `/ball`; more with `/1`, `/2`, ...;
+colour bars with noise in a corner and nothing that moves with `/still0`, `/still1`, ...
 """
 import sys
 
@@ -17,10 +18,12 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service("0")
-for name in ["/ball"] + [f"/{i}" for i in range(8)]:
+stills = [f"/still{i}" for i in range(8)]
+for name in ["/ball"] + [f"/{i}" for i in range(8)] + stills:
+    pattern = "smpte" if name in stills else "ball background-color=0xff406080"
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
-        f"( videotestsrc is-live=true pattern=ball background-color=0xff406080 ! "
+        f"( videotestsrc is-live=true pattern={pattern} ! "
         f"video/x-raw,width={width},height={height},framerate={fps}/1 ! "
         f"x264enc tune=zerolatency speed-preset=ultrafast bitrate=512 key-int-max={keyint} ! "
         f"rtph264pay name=pay0 pt=96 config-interval=-1 )"

@@ -149,4 +149,59 @@ fn a_charger_is_switched_off_and_on_by_words_and_that_is_read_back() {
     assert_eq!(shown(&demo), Some(off));
     assert_eq!(put("pile1", &code, r#"{"mode": "fast"}"#), 200);
     assert_eq!(shown(&demo).map(|(mode, _)| mode).as_deref(), Some("fast"), "read back");
+    the_command_line_says_what_has_become_of_it(&demo);
+}
+
+/// `wattgate charger` with these words: exit code, what it prints, what it complains about.
+fn charger(demo: &Demo, words: &[&str]) -> (Option<i32>, String, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_wattgate"))
+        .args(["--lang", "en", "charger"])
+        .args(words)
+        .arg("--state")
+        .arg(demo.state())
+        .output()
+        .expect("wattgate charger");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
+fn the_command_line_says_what_has_become_of_it(demo: &Demo) {
+    let (code, said, _) = charger(demo, &["mode", "pile1", "off"]);
+    assert_eq!((code, shown(demo).map(|s| s.0).as_deref()), (Some(0), Some("off")), "{said}");
+    assert!(
+        said.contains("off") && said.contains("0.0 A") && said.contains("switched off"),
+        "{said}"
+    );
+    let (code, listed, _) = charger(demo, &["list"]);
+    let line = |id: &str| listed.lines().find(|line| line.starts_with(id)).map(str::to_owned);
+    assert_eq!(code, Some(0));
+    assert!(line("pile1").is_some_and(|l| l.contains("switched off")), "{listed}");
+    assert!(line("pile2").is_some_and(|l| l.contains("departure")), "{listed}");
+    // Nonsense: no such charger, no such mode, a target without its time, one beyond its bounds.
+    for (words, exit, why) in [
+        (&["mode", "pile9", "fast"][..], 1, "no such charger"),
+        (&["mode", "pile1", "solar"], 2, "pv_only"),
+        (&["mode", "pile1", "departure", "--energy-kwh", "5"], 1, "stay_h"),
+        (
+            &["mode", "pile1", "departure", "--energy-kwh", "1e300", "--stay-h", "2"],
+            1,
+            "energy_kwh",
+        ),
+        (&["mode", "pile1", "departure", "--stay-h", "2"], 2, "energy-kwh"),
+    ] {
+        let (code, said, complained) = charger(demo, words);
+        assert_eq!(code, Some(exit), "{words:?}: {said}{complained}");
+        assert!(complained.contains(why), "{words:?}: {complained}");
+    }
+    assert_eq!(shown(demo).map(|(mode, _)| mode).as_deref(), Some("off"), "nothing was taken");
+    let words = ["mode", "pile1", "departure", "--energy-kwh", "9", "--stay-h", "3"];
+    let (code, said, _) = charger(demo, &words);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("ready at departure") && said.contains("next plan"), "{said}");
+    let about_nine = |kwh: &f64| (6.0..=9.0).contains(kwh);
+    until("nine in the plan", PATIENCE, || planned(demo).filter(about_nine));
+    let (_, json, _) = charger(demo, &["mode", "pile1", "fast", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json).expect(&json);
+    assert_eq!(json["charger"]["values"]["mode"], "fast", "{json}");
+    assert_eq!(json["outlook"], Value::Null, "{json}");
 }

@@ -8,6 +8,7 @@ mod keba;
 mod node;
 mod profiled;
 mod sdm630;
+mod sight;
 mod sunspec_hybrid;
 mod sunspec_meter;
 
@@ -44,7 +45,7 @@ pub enum Map {
     Module,
     /// The grid meter, speaking SunSpec.
     SunspecMeter,
-    /// A device made from a profile file, over the first pile, the meter, the battery or the node.
+    /// A device made from a profile file, over a pile, the meter, the battery or the node.
     Profiled(Arc<Profiled>),
 }
 
@@ -112,13 +113,7 @@ impl Map {
             Map::Hybrid => world.hybrid.reboot(),
             Map::Node => world.node.iter_mut().for_each(Node::reboot),
             Map::Module => world.module.iter_mut().for_each(Module::reboot),
-            Map::Profiled(device) => {
-                device.reboot();
-                world.piles.iter_mut().for_each(Pile::reboot);
-                world.hybrid.reboot();
-                world.node.iter_mut().for_each(Node::reboot);
-                device.settle_in(world);
-            }
+            Map::Profiled(device) => device.reboot(world),
         }
     }
 
@@ -128,8 +123,8 @@ impl Map {
             Map::Pile(i, _) => {
                 world.piles.get_mut(*i).into_iter().for_each(|pile| pile.ignores_phases = stuck);
             }
-            Map::Profiled(_) => {
-                world.piles.iter_mut().for_each(|pile| pile.ignores_phases = stuck);
+            Map::Profiled(device) => {
+                device.pile_mut(world).into_iter().for_each(|pile| pile.ignores_phases = stuck);
             }
             Map::Sdm630 | Map::SunspecMeter | Map::Hybrid | Map::Node | Map::Module => {}
         }
@@ -145,11 +140,28 @@ impl Map {
             Map::Hybrid => world.hybrid.ignores_setpoint = deaf,
             Map::Node => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
             Map::Module => world.module.iter_mut().for_each(|module| module.welded = deaf),
-            Map::Profiled(_) => {
-                world.piles.iter_mut().for_each(|pile| pile.ignores_setpoint = deaf);
-                world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf);
-                world.hybrid.ignores_setpoint = deaf;
+            Map::Profiled(device) => device.set_deaf(world, deaf),
+        }
+    }
+
+    /// Whether it takes a current.
+    #[must_use]
+    pub fn is_charger(&self) -> bool {
+        match self {
+            Map::Pile(..) => true,
+            Map::Profiled(device) => device.profile().kind == "charger",
+            _ => false,
+        }
+    }
+
+    /// Another master writes a current; only a charger takes it.
+    pub fn tell(&self, world: &mut World, amps: f64) {
+        match self {
+            Map::Pile(i, _) => {
+                world.piles.get_mut(*i).into_iter().for_each(|pile| pile.write_setpoint(amps));
             }
+            Map::Profiled(device) => device.hear_of(world, amps),
+            _ => {}
         }
     }
 

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::sight::Sight;
 use super::{Measured, Refusal};
-use crate::physics::{PlugState, StorageControl, World};
+use crate::physics::{Node, Pile, PlugState, StorageControl, World};
 use crate::profile::{Form, Point, Profile, Switch, Write};
 
 /// What was written to it.
@@ -24,6 +25,8 @@ struct State {
 #[derive(Debug)]
 pub struct Profiled {
     profile: Profile,
+    /// The pile that it is, if it is a charger.
+    pile: usize,
     state: Mutex<State>,
 }
 
@@ -37,7 +40,13 @@ impl Profiled {
     /// As it leaves the factory.
     #[must_use]
     pub fn new(profile: Profile) -> Profiled {
-        Profiled { profile, state: Mutex::default() }
+        Profiled { profile, pile: 0, state: Mutex::default() }
+    }
+
+    /// As another pile than the first.
+    #[must_use]
+    pub fn at(self, pile: usize) -> Profiled {
+        Profiled { pile, ..self }
     }
 
     /// Its profile.
@@ -49,9 +58,39 @@ impl Profiled {
     /// Makes the pile behind it live as long as the profile says.
     pub fn settle_in(&self, world: &mut World) {
         let expires = self.profile.setpoint.as_ref().and_then(|setpoint| setpoint.expires_s);
-        for pile in &mut world.piles {
+        if let Some(pile) = self.pile_mut(world) {
             pile.validity_s = expires.unwrap_or(0.0);
         }
+    }
+
+    /// The pile that it is.
+    pub fn pile_mut<'w>(&self, world: &'w mut World) -> Option<&'w mut Pile> {
+        if self.profile.kind == "charger" { world.piles.get_mut(self.pile) } else { None }
+    }
+
+    fn feed(&self, world: &mut World) {
+        self.pile_mut(world).into_iter().for_each(Pile::feed);
+    }
+
+    /// Lets it follow its setpoints or not.
+    pub fn set_deaf(&self, world: &mut World, deaf: bool) {
+        match self.profile.kind.as_str() {
+            "battery" => world.hybrid.ignores_setpoint = deaf,
+            "compute" => world.node.iter_mut().for_each(|node| node.ignores_setpoint = deaf),
+            _ => self.pile_mut(world).into_iter().for_each(|pile| pile.ignores_setpoint = deaf),
+        }
+    }
+
+    /// Another master writes a current.
+    pub fn hear_of(&self, world: &mut World, amps: f64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(setpoint) = &self.profile.setpoint else {
+            return;
+        };
+        let words = setpoint.form.registers(amps / setpoint.form.step());
+        state.keep(setpoint.form.address, &words);
+        state.told = Some(amps);
+        self.tell(world, &state);
     }
 
     /// Its registers of one table: runs without gaps, since a read may bridge what has no value.
@@ -64,9 +103,11 @@ impl Profiled {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cells: BTreeMap<u16, u16> =
             if input { BTreeMap::new() } else { state.words.clone() };
-        let measured = world.piles.first().map(|pile| Measured::of(pile, world.volts, noise));
+        let measured =
+            world.piles.get(self.pile).map(|pile| Measured::of(pile, world.volts, noise));
         let kind = self.profile.kind.as_str();
-        let sight = Sight { world, kind, measured, jitter: noise(), told: state.told };
+        let (pile, told) = (world.piles.get(self.pile), state.told);
+        let sight = Sight { world, kind, pile, measured, jitter: noise(), told };
         for point in &self.profile.points {
             if (point.table.as_deref() == Some("input")) == input {
                 self.put(point, &sight, &mut cells);
@@ -105,7 +146,7 @@ impl Profiled {
         }
         if let ("phases", Some(contactors)) = (point.quantity.as_str(), &self.profile.phase_switch)
         {
-            let connected = sight.world.piles.first()?.connected;
+            let connected = sight.pile?.connected;
             return Some(Value::Number(f64::from(contactors.shown(connected)) * point.form.step()));
         }
         let whole = sight.quantity(&point.quantity)?;
@@ -120,7 +161,7 @@ impl Profiled {
     }
 
     fn state_of(&self, sight: &Sight<'_>, point: &Point) -> Option<Value> {
-        let wanted: &[&str] = match sight.world.piles.first()?.state() {
+        let wanted: &[&str] = match sight.pile?.state() {
             PlugState::A => &["absent", "connected"],
             PlugState::B => &["connected"],
             PlugState::C => &["charging"],
@@ -139,7 +180,7 @@ impl Profiled {
     /// Hears of any request.
     pub fn hear(&self, world: &mut World) {
         if self.fed_by() == "any" {
-            world.piles.iter_mut().for_each(crate::physics::Pile::feed);
+            self.feed(world);
         }
     }
 
@@ -148,9 +189,15 @@ impl Profiled {
         setpoint.and_then(|setpoint| setpoint.fed_by.as_deref()).unwrap_or("setpoint")
     }
 
-    /// Forgets what was written.
-    pub fn reboot(&self) {
+    /// Power-cycled: forgets what was written.
+    pub fn reboot(&self, world: &mut World) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+        match self.profile.kind.as_str() {
+            "battery" => world.hybrid.reboot(),
+            "compute" => world.node.iter_mut().for_each(Node::reboot),
+            _ => self.pile_mut(world).into_iter().for_each(Pile::reboot),
+        }
+        self.settle_in(world);
     }
 
     /// Takes a write.
@@ -177,7 +224,7 @@ impl Profiled {
         }
         let setpoint = self.profile.setpoint.as_ref().ok_or(Refusal::Function)?;
         if self.fed_by() == "writes" {
-            world.piles.iter_mut().for_each(crate::physics::Pile::feed);
+            self.feed(world);
         }
         if fits(&setpoint.form) {
             expect(function, setpoint.function)?;
@@ -195,7 +242,7 @@ impl Profiled {
             expect(function, contactors.function)?;
             let &[word] = words else { return Err(Refusal::Value) };
             let phases = contactors.meant(word).ok_or(Refusal::Value)?;
-            world.piles.iter_mut().for_each(|pile| pile.connect(phases));
+            self.pile_mut(world).into_iter().for_each(|pile| pile.connect(phases));
             return Ok(());
         }
         if let Some(failsafe) = &self.profile.failsafe {
@@ -203,13 +250,13 @@ impl Profiled {
             if fits(&failsafe.current) {
                 expect(function, setpoint.function)?;
                 let amps = amount(&failsafe.current);
-                world.piles.iter_mut().for_each(|pile| pile.safe_a = amps);
+                self.pile_mut(world).into_iter().for_each(|pile| pile.safe_a = amps);
                 return Ok(());
             }
             if fits(&failsafe.timeout) {
                 expect(function, setpoint.function)?;
                 let seconds = amount(&failsafe.timeout);
-                world.piles.iter_mut().for_each(|pile| pile.validity_s = seconds);
+                self.pile_mut(world).into_iter().for_each(|pile| pile.validity_s = seconds);
                 return Ok(());
             }
         }
@@ -235,7 +282,7 @@ impl Profiled {
         state.keep(first, words);
         let meant = |switches: &[&Switch]| switches.iter().any(|switch| switch.value == word);
         if self.fed_by() == "life" && meant(&before) && pause.iter().all(|p| p.value == word) {
-            world.piles.iter_mut().for_each(crate::physics::Pile::feed);
+            self.feed(world);
         }
         // What is the same in both lists (a token) switches nothing.
         match (meant(&before), meant(&pause)) {
@@ -257,7 +304,7 @@ impl Profiled {
             return;
         }
         let amps = if state.paused { 0.0 } else { told };
-        for pile in &mut world.piles {
+        if let Some(pile) = self.pile_mut(world) {
             match self.fed_by() {
                 "setpoint" => pile.write_setpoint(amps),
                 _ => pile.setpoint_a = amps.clamp(0.0, pile.max_a),
@@ -328,83 +375,6 @@ fn runs(cells: &BTreeMap<u16, u16>, max_gap: u16) -> Vec<(u16, Vec<u16>)> {
         runs.push((at, vec![word]));
     }
     runs
-}
-
-/// The site as the device sees it at one moment.
-struct Sight<'a> {
-    world: &'a World,
-    /// `meter`, `charger`, `compute` or `battery`.
-    kind: &'a str,
-    measured: Option<Measured>,
-    jitter: f64,
-    told: Option<f64>,
-}
-
-impl Sight<'_> {
-    /// A quantity in the site's unit and sign; a fixed figure where it has no physics.
-    fn quantity(&self, name: &str) -> Option<f64> {
-        let world = self.world;
-        let hybrid = &world.hybrid;
-        let pile = world.piles.first();
-        let phase = ["_l1_", "_l2_", "_l3_"].iter().position(|mark| name.contains(mark));
-        if let Some(phase) = phase {
-            return self.on_phase(name, phase);
-        }
-        Some(match name {
-            "power_w" => self.power()?,
-            "frequency_hz" => world.hertz + 0.002 * self.jitter,
-            "import_wh" => world.import_wh,
-            "export_wh" => world.export_wh,
-            "energy_wh" if self.kind == "compute" => world.node.as_ref()?.energy_wh,
-            "energy_wh" => pile?.energy_wh,
-            "session_wh" => 1_500.0,
-            "plugged" => f64::from(u8::from(pile?.car.is_some())),
-            "setpoint_w" => world.node.as_ref()?.setpoint_w,
-            "cap_w" => world.node.as_ref()?.cap_w(),
-            "setpoint_a" => self.told.unwrap_or(pile?.setpoint_a),
-            "limit_a" => pile?.limit_a(),
-            "failsafe_a" => pile?.safe_a,
-            "failsafe_s" => pile?.validity_s,
-            "lease_s" => pile?.left_s.ceil(),
-            "battery_w" => hybrid.battery_w + 0.4 * self.jitter,
-            "soc_pct" => hybrid.soc() * 100.0,
-            "pv_w" => hybrid.pv_w,
-            "car_soc_pct" => pile?.car.as_ref()?.soc() * 100.0,
-            "temperature_c" => 31.5,
-            "error_code" => 0.0,
-            _ => return None,
-        })
-    }
-
-    fn power(&self) -> Option<f64> {
-        match self.kind {
-            "meter" => Some(self.world.grid_w() + 2.4 * self.jitter),
-            "compute" => self.world.node.as_ref().map(|node| node.power_w),
-            _ => self.measured.as_ref().map(Measured::power_w),
-        }
-    }
-
-    /// A meter tells magnitudes of currents, as most do.
-    fn on_phase(&self, name: &str, phase: usize) -> Option<f64> {
-        let (volts, watts, amps) = match (&self.measured, self.kind) {
-            (Some(measured), "charger") => {
-                let (volts, amps) = (measured.volts[phase], measured.amps[phase]);
-                (volts, volts * amps, amps)
-            }
-            (_, "meter") => {
-                let volts = self.world.volts[phase] + 0.05 * self.jitter;
-                let watts = self.world.grid_phases_w()[phase] + 0.8 * self.jitter;
-                (volts, watts, (watts / volts).abs())
-            }
-            _ => return None,
-        };
-        match name.split('_').next() {
-            Some("voltage") => Some(volts),
-            Some("current") => Some(amps),
-            Some("power") => Some(watts),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@
 //!   judge ── doubts ──▶ [ waiting ] ──granted──▶ big net (remote in time, else local) ──▶ answers ──▶ judge
 //! ```
 //! What a stranger gets wrong: nobody waits for this thread. A remote net that hangs, a budget that is
-//! spent or a net that fails leaves doubts as they are, and the next look comes at its time.
+//! spent or a net that fails leaves doubts as they are, and the next look comes at its time. A panic in it is
+//! a net that fails: it is told, and the thread goes on with the next doubt.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,7 +64,7 @@ impl Cascade {
     /// # Errors
     /// When there can be no thread.
     pub fn start(
-        net: BigNet,
+        mut net: BigNet,
         cuts: FireCuts,
         budget_wh: f64,
         (clock, pace): (Clock, f64),
@@ -79,9 +81,17 @@ impl Cascade {
         let side = net.side();
         let theirs = Arc::clone(&desk);
         let now = move || clock.now().uptime.div_f64(pace);
-        std::thread::Builder::new()
-            .name("big net".to_owned())
-            .spawn(move || work(net, &theirs, now, ring))?;
+        std::thread::Builder::new().name("big net".to_owned()).spawn(move || {
+            loop {
+                let work = AssertUnwindSafe(|| work(&mut net, &theirs, &now, &ring));
+                if catch_unwind(work).is_err() {
+                    tracing::error!("the big net's thread panicked and begins again");
+                    let mut held = lock(&theirs.0);
+                    held.account.trouble = Some(BigTrouble::Failed);
+                    drop(theirs.1.wait_timeout(held, LOOK_UP));
+                }
+            }
+        })?;
         Ok(Cascade { desk, side, cuts })
     }
 
@@ -120,10 +130,10 @@ impl Cascade {
 
 /// Answers doubt after doubt for as long as the process lives.
 fn work(
-    mut net: BigNet,
+    net: &mut BigNet,
     (desk, bell): &(Mutex<Desk>, Condvar),
-    now: impl Fn() -> Duration,
-    ring: impl Fn(),
+    now: &impl Fn() -> Duration,
+    ring: &impl Fn(),
 ) {
     loop {
         let mut held = lock(desk);
@@ -189,9 +199,8 @@ mod tests {
     use std::sync::mpsc::{self, Receiver};
 
     use super::*;
-    use crate::app::vision::eyes::PartLook;
     use crate::io::inference::{Engine, RemoteNet, folders};
-    use crate::logic::vision::{Stages, Tier, Verdict};
+    use crate::logic::vision::{PartLook, Stages, Tier, Verdict};
 
     const CUTS: FireCuts =
         FireCuts { flame_doubtful: 0.4, flame_alarm: 0.8, smoke_doubtful: 0.4, smoke_alarm: 0.8 };
@@ -203,7 +212,7 @@ mod tests {
 
     /// A look of which only the whole frame is in doubt.
     fn doubtful(at: u64) -> Sight {
-        let look = |part, flame| PartLook { part, flame, smoke: 0.0 };
+        let look = |part, flame| PartLook { part, flame, smoke: 0.0, stirs: None };
         Sight {
             fire: 0.6,
             smoke: 0.0,
@@ -295,6 +304,34 @@ mod tests {
         rig.cascade.tell(4.0, Effort::Full);
         rig.ask([20, 20, 20], rig.now());
         assert_eq!(rig.answer().answer, Answer::Released);
+    }
+
+    #[test]
+    fn a_panic_of_the_big_net_is_told_and_the_next_doubt_is_answered() {
+        let folder = folders::with("big");
+        let net = BigNet::open(folder.path(), Engine::Best, None).unwrap().unwrap();
+        let (tell, rung) = mpsc::channel();
+        // The thread panics with its first answer.
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let ring = move || {
+            tell.send(()).unwrap_or(());
+            assert!(!first.swap(false, std::sync::atomic::Ordering::Relaxed), "on purpose");
+        };
+        let cascade = Cascade::start(net, CUTS, 1.0, (Clock::real(), 1.0), ring).unwrap();
+        cascade.tell(4.0, Effort::Full);
+        let mut rig = Rig { cascade, rung, camera: Id::try_from("cam").unwrap() };
+        let trouble = |rig: &Rig| rig.cascade.account().trouble;
+        rig.ask([20, 20, 20], rig.now());
+        rig.answer();
+        let told = (0..100).any(|_| {
+            std::thread::park_timeout(LOOK_UP / 20);
+            trouble(&rig) == Some(BigTrouble::Failed)
+        });
+        assert!(told, "nobody was told");
+        rig.camera = Id::try_from("other").unwrap();
+        rig.ask([255, 40, 10], rig.now());
+        assert_eq!(rig.answer().answer, Answer::Confirmed { flame: true, smoke: false });
+        assert_eq!(trouble(&rig), None, "it works again");
     }
 
     #[test]

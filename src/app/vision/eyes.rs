@@ -14,8 +14,8 @@ use crate::io::clock::thread_time;
 use crate::io::inference::{self, BayNet, Detector, Engine, FireNet, Found, ModelError};
 use crate::logic::decision::Effort;
 use crate::logic::vision::{
-    Answer, BayCuts, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy, Stages,
-    Tier, Triage, Usual, Verdict, stands_in,
+    Answer, BayCuts, BayLook, BayState, CameraFault, FireCuts, Health, Measures, Occupancy,
+    PartLook, Stages, Stir, Tier, Triage, Usual, Verdict, stands_in,
 };
 
 /// Parts of a frame (left, top, width, height): the whole, and overlapping tiles, one of them with each
@@ -63,17 +63,6 @@ pub struct Sight {
     pub stages: Stages,
 }
 
-/// Flame and smoke in one part of a frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PartLook {
-    /// Which of [`PARTS`].
-    pub part: usize,
-    /// Flame, 0 to 1.
-    pub flame: f64,
-    /// Smoke, 0 to 1.
-    pub smoke: f64,
-}
-
 impl Sight {
     /// The same look by a camera that cannot be trusted: never clear, its bays unknown.
     #[must_use]
@@ -88,6 +77,7 @@ impl Sight {
 /// Memory of one camera or film.
 pub struct Watch {
     triage: Triage,
+    stir: Stir,
     bays: Vec<BayMemory>,
     /// Whether the bays could not be read in the last look.
     bays_fail: bool,
@@ -157,14 +147,16 @@ impl Eyes {
         let mut lap = Lap::begin();
         let glance = Glance::of(frame);
         let fault = watch.fault(frame, &glance, at);
+        watch.stir.look(at, glance.cells(), watch.pattern.as_ref().map(Glance::cells));
         let gate_ms = lap.ms();
         let mut which = vec![0];
         which.extend(watch.next_tiles(at));
         // What only a tile shows would be seen in every fourth look, and never be confirmed.
         which.extend(watch.hot.filter(|hot| !which.contains(hot)));
-        let parts = self.parts(frame, which)?;
+        let mut parts = self.parts(frame, which)?;
+        parts.iter_mut().for_each(|look| look.stirs = watch.stir.within(PARTS[look.part]));
         watch.hot = self.most_doubted(&parts);
-        let verdict = watch.judge(at, &parts);
+        let verdict = watch.triage.judge(at, &parts);
         let fire_ms = lap.ms();
         let read = self.read_bays(watch, frame, &glance, at);
         watch.take(read);
@@ -225,7 +217,7 @@ impl Eyes {
     ) -> Result<Vec<PartLook>, ModelError> {
         let score = |part: usize| {
             let (flame, smoke) = self.fire.score(frame, PARTS[part])?;
-            Ok(PartLook { part, flame, smoke })
+            Ok(PartLook { part, flame, smoke, stirs: None })
         };
         which.into_iter().map(score).collect()
     }
@@ -293,6 +285,7 @@ impl Watch {
         let areas: Vec<[f64; 4]> = bays.iter().map(|bay| bounds(&bay.polygon)).collect();
         Watch {
             triage: Triage::new(cuts),
+            stir: Stir::new(gate::ACROSS),
             bays: bays.into_iter().map(BayMemory::new).collect(),
             bays_fail: false,
             bays_trusted: true,
@@ -364,8 +357,8 @@ impl Watch {
     }
 
     /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.
-    pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
-        self.triage.answer(at, answer)
+    pub fn answer(&mut self, at: Duration, part: usize, answer: Answer) -> Verdict {
+        self.triage.answer(at, part, answer)
     }
 
     /// Bays that cannot be read are unknown; what the fire net has seen in the same look is seen.
@@ -376,11 +369,6 @@ impl Watch {
             tracing::error!(%error, "bays cannot be read and are unknown; fire is still looked for");
         }
         self.bays.iter_mut().for_each(BayMemory::forget);
-    }
-
-    fn judge(&mut self, at: Duration, parts: &[PartLook]) -> Verdict {
-        let scores: Vec<(f64, f64)> = parts.iter().map(|look| (look.flame, look.smoke)).collect();
-        self.triage.judge(at, &scores)
     }
 
     fn fault(&mut self, frame: &Frame, glance: &Glance, at: Duration) -> Option<CameraFault> {

@@ -134,7 +134,7 @@ impl<'a> Judge<'a> {
             messages::say(&mut self.socket, &FromChild::Beat)?;
             let (deliveries, duty) = inbox.take(BEAT);
             self.obey(duty);
-            self.test_nets();
+            self.test_nets(self.clock.now());
             for (camera, delivery) in deliveries {
                 self.amend()?;
                 self.deliver(inbox, camera, delivery)?;
@@ -153,16 +153,19 @@ impl<'a> Judge<'a> {
     }
 
     /// Once a day; a net that fails sees nothing any more. Each for itself: fire is looked for without the bays.
-    fn test_nets(&mut self) {
-        let now = self.clock.now();
-        if self.tested.0.age_at(now) < TESTED_EVERY {
-            return;
+    fn test_nets(&mut self, now: Moment) {
+        if self.tested.0.age_at(now) >= TESTED_EVERY {
+            self.trust(now, self.eyes.test_fire(), self.eyes.test_bays());
         }
+    }
+
+    /// Takes in what the tests of the fire net and of the bay net have said.
+    fn trust(&mut self, now: Moment, fire: Result<(), ModelError>, bays: Result<(), ModelError>) {
         let passed = |test: Result<(), ModelError>| {
             test.inspect_err(|error| tracing::error!(%error, "a net fails its daily test")).is_ok()
         };
-        self.tested = (now, passed(self.eyes.test_fire()));
-        let bays = passed(self.eyes.test_bays());
+        self.tested = (now, passed(fire));
+        let bays = passed(bays);
         self.cameras.values_mut().for_each(|seen| seen.watch.trust_bays(bays));
     }
 
@@ -273,7 +276,7 @@ impl<'a> Judge<'a> {
         for Answered { doubt, answer, cpu_ms, joules } in answers {
             self.ledger.book_big(&doubt.camera, cpu_ms, joules);
             let Some(seen) = self.cameras.get_mut(&doubt.camera) else { continue };
-            let verdict = seen.watch.answer(doubt.at, answer);
+            let verdict = seen.watch.answer(doubt.at, doubt.part, answer);
             let Some(scene) = seen.scene.as_mut().filter(|scene| scene.fault.is_none()) else {
                 continue;
             };
@@ -348,8 +351,9 @@ fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::io::inference::{Engine, folders};
-    use crate::logic::vision::Stages;
+    use crate::logic::vision::{BayState, Stages};
 
     #[test]
     fn a_doubt_is_suspect_for_half_a_minute_and_a_new_one_again() {
@@ -385,5 +389,65 @@ mod tests {
         assert!(looks(3602, Verdict::Alarm, None), "another one");
         assert!(!looks(3603, Verdict::Doubtful, Some(CameraFault::Lost)), "nobody looks");
         assert!(looks(3700, Verdict::Doubtful, None));
+    }
+
+    /// INF4: what the daily test of each net does to what is told of a camera.
+    #[test]
+    fn inf4_the_daily_test_blinds_the_net_that_fails_it_and_no_other() {
+        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let eyes = Eyes::open(&models, Engine::Best).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("site.toml");
+        let text = "[site]\nid = \"s\"\n[grid]\nmeter = \"grid\"\nlimit_a = 50\nbreaker_a = 63\n\
+             [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://127.0.0.1:1\"\n\
+             [[camera]]\nid = \"cam\"\nsnapshot = \"http://127.0.0.1:1/a.jpg\"\n\
+             [[bay]]\nid = \"bay\"\ncamera = \"cam\"\n\
+             polygon = [[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]]\n";
+        std::fs::write(&file, text).unwrap();
+        let (config, _) = config::load(&file).unwrap();
+        let (clock, inbox) = (Clock::real(), Inbox::new());
+        let (socket, mut parent) = UnixStream::pair().unwrap();
+        let tools = Tools {
+            cascade: Arc::default(),
+            meter: Meter::open(None),
+            guard: None,
+            memory: Memory::open(folder.path(), &config.cameras).unwrap(),
+        };
+        let mut judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
+        let world = simulators::physics::World::new(simulators::scenario::Scenario::one_pile(), 1);
+        let mut scene = simulators::picture::Scene::of(&world);
+        let mut told = |judge: &mut Judge<'_>| {
+            scene.time_s += 1.0;
+            let picture = Coded::Still(simulators::picture::jpeg(&scene).unwrap());
+            let camera = Id::try_from("cam").unwrap();
+            judge.deliver(&inbox, camera, Delivery::Picture(picture, clock.now())).unwrap();
+            loop {
+                match messages::hear(&mut parent).unwrap() {
+                    FromChild::Scene(scene) => return (scene.fault, scene.bays),
+                    FromChild::Still { bytes, .. } => {
+                        messages::take(&mut parent, bytes).unwrap();
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let begun = clock.now();
+        for _ in 0..2 {
+            let (fault, bays) = told(&mut judge);
+            assert!(fault.is_none() && bays[0].occupied != 0.5, "{fault:?} {bays:?}");
+        }
+        let blind = || Err(ModelError::Blind { path: models.join("a.onnx") });
+        judge.trust(begun, Ok(()), blind());
+        let (fault, bays) = told(&mut judge);
+        assert!(fault.is_none() && bays[0].state == BayState::Unknown, "{fault:?} {bays:?}");
+        judge.trust(begun, blind(), Ok(()));
+        let (fault, bays) = told(&mut judge);
+        assert!(fault == Some(CameraFault::Model) && bays.is_empty(), "{fault:?} {bays:?}");
+        // A minute before the day is over nothing is tested; after it both pass, and everything is seen.
+        judge.test_nets(begun.after(TESTED_EVERY.saturating_sub(Duration::from_secs(60))));
+        assert_eq!(told(&mut judge).0, Some(CameraFault::Model));
+        judge.test_nets(begun.after(TESTED_EVERY));
+        let (fault, bays) = told(&mut judge);
+        assert!(fault.is_none() && bays[0].occupied != 0.5, "{fault:?} {bays:?}");
     }
 }

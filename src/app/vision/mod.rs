@@ -11,7 +11,7 @@ mod second;
 
 pub use bays::BayPlace;
 pub use cascade::{Answered, Cascade};
-pub use eyes::{Eyes, PARTS, PartLook, Sight, Watch};
+pub use eyes::{Eyes, PARTS, Sight, Watch};
 pub use memory::file as memory_file;
 pub use process::{ChildOptions, VisionError, run};
 pub use second::Second;

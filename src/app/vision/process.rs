@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Wanted {
 }
 
 impl Inbox {
-    fn new() -> Inbox {
+    pub fn new() -> Inbox {
         Inbox {
             newest: Mutex::default(),
             bell: Condvar::new(),
@@ -200,7 +200,8 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let failed = |cause| VisionError::Socket { path: options.socket.clone(), cause };
     let socket = UnixStream::connect(&options.socket).map_err(failed)?;
     let clock = Clock::simulated(options.speed, options.site_time);
-    let (eyes, models) = open_eyes(&config)?;
+    let state = options.state.as_ref().unwrap_or(&config.state);
+    let (eyes, models) = open_eyes(&config, state)?;
     let inbox = Arc::new(Inbox::new());
     let cascade = cascade((&config.vision, models), &eyes, clock, &inbox)?;
     for source in config.cameras.clone() {
@@ -221,7 +222,6 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let meter = Meter::open(config.vision.watt_per_core);
     // It guards the files of the site's own folder, even where the copy is in use.
     let guard = FileGuard::of(&config.models).ok();
-    let state = options.state.as_ref().unwrap_or(&config.state);
     let memory = Memory::open(state, &config.cameras).map_err(VisionError::Thread)?;
     let tools = Tools { cascade, meter, guard, memory };
     let judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
@@ -234,8 +234,8 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
 
 /// The small nets, and the folder that they came from: the site's own, or the last good copy in the state
 /// folder where that was altered.
-fn open_eyes(config: &Config) -> Result<(Eyes, PathBuf), VisionError> {
-    let copy = config.state.join(LAST_GOOD);
+fn open_eyes(config: &Config, state: &Path) -> Result<(Eyes, PathBuf), VisionError> {
+    let copy = state.join(LAST_GOOD);
     match Eyes::open(&config.models, Engine::Best) {
         Ok(eyes) => {
             keep_aside(config.models.clone(), copy)?;

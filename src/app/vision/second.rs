@@ -68,7 +68,7 @@ impl Second {
                 Answer::Released if !self.rules.release(&doubt, sight.at) => Answer::Doubtful,
                 other => other,
             };
-            let verdict = watch.answer(sight.at, answer);
+            let verdict = watch.answer(sight.at, doubt.part, answer);
             sight.tier = Tier::Big;
             if sight.fault.is_none() {
                 sight.verdict = verdict;

@@ -131,9 +131,9 @@ pub enum Devices {
 
 #[derive(Debug, Subcommand)]
 pub enum Scans {
-    /// A host or a network of at most 4094 hosts: 192.168.1.0/24.
+    /// A host or a network of at most 4094 hosts: 192.168.1.0/24, 192.168.1.7:502,1502.
     Tcp {
-        /// Host, or network as A.B.C.D/BITS.
+        /// Host, or network as A.B.C.D/BITS; ports after a colon go before --ports.
         hosts: String,
         /// Ports.
         #[arg(long, value_delimiter = ',', default_value = "502")]

@@ -4,7 +4,7 @@
 use super::Frame;
 
 /// Cells across and down.
-const ACROSS: usize = 64;
+pub const ACROSS: usize = 64;
 const DOWN: usize = 36;
 /// Rows looked at in each cell.
 const ROWS: usize = 4;
@@ -45,6 +45,12 @@ impl Glance {
             }
         }
         Glance(cells)
+    }
+
+    /// The cells, row by row of [`ACROSS`].
+    #[must_use]
+    pub fn cells(&self) -> &[f32] {
+        &self.0
     }
 
     /// The cells as whole numbers, to be kept.

@@ -18,6 +18,7 @@ use tokio_modbus::prelude::{DeviceIdObject, ReadCode, SlaveContext};
 use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 use tokio_rustls::rustls::ClientConfig;
 
+use super::habits::Habits;
 use super::line::{self, Wire};
 use super::patience::Patience;
 use crate::config::{Address, Table};
@@ -115,8 +116,10 @@ pub struct Bus {
     late: BTreeMap<u8, Instant>,
     /// Length of the last read that proved a unit, 1 to [`FENCES`] + 1.
     fence: u16,
-    /// How long the last answer took.
-    took: Duration,
+    /// How quickly each unit answers.
+    habits: Habits,
+    /// No answer is waited for longer than this.
+    most: Option<Duration>,
     patience: Patience,
 }
 
@@ -135,7 +138,8 @@ impl Bus {
             settled: None,
             late: BTreeMap::new(),
             fence: 0,
-            took: Duration::ZERO,
+            habits: Habits::default(),
+            most: None,
             patience: Patience::default(),
         }
     }
@@ -157,10 +161,16 @@ impl Bus {
         self.made
     }
 
-    /// How long the last answer took, wall time.
+    /// How quickly each unit answers, wall time.
     #[must_use]
-    pub fn took(&self) -> Duration {
-        self.took
+    pub fn habits(&self) -> &Habits {
+        &self.habits
+    }
+
+    /// Waits no longer than this for any answer from now on, whatever the pace of a call says. What comes later
+    /// is known for late as long as the pace says all the same.
+    pub fn wait_at_most(&mut self, span: Option<Duration>) {
+        self.most = span;
     }
 
     /// How long, in wall time, a unit should not be asked: its late answer may still come.
@@ -305,11 +315,12 @@ impl Bus {
             return Err(BusError::Broken("no connection".to_owned()));
         };
         context.set_slave(Slave(unit));
+        let wait = self.most.map_or(pace.call, |most| most.min(pace.call));
         let asked = clock::instant();
-        let answer = self.patience.within(pace.call, context.call(request)).await;
-        self.took = asked.elapsed();
+        let answer = self.patience.within(wait, context.call(request)).await;
         let result = match answer {
             Some(Ok(answer)) => {
+                self.habits.heard(unit, asked.elapsed());
                 self.answered = true;
                 self.pause = BACK_OFF_FIRST;
                 answer.map_err(BusError::Exception)
@@ -331,7 +342,7 @@ impl Bus {
             }
             None => {
                 self.give_up(unit, Some(pace.call));
-                Err(BusError::Timeout(pace.call))
+                Err(BusError::Timeout(wait))
             }
         };
         if !pace.gap.is_zero() {

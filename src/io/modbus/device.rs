@@ -13,6 +13,7 @@ use super::bus::{Bus, BusError, Pace};
 use super::copies::Copies;
 use super::curtailing::Curb;
 use super::decoder::Decoder;
+use super::habits::Habits;
 use super::health::{self, Health};
 use super::lookout::Lookout;
 use super::order::Order;
@@ -179,16 +180,20 @@ impl Device {
         self.health.is_absent()
     }
 
-    /// Wall time that a probe takes at most.
+    /// How long an answer is waited for, wall time. A new setpoint has the whole time-out: it may be a stop.
     #[must_use]
-    pub fn probe_wait(&self, neighbours: Duration) -> Duration {
-        self.health.probe_wait(neighbours, self.pace.call)
-    }
-
-    /// The slowest answer of the device so far.
-    #[must_use]
-    pub fn slowest(&self) -> Duration {
-        self.health.slowest()
+    pub fn patience(&self, rank: Rank, habits: &Habits) -> Duration {
+        let (unit, call) = (self.config.unit, self.pace.call);
+        match rank {
+            Rank::Probe => {
+                let slowest = (habits.slowest(unit), habits.slowest_beside(unit));
+                self.health.probe_wait(slowest, call)
+            }
+            Rank::ReadBack | Rank::Renewal | Rank::Fast | Rank::Slow if self.health.is_shared() => {
+                habits.patience(unit, call)
+            }
+            _ => call,
+        }
     }
 
     /// Makes the next read; tells what came once the round is complete, or what went wrong.
@@ -213,7 +218,7 @@ impl Device {
             Err(error) => Err(error),
         };
         let began = self.round.take().map_or(now, |round| round.began);
-        self.conclude(outcome, began, (bus, clock.now()), told);
+        self.conclude(outcome, began, clock.now(), told);
     }
 
     /// Missed ticks are skipped, not queued.
@@ -229,7 +234,7 @@ impl Device {
         &mut self,
         outcome: Result<Result<Reading, Unusable>, BusError>,
         began: Moment,
-        (bus, now): (&Bus, Moment),
+        now: Moment,
         told: &mut Vec<Observation>,
     ) {
         self.health.tried_to_read();
@@ -256,7 +261,7 @@ impl Device {
         told.push(observation);
         match &outcome {
             Ok(_) => {
-                if self.health.answered(bus.took()) {
+                if self.health.answered() {
                     // Whatever it holds, it was out of reach: it is told anew.
                     self.order.forget();
                     self.curb.forget();
@@ -358,11 +363,11 @@ impl Device {
     ) {
         let began = clock.now();
         let outcome = match self.take_block(i, (&mut *bus, clock)).await {
-            Ok(None) => return self.health.heard_in(bus.took()),
+            Ok(None) => return,
             Ok(Some(unusable)) => Ok(Err(unusable)),
             Err(error) => Err(error),
         };
-        self.conclude(outcome, began, (bus, clock.now()), told);
+        self.conclude(outcome, began, clock.now(), told);
     }
 
     /// Asks one block and keeps its values; what of it cannot be believed.

@@ -23,8 +23,9 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 const LEAST_PROBE: Duration = Duration::from_millis(300);
 /// A probe waits this many times the slowest answer seen of the unit and of its neighbours.
 const PROBE_WAITS: (u32, u32) = (2, 4);
-/// Every so many probes the whole time-out is waited: the unit may have become slow.
-const PATIENT_PROBE: u32 = 8;
+/// Of so many probes this one waits for the whole time-out: the unit may only have become slow. The first of
+/// them comes 15 s after the unit was given up. Our own figures.
+const PATIENT_PROBE: (u32, u32) = (8, 4);
 /// So long a write that was not answered waits for a reading before it is tried again. Our own figure.
 const READS_WITHIN: Duration = Duration::from_secs(5);
 /// After so many failures in a row an absent unit is told nothing again before a probe has found it. Our own figure.
@@ -54,7 +55,6 @@ pub struct Health {
     rest_until: Option<Moment>,
     /// A write that was not answered waits for a reading since then.
     reads_first: Option<Moment>,
-    slowest: Duration,
 }
 
 impl Health {
@@ -64,17 +64,11 @@ impl Health {
         Health { shared, ..Health::default() }
     }
 
-    /// The unit answered with values after `took`. Whether it was absent.
-    pub fn answered(&mut self, took: Duration) -> bool {
+    /// The unit answered with values. Whether it was absent.
+    pub fn answered(&mut self) -> bool {
         let was_absent = self.absent > 0;
-        self.slowest = self.slowest.max(took);
         (self.absent, self.busy, self.faults, self.rest_until) = (0, 0, 0, None);
         was_absent
-    }
-
-    /// The unit answered a single read after `took`.
-    pub fn heard_in(&mut self, took: Duration) {
-        self.slowest = self.slowest.max(took);
     }
 
     /// The unit did not answer as it should.
@@ -164,20 +158,22 @@ impl Health {
         self.rest_until
     }
 
-    /// The slowest answer so far.
+    /// Whether others wait behind it.
     #[must_use]
-    pub fn slowest(&self) -> Duration {
-        self.slowest
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
-    /// How long a probe waits, given the slowest answer of the neighbours and the whole time-out.
+    /// How long a probe waits, given the slowest answers of the unit and of its neighbours, and the whole
+    /// time-out.
     #[must_use]
-    pub fn probe_wait(&self, neighbours: Duration, call: Duration) -> Duration {
-        if self.absent.is_multiple_of(PATIENT_PROBE) {
+    pub fn probe_wait(&self, (own, neighbours): (Duration, Duration), call: Duration) -> Duration {
+        let (of, patient) = PATIENT_PROBE;
+        if self.absent % of == patient {
             return call;
         }
-        let (own, theirs) = PROBE_WAITS;
-        (self.slowest * own).max(neighbours * theirs).max(LEAST_PROBE).min(call)
+        let times = PROBE_WAITS;
+        (own * times.0).max(neighbours * times.1).max(LEAST_PROBE).min(call)
     }
 }
 
@@ -199,7 +195,7 @@ mod tests {
             })
             .collect();
         assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30]);
-        health.answered(Duration::ZERO);
+        health.answered();
         assert_eq!(health.rest_until(), None);
     }
 
@@ -211,7 +207,7 @@ mod tests {
             health.failed(&failure, at(1));
             assert_eq!(health.is_faulty(), expected);
         }
-        health.answered(Duration::ZERO);
+        health.answered();
         assert!(!health.is_faulty());
     }
 
@@ -222,7 +218,7 @@ mod tests {
             health.failed(&BusError::Timeout(Duration::from_secs(1)), at(10));
             assert_eq!(health.is_absent(), shared);
             assert_eq!(health.rest_until().is_some(), shared);
-            assert_eq!(health.answered(Duration::from_millis(5)), shared);
+            assert_eq!(health.answered(), shared);
         }
     }
 
@@ -234,10 +230,13 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             health.failed(&BusError::Timeout(call), at(10));
-            waits.push(health.probe_wait(ms(100), call));
+            waits.push(health.probe_wait((ms(10), ms(100)), call));
         }
-        assert_eq!(waits[..7], [ms(400); 7]);
-        assert_eq!(waits[7], call);
+        assert_eq!(waits[..3], [ms(400); 3]);
+        assert_eq!(waits[3], call);
+        assert_eq!(waits[4..], [ms(400); 4]);
+        assert_eq!(health.probe_wait((ms(300), ms(100)), call), ms(600), "its own answers");
+        assert_eq!(health.probe_wait((ms(1), ms(1)), call), LEAST_PROBE);
     }
 
     #[test]
@@ -260,7 +259,7 @@ mod tests {
         }
         assert_eq!(told.len(), 3, "told in seconds {told:?}");
         assert_eq!(told[..2], [0, 1], "a lost frame is made good at once");
-        health.answered(Duration::ZERO);
+        health.answered();
         assert!(health.may_be_told(at(60)));
     }
 
@@ -277,7 +276,7 @@ mod tests {
         health.failed(&BusError::Timeout(Duration::from_secs(1)), at(3));
         assert_eq!(rank(&health, new), Rank::Setpoint, "a first stop");
         assert_eq!(rank(&health, (false, false)), Rank::Probe, "it was silent twice");
-        health.answered(Duration::ZERO);
+        health.answered();
         assert_eq!(rank(&health, (false, false)), Rank::Setpoint);
     }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::blocks::{self, Block};
 use super::bus::{Bus, BusError, Pace};
 use super::codec::Raw;
@@ -36,10 +38,20 @@ pub struct Seen {
     pub value: Result<Option<Raw>, String>,
     /// How long the answer took.
     pub latency: Duration,
+    /// When it came.
+    pub came: Instant,
 }
 
-/// One read of a block: its words, or why there are none, and how long it took.
-type Answer = (Block, Result<Vec<u16>, BusError>, Duration);
+impl Seen {
+    /// How old the value is.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.came.elapsed()
+    }
+}
+
+/// One read of a block: its words, or why there are none, how long it took, and when it came.
+type Answer = (Block, Result<Vec<u16>, BusError>, Duration, Instant);
 
 /// The device.
 pub struct Inspector {
@@ -84,7 +96,7 @@ impl Inspector {
         }
         let answers = self.ask(0).await?;
         let mut seen = Vec::new();
-        for (block, answer, latency) in answers {
+        for (block, answer, latency, came) in answers {
             for &i in &block.points {
                 let point = &self.profile.points[i];
                 let (words, value) = match &answer {
@@ -99,7 +111,7 @@ impl Inspector {
                 };
                 let (quantity, table, address) =
                     (point.quantity.clone(), point.table, point.address);
-                seen.push(Seen { quantity, table, address, words, value, latency });
+                seen.push(Seen { quantity, table, address, words, value, latency, came });
             }
         }
         Ok(seen)
@@ -120,7 +132,7 @@ impl Inspector {
             };
             match answer {
                 answer @ (Ok(_) | Err(BusError::Exception(_) | BusError::Broken(_))) => {
-                    answers.push((block, answer, started.elapsed()));
+                    answers.push((block, answer, started.elapsed(), clock::instant()));
                 }
                 Err(silent) => return Err(silent),
             }
@@ -142,7 +154,7 @@ impl Inspector {
                 Err(_) => continue,
             };
             let answers: Vec<(Block, Option<Vec<u16>>)> =
-                answers.into_iter().map(|(block, answer, _)| (block, answer.ok())).collect();
+                answers.into_iter().map(|(block, answer, ..)| (block, answer.ok())).collect();
             for (_, order) in Order::ALL {
                 tried.push(fit::score(&self.profile, &answers, (order, shift)));
             }
@@ -166,6 +178,7 @@ impl Inspector {
                 words: answer?,
                 value,
                 latency: started.elapsed(),
+                came: clock::instant(),
             });
         }
         Ok(seen)

@@ -23,6 +23,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::bus::BusError;
+use super::prompt::Prompt;
 use crate::config::{Address, SerialLine};
 
 /// Anything that frames can go over.
@@ -73,7 +74,7 @@ pub async fn open(
                 Err(_) => Err(late()),
             }
         }
-        _ => Ok(Box::new(Open(stream))),
+        _ => Ok(Box::new(Open(Prompt::new(stream)))),
     }
 }
 

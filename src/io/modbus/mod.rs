@@ -18,6 +18,7 @@ mod decoder;
 mod device;
 mod doubts;
 mod fit;
+mod habits;
 mod health;
 mod identity;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod order;
 mod outputs;
 mod patience;
 mod phases;
+mod prompt;
 mod readings;
 mod rota;
 pub mod scan;

@@ -225,10 +225,19 @@ async fn confidence(bus: &mut Bus, (unit, pace): (u8, Pace), profile: &Profile) 
     (way.confidence(), way.held)
 }
 
-/// Addresses of `HOST` or `A.B.C.D/BITS`, each with every port. Nothing where the text is neither, or the
-/// network is larger than a /20.
+/// Addresses of `HOST` or `A.B.C.D/BITS`, each with every port; of those that follow after a colon, if any do
+/// (`HOST:502,1502`). Nothing where the text is none of that, or the network is larger than a /20.
 #[must_use]
 pub fn places(text: &str, ports: &[u16]) -> Option<Vec<Address>> {
+    // A host with colons of its own has an address of IPv6.
+    let (text, own) = match text.split_once(':') {
+        Some((host, list)) if !list.contains(':') => {
+            let ports: Result<Vec<u16>, _> = list.split(',').map(str::parse).collect();
+            (host, Some(ports.ok()?))
+        }
+        _ => (text, None),
+    };
+    let ports = own.as_deref().unwrap_or(ports);
     let hosts: Vec<String> = match text.split_once('/') {
         Some((base, bits)) => {
             let base: Ipv4Addr = base.parse().ok()?;
@@ -268,7 +277,19 @@ mod tests {
         );
         assert_eq!(places("192.168.1.0/24", &[502]).unwrap().len(), 254);
         assert_eq!(places("10.0.0.1/32", &[502]).unwrap().len(), 1);
-        for bad in ["10.0.0.0/8", "10.0.0.0/33", "x/24", "", "a b"] {
+        assert_eq!(
+            text(places("10.0.0.9/30:502,1502", &[7]).unwrap()),
+            [
+                "tcp://10.0.0.9:502",
+                "tcp://10.0.0.9:1502",
+                "tcp://10.0.0.10:502",
+                "tcp://10.0.0.10:1502"
+            ]
+        );
+        assert_eq!(text(places("pile.local:1502", &[502]).unwrap()), ["tcp://pile.local:1502"]);
+        assert_eq!(places("::1", &[502]).unwrap().len(), 1, "IPv6 has colons of its own");
+        let ports = ["a:", "a:x", "a:70000", "a:502,"];
+        for bad in ["10.0.0.0/8", "10.0.0.0/33", "x/24", "", "a b"].into_iter().chain(ports) {
             assert_eq!(places(bad, &[502]), None, "{bad}");
         }
     }

@@ -34,6 +34,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_secs(4);
 /// An absent unit that found no pause among the others for this long is probed all the same.
 const PROBE_AT_LAST: Duration = Duration::from_secs(15);
+/// A probe takes so much longer than it waits: the silence after it, and what is sent.
+const PROBE_MORE: Duration = Duration::from_millis(60);
 /// So long a stop waits for a pause that goes to an absent unit: those that forget soonest do after 6 s. Our own
 /// figure.
 const STOP_AT_LAST: Duration = Duration::from_secs(2);
@@ -166,28 +168,18 @@ impl Link {
         if probe.at.age_at(now) >= at_last {
             return true;
         }
-        let neighbours = self.slowest_beside(probe.device);
-        let takes = self.devices[probe.device].probe_wait(neighbours) + Duration::from_millis(60);
+        let wait = self.devices[probe.device].patience(Rank::Probe, self.bus.habits());
+        let takes = wait + PROBE_MORE;
         let others = needs.iter().filter(|need| need.rank != Rank::Probe);
         let pause = others.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
         pause.is_none_or(|pause| wiring.clock.wall_time(pause) >= takes)
     }
 
-    /// The slowest answer of all devices but one, wall time.
-    fn slowest_beside(&self, device: usize) -> Duration {
-        let others = self.devices.iter().enumerate().filter(|(i, _)| *i != device);
-        others.map(|(_, device)| device.slowest()).max().unwrap_or_default()
-    }
-
     async fn serve(&mut self, need: Need, orders: &Orders, wiring: &Wiring) {
         let mut told = Vec::new();
-        let neighbours = self.slowest_beside(need.device);
         let device = &mut self.devices[need.device];
         let (bus, clock) = (&mut self.bus, &wiring.clock);
-        let whole = device.pace.call;
-        if need.rank == Rank::Probe {
-            device.pace.call = device.probe_wait(neighbours);
-        }
+        bus.wait_at_most(Some(device.patience(need.rank, bus.habits())));
         match (need.writes, orders) {
             (true, Orders::Decided(decision)) => {
                 device.obey(bus, clock, &decision.permitted, &mut told).await;
@@ -197,7 +189,7 @@ impl Link {
             }
             _ => device.read(bus, clock, &mut told).await,
         }
-        device.pace.call = whole;
+        bus.wait_at_most(None);
         for observation in told {
             if let Err(lost) = send(wiring, observation) {
                 device.was_not_heard(&lost);

@@ -61,5 +61,5 @@ pub async fn choose(
 
 /// What the controller shows as a charger's mode.
 fn shown<'o>(overview: &'o Overview, id: &str) -> Option<&'o str> {
-    overview.charger(id)?.values.get("mode")?.as_str()
+    overview.charger(id)?.mode()
 }

@@ -16,7 +16,7 @@ use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// After the meter is lost, chargers and cars have come down to their safe shares within this (design/safety:
 /// chain of delays).
-const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
+pub(super) const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
 /// A battery that takes in more than it was told for longer than this lends nothing of it to others. Our own
 /// figure: inverters follow within it.
 const FOLLOWS_IN: Duration = Duration::from_secs(5);

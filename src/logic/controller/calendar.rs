@@ -16,6 +16,10 @@ use crate::units::Moment;
 const SET_BY: chrono::Duration = chrono::Duration::minutes(2);
 /// It is believed after it has run so long. Our own figure.
 const BELIEVED_AFTER: Duration = Duration::from_secs(86_400);
+/// People are told for so long that it was set. Our own figure.
+const TOLD_FOR: Duration = Duration::from_secs(3600);
+/// Before this no gateway was built: whoever shows it knows no time (fault TM3). 2020-01-01, our own figure.
+const KNOWN_FROM_S: i64 = 1_577_836_800;
 
 /// The wall clock as it was last believed, and as it was last seen.
 #[derive(Clone, Debug)]
@@ -46,6 +50,16 @@ impl Calendar {
         if self.set.is_none_or(|set| set.age_at(now) >= BELIEVED_AFTER) {
             (self.believed, self.set) = (now, None);
         }
+    }
+
+    /// Whether the clock was set a short while ago (fault TM1).
+    pub fn was_set(&self, now: Moment) -> bool {
+        self.set.is_some_and(|set| set.age_at(now) < TOLD_FOR)
+    }
+
+    /// Whether the clock shows a time that cannot be (fault TM3).
+    pub fn is_unknown(now: Moment) -> bool {
+        now.utc.timestamp() < KNOWN_FROM_S
     }
 
     /// The date that may be acted on.

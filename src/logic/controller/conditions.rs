@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use super::Controller;
 use super::sharing::PAUSED_AFTER;
+use super::{Controller, guarding};
 use crate::logic::observation::{Finding, Silence, Trouble};
 use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
 use crate::logic::safety::linkage::Isolation;
+use crate::logic::safety::sensing::FIRST_ANSWER;
 use crate::logic::site::{Id, Known};
 use crate::units::Moment;
 
-/// A device that never answered has this long after the start before it counts as lost.
-const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// A camera is blind after 5 s without a frame; the alarm waits this much longer. Our own figure.
 const BLIND_HOLDS: Duration = Duration::from_secs(5);
 /// A broker that is restarted is no alarm. Our own figure.
@@ -66,7 +65,7 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
     }));
     for (id, ramp) in &c.ramps {
         let counted = c.disobeyed.get(id).is_some_and(|count| *count >= DISOBEYED);
-        if !counted && ramp.disobeyed_for(now) >= PAUSED_AFTER {
+        if !counted && c.disobeyed_for(ramp, now) >= PAUSED_AFTER {
             all.push(condition("charger_disobeys", id.as_str(), Severity::Alarm));
         }
     }
@@ -90,6 +89,8 @@ pub(super) fn conditions(c: &Controller, overdue: Vec<(Id, Id)>, now: Moment) ->
     if c.looking.as_ref().is_some_and(|looking| looking.altered) {
         all.push(condition("model_altered", "", Severity::Alarm));
     }
+    let clock = guarding::clock_trouble(c, now);
+    all.extend(clock.map(|code| condition(code, "", Severity::Warning)));
     all.extend(c.troubles.iter().map(|trouble| plant(*trouble)));
     all
 }

@@ -117,6 +117,14 @@ pub(super) fn proven(c: &Controller, id: &Id) -> Option<DateTime<Utc>> {
     c.guarding.proofs.get(id).copied()
 }
 
+/// What must be told of the wall clock; nothing acts on it.
+pub(super) fn clock_trouble(c: &Controller, now: Moment) -> Option<&'static str> {
+    if Calendar::is_unknown(now) {
+        return Some("clock_unknown");
+    }
+    c.guarding.calendar.was_set(now).then_some("clock_set")
+}
+
 /// Zone and id of every sensor and relay whose proof is overdue, by a date that no set clock changes.
 pub(super) fn overdue(c: &mut Controller, now: Moment) -> Vec<(Id, Id)> {
     c.guarding.calendar.look(now);

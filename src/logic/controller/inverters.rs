@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::batteries::OTHERS_FOLLOW_IN;
 use super::{Controller, Rule};
 use crate::logic::energy;
 use crate::logic::safety::interlock;
@@ -16,9 +17,6 @@ use crate::logic::site::{
 };
 use crate::units::{Moment, Watts};
 
-/// After the meter is lost a battery goes on giving until the others have followed (`batteries`): the inverter
-/// that carries it is not cut below that before.
-const OTHERS_FOLLOW_IN: Duration = Duration::from_secs(12);
 /// Batteries that have not taken what was left over within this cannot (warm, nearly full, slow); for so long only
 /// the inverter keeps the limit then, and they are not asked for more. Our own figures.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
@@ -83,6 +81,7 @@ impl Controller {
         let meter = self.meter(now);
         let spare =
             meter.fresh().filter(|_| self.meter_is_sure()).map(|meter| meter.power + export);
+        // A battery goes on giving until the others have followed: the inverter that carries it is not cut before.
         let lost = matches!(meter, Known::Lost { age } if age >= LOST_AFTER + OTHERS_FOLLOW_IN);
         let why = lost_or_stale(&meter);
         let counted = self.outputs.counts_on_batteries(self.exports_too_much(now), now);

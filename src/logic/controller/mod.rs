@@ -371,6 +371,11 @@ impl Controller {
     fn meter(&self, now: Moment) -> Known<&MeterReading> {
         let known = match self.snapshot.last(&self.site.meter) {
             Some((_, last)) if !self.holds(Rule::Age) => Known::Fresh(last),
+            Some((_, last))
+                if !self.holds(Rule::Frozen) && self.snapshot.is_frozen(&self.site.meter) =>
+            {
+                Known::Fresh(last)
+            }
             _ => self.snapshot.at(&self.site.meter, now),
         };
         known.and_then(|reading| match reading {

@@ -1,7 +1,7 @@
 //! Where the plan meets the second: what it is fed with, and what it leaves a charger of its maximum.
 
 use super::{Controller, Rule};
-use crate::logic::site::{Charger, ChargerReading, ChargerSetpoint, Id, Reading, Reason};
+use crate::logic::site::{Charger, ChargerReading, ChargerSetpoint, Circuit, Id, Reading, Reason};
 use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
 impl Controller {
@@ -46,7 +46,9 @@ impl Controller {
             });
             self.planning.sample(now, pv, load);
         }
-        self.planning.renew((&self.site, &self.modes), now, soc, &self.jobs);
+        let circuits: &[Circuit] =
+            if self.holds(Rule::CircuitsPlanned) { &self.site.circuits } else { &[] };
+        self.planning.renew((&self.site, &self.modes, circuits), now, soc, &self.jobs);
     }
 
     /// What its mode or the plan has for a charger now; nothing where it is not planned. A share below half the

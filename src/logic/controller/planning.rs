@@ -5,7 +5,9 @@
 //! What a stranger gets wrong: a car without an expected stay is not planned; it gets its share of what
 //! planned cars leave, at once. So does a car whose need is met or whose time is over.
 
+mod feeding;
 mod given;
+mod shown;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +19,12 @@ use super::MARGIN;
 use super::tasks::{Tasks, lanes};
 use super::visits::{Visits, Wanted};
 use crate::logic::compute::{JobBook, Task};
-use crate::logic::decision::{PlanLane, PlanSlot, PlanTarget, PlanView};
+use crate::logic::decision::PlanView;
 use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Standing};
 use crate::logic::energy::{
-    BatteryTarget, Forecast, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
+    BatteryTarget, Circuits, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
 };
-use crate::logic::site::{Charger, ChargingMode, ChosenModes, Id, Site, Tariff};
+use crate::logic::site::{Charger, ChargingMode, ChosenModes, Circuit, Id, Site, Tariff};
 use crate::units::{Amps, Moment, PerPhase, Phase, Soc, Watts};
 
 /// Slots of a plan: 24 h.
@@ -111,7 +113,7 @@ impl Planning {
     /// Makes the plan anew when a slot has begun or something has changed.
     pub fn renew(
         &mut self,
-        (site, modes): (&Site, &ChosenModes),
+        (site, modes, circuits): (&Site, &ChosenModes, &[Circuit]),
         now: Moment,
         soc: Option<Soc>,
         book: &JobBook,
@@ -128,12 +130,12 @@ impl Planning {
         }
         (self.made, self.changed, self.jobs_at) = (Some(now), false, book.changes());
         let tasks = book.tasks(&site.work, now.utc);
-        self.plan = Some(self.make((site, tariff, modes), (now, start), soc, &tasks));
+        self.plan = Some(self.make((site, tariff, modes, circuits), (now, start), soc, &tasks));
     }
 
     fn make(
         &self,
-        (site, tariff, modes): (&Site, &Tariff, &ChosenModes),
+        (site, tariff, modes, circuits): (&Site, &Tariff, &ChosenModes, &[Circuit]),
         (moment, start): (Moment, DateTime<Utc>),
         soc: Option<Soc>,
         tasks: &[Task],
@@ -141,7 +143,7 @@ impl Planning {
         let now = moment.utc;
         let forecast = self.memory.forecast(now, STEPS, noon(now, tariff));
         let cars = self.cars((site, modes), tariff, moment);
-        let planned = cars.iter().filter(|car| car.mode == ChargingMode::Departure).count();
+        let planned = cars.partition_point(|car| car.mode == ChargingMode::Departure);
         let at = |step: usize| start + chrono::Duration::seconds(STEP_S * step as i64);
         let store = store::of(site, soc);
         let volts = site.limits.nominal_voltage.get();
@@ -171,9 +173,10 @@ impl Planning {
             }],
         };
         let given = give(&mut problem, &cars[planned..], (start, volts), all_kw);
-        let by_plan = cars[..planned].iter();
+        let by_plan = &cars[..planned];
         problem.sessions =
-            by_plan.map(|car| car.session(car.wanted.done_by, start, volts)).collect();
+            by_plan.iter().map(|car| car.session(car.wanted.done_by, start, volts)).collect();
+        problem.groups.extend(feeding::groups((site, circuits), by_plan, &problem.sessions));
         let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
         let tasks = Tasks::put(&mut problem, tasks, (site, start));
         let mut solved = solve_with_late_ones(&mut problem, self.standing(start), |i| {
@@ -195,8 +198,8 @@ impl Planning {
         let short = short.collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
         let marginal = marginal(&problem, &grid);
-        let told = Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
-        let mut view = view(&told, (&chargers, battery.as_ref(), &grid));
+        let told = shown::Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
+        let mut view = shown::view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
         let standing = solved.standing;
         DayPlan { made: now, start, standing, chargers, jobs, battery, grid, short, marginal, view }
@@ -385,10 +388,11 @@ fn in_good_order(
     all_kw: f64,
 ) -> Vec<f64> {
     let stored = problem.store.as_ref().map(|store| (store, solved.store_kw.as_mut_slice()));
-    earliest_first(&problem.sessions, due, &mut solved.session_kw, stored);
+    let circuits = Circuits::of(&problem.groups[1..], &solved.session_kw);
+    earliest_first((&problem.sessions, &circuits), due, &mut solved.session_kw, stored);
     let mut grid = grid(problem, solved);
     let (price, most_kw) = (&problem.import_price, all_kw * FILLED_EARLY);
-    let mut steps = Steps { price, grid: &mut grid, most_kw };
+    let mut steps = Steps { price, grid: &mut grid, most_kw, circuits };
     early_for_nothing(&problem.sessions, due, &mut solved.session_kw, &mut steps);
     grid
 }
@@ -419,82 +423,4 @@ fn grid(problem: &Problem, solved: &plan::Plan) -> Vec<f64> {
         of(&problem.base_kw, step) + loads + of(&solved.store_kw, step) - sun
     };
     (0..problem.steps).map(step).collect()
-}
-
-/// What a plan was made for.
-struct Told<'a> {
-    site: &'a Site,
-    tariff: &'a Tariff,
-    now: DateTime<Utc>,
-    start: DateTime<Utc>,
-    cars: &'a [Car<'a>],
-    forecast: &'a Forecast,
-    soc: Option<Soc>,
-}
-
-type Powers<'a> = (&'a BTreeMap<Id, Vec<f64>>, Option<&'a (Id, Vec<f64>)>, &'a [f64]);
-
-fn view(told: &Told<'_>, (chargers, battery, grid): Powers<'_>) -> PlanView {
-    let watts = |kw: f64| (kw * 1000.0).round();
-    let battery_kw = |step: usize| battery.map_or(0.0, |(_, powers)| powers[step]);
-    let capacity = told.site.batteries.iter().find_map(|b| b.capacity).map(|wh| wh.get() / 1000.0);
-    let mut soc = told.soc.filter(|_| battery.is_some()).map(Soc::percent);
-    let mut slots = Vec::with_capacity(STEPS);
-    for step in 0..STEPS {
-        let ts = told.start + chrono::Duration::seconds(STEP_S * step as i64);
-        let power = battery_kw(step);
-        slots.push(PlanSlot {
-            ts,
-            price: told.tariff.import_at(ts),
-            pv_w: told.forecast.pv[step].get().round(),
-            other_w: told.forecast.load[step].get().round(),
-            battery_w: watts(power),
-            chargers_w: watts(chargers.values().map(|powers| powers[step]).sum()),
-            jobs_w: 0.0,
-            grid_w: watts(grid[step]),
-            soc_pct: soc.map(|soc| (soc * 10.0).round() / 10.0),
-        });
-        let hours = SLOT_HOURS;
-        let moved = if power > 0.0 { -power / EFFICIENCY } else { -power * EFFICIENCY };
-        soc = soc.zip(capacity).map(|(soc, kwh)| soc + moved * hours / kwh * 100.0);
-    }
-    let mut lanes: Vec<PlanLane> = told.cars.iter().map(|car| lane(car, chargers)).collect();
-    lanes.extend(battery.map(|(id, powers)| {
-        PlanLane {
-            id: id.clone(),
-            name: told
-                .site
-                .batteries
-                .iter()
-                .find(|b| b.id == *id)
-                .map_or_else(String::new, |b| b.name.clone()),
-            kind: "battery".to_owned(),
-            target: None,
-            power_w: powers.iter().map(|kw| watts(*kw)).collect(),
-        }
-    }));
-    let limit = &told.site.limits;
-    let limit_w: f64 = limit.limit.iter().map(|(_, amps)| amps.get()).sum();
-    PlanView {
-        made: told.now,
-        step_s: STEP_S as u32,
-        currency: told.tariff.currency.clone(),
-        limit_w: (limit_w * limit.nominal_voltage.get()).round(),
-        slots,
-        lanes,
-    }
-}
-
-fn lane(car: &Car<'_>, chargers: &BTreeMap<Id, Vec<f64>>) -> PlanLane {
-    let powers = chargers.get(&car.charger.id);
-    PlanLane {
-        id: car.charger.id.clone(),
-        name: car.charger.name.clone(),
-        kind: "charger".to_owned(),
-        target: Some(PlanTarget {
-            energy_wh: car.wanted.need.get().round(),
-            by: car.wanted.leaves,
-        }),
-        power_w: powers.into_iter().flatten().map(|kw| (kw * 1000.0).round()).collect(),
-    }
 }

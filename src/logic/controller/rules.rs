@@ -4,7 +4,12 @@
 //! What a stranger gets wrong: this is no feature. A test whose scenario passes without its rule proves
 //! nothing, and that is what the switch is for.
 
+use std::time::Duration;
+
 use super::Controller;
+use crate::logic::energy::Ramp;
+use crate::logic::site::{Charger, ChargerSetpoint};
+use crate::units::{Amps, Moment};
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,14 @@ pub enum Rule {
     StartsLow,
     /// The mean import of a window holds.
     Demand,
+    /// The plan knows the circuits below the grid connection.
+    CircuitsPlanned,
+    /// A current that a charger cannot set is rounded down.
+    RoundedDown,
+    /// A meter that does not move is not believed.
+    Frozen,
+    /// Who comes down as fast as pilot and car can disobeys nobody.
+    TimeToFollow,
 }
 
 impl Controller {
@@ -75,5 +88,33 @@ impl Controller {
     /// Whether a rule holds.
     pub(super) fn holds(&self, rule: Rule) -> bool {
         self.off != Some(rule)
+    }
+
+    /// The share as it is; otherwise only where a test has switched a rule off.
+    pub(super) fn with_rules_off(
+        &self,
+        share: ChargerSetpoint,
+        (charger, last): (&Charger, ChargerSetpoint),
+        most: Amps,
+    ) -> ChargerSetpoint {
+        let Some(off) = self.off else { return share };
+        let place = self.site.chargers.iter().position(|c| c.id == charger.id).unwrap_or(0);
+        let turn = self.sequence as usize % self.site.chargers.len().max(1) == place;
+        match off {
+            Rule::ThrottleFirst if share.amps() < last.amps() => ChargerSetpoint::Pause,
+            Rule::AllAtOnce if !turn => last,
+            Rule::RoundedDown if share != ChargerSetpoint::Pause => {
+                ChargerSetpoint::Current((share.amps() + charger.step).min(most))
+            }
+            Rule::Admission if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
+                ChargerSetpoint::Current(most)
+            }
+            _ => share,
+        }
+    }
+
+    /// For how long a charger has drawn more than it was told, and not because it is still coming down.
+    pub(super) fn disobeyed_for(&self, ramp: &Ramp, now: Moment) -> Duration {
+        if self.holds(Rule::TimeToFollow) { ramp.disobeyed_for(now) } else { ramp.above_for(now) }
     }
 }

@@ -22,8 +22,9 @@ use crate::logic::site::{
 };
 use crate::units::{Amps, Moment, PerPhase, Phase, Volts, Watts};
 
-/// A car that draws more than it was told for so long is paused (fault FB10).
-pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(15);
+/// A car that is seen to draw more than it was told for so long is paused: fault FB10 has fifteen seconds from the
+/// telling, and one of them passes before the first sample.
+pub(super) const PAUSED_AFTER: Duration = Duration::from_secs(14);
 /// Draws beyond shares that are not worth waiting for.
 const WORTH_WAITING: Amps = Amps(0.5);
 
@@ -128,7 +129,8 @@ impl Controller {
                 && self.snapshot.in_row(&charger.id) >= FRESH_SAMPLES;
             let why = self.why(known, &shares[place], (meter_fresh, waits), now);
             let end = End::of(known);
-            let share = self.with_rules_off(share, known, claims[place].most);
+            let last = known.last.unwrap_or(ChargerSetpoint::Pause);
+            let share = self.with_rules_off(share, (charger, last), claims[place].most);
             told.push((charger.id.clone(), share, may_raise && fresh, why, end));
         }
         self.settle(now, told, wishes);
@@ -169,27 +171,6 @@ impl Controller {
         }
     }
 
-    /// The share as it is; otherwise only where a test has switched a rule off.
-    fn with_rules_off(
-        &self,
-        share: ChargerSetpoint,
-        known: &Plug<'_>,
-        most: Amps,
-    ) -> ChargerSetpoint {
-        let Some(off) = self.off else { return share };
-        let last = known.last.unwrap_or(ChargerSetpoint::Pause);
-        let place = self.site.chargers.iter().position(|c| c.id == known.charger.id).unwrap_or(0);
-        let turn = self.sequence as usize % self.site.chargers.len().max(1) == place;
-        match off {
-            Rule::ThrottleFirst if share.amps() < last.amps() => ChargerSetpoint::Pause,
-            Rule::AllAtOnce if !turn => last,
-            Rule::Admission if last == ChargerSetpoint::Pause && most > Amps::ZERO => {
-                ChargerSetpoint::Current(most)
-            }
-            _ => share,
-        }
-    }
-
     /// Who may have a minimum current first: by priority, then those that charge, then the others, as in
     /// the file; last those whose cars have shown that they want nothing.
     fn in_order_of_right(&self, now: Moment) -> Vec<Plug<'_>> {
@@ -212,7 +193,7 @@ impl Controller {
             reading: self.charger(id, now),
             last: ramp.and_then(Ramp::last),
             held: ramp.and_then(Ramp::held),
-            disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| ramp.disobeyed_for(now)),
+            disobeyed_for: ramp.map_or(Duration::ZERO, |ramp| self.disobeyed_for(ramp, now)),
             draws_too_much: ramp.is_some_and(Ramp::draws_too_much) && self.holds(Rule::Measured),
             mapped: self.holds(Rule::PhaseMap),
             sated: self.planning.visits.is_sated(id),

@@ -60,6 +60,8 @@ struct Visit {
     /// Its own limit, once shown.
     own: Option<Amps>,
     below_since: Option<Moment>,
+    /// Its first minutes are over, and the plan knows it.
+    tried: bool,
     wish: Option<Wish>,
 }
 
@@ -75,6 +77,7 @@ impl Visit {
             drawn: Amps::ZERO,
             own: None,
             below_since: None,
+            tried: false,
             wish: None,
         }
     }
@@ -203,11 +206,11 @@ impl Visits {
 
     /// Whether anything has changed that a plan depends on; asked once.
     pub fn take_changed(&mut self, now: Moment) -> bool {
-        let trial_over = |visit: &Visit| {
-            let age = visit.since.age_at(now);
-            age >= TRIAL && age < TRIAL + Duration::from_secs(30)
-        };
-        std::mem::take(&mut self.changed) || self.visits.values().any(trial_over)
+        for visit in self.visits.values_mut().filter(|visit| !visit.tried) {
+            visit.tried = visit.since.age_at(now) >= TRIAL;
+            self.changed |= visit.tried;
+        }
+        std::mem::take(&mut self.changed)
     }
 
     /// On how many phases a charger's car charges.

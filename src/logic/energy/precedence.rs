@@ -5,7 +5,7 @@
 //! behind it when something does not go as planned. A car is due before it leaves: it charges slower at the
 //! end than a plan knows, and one that has until it leaves because it is in a hurry is not the one to wait.
 
-use super::plan::{Session, Store};
+use super::plan::{Group, Member, Session, Store};
 
 /// Less than this is not worth an exchange, kW.
 const LEAST_KW: f64 = 0.01;
@@ -26,12 +26,64 @@ impl From<&Session> for Bounds {
     }
 }
 
+/// What the circuits leave beside the cars on them.
+#[derive(Clone, Debug, Default)]
+pub struct Circuits {
+    /// Those of each car.
+    of: Vec<Vec<usize>>,
+    /// Left of each in every step, kW.
+    left: Vec<Vec<f64>>,
+}
+
+impl Circuits {
+    /// The circuits of cars that draw so much, one row of kW for each.
+    #[must_use]
+    pub fn of(groups: &[Group], powers: &[Vec<f64>]) -> Circuits {
+        let on = |car: usize, group: &Group| group.members.contains(&Member::Session(car));
+        let of = |car| (0..groups.len()).filter(|&g| on(car, &groups[g])).collect();
+        let steps = powers.first().map_or(0, Vec::len);
+        let mut circuits = Circuits {
+            of: (0..powers.len()).map(of).collect(),
+            left: groups.iter().map(|group| vec![group.limit_kw; steps]).collect(),
+        };
+        for (car, row) in powers.iter().enumerate() {
+            for &circuit in &circuits.of[car] {
+                circuits.left[circuit].iter_mut().zip(row).for_each(|(left, kw)| *left -= kw);
+            }
+        }
+        circuits
+    }
+
+    /// Whether two cars hang on the same circuits.
+    fn alike(&self, a: usize, b: usize) -> bool {
+        self.of.get(a) == self.of.get(b)
+    }
+
+    /// Whether a car hangs on a circuit.
+    fn bind(&self, car: usize) -> bool {
+        self.of.get(car).is_some_and(|mine| !mine.is_empty())
+    }
+
+    /// What a car may draw more in a step, kW.
+    fn left(&self, car: usize, step: usize) -> f64 {
+        let mine = self.of.get(car).into_iter().flatten();
+        mine.map(|&circuit| self.left[circuit][step]).fold(f64::INFINITY, f64::min)
+    }
+
+    fn shift(&mut self, car: usize, (from, to): (usize, usize), kw: f64) {
+        for &circuit in self.of.get(car).into_iter().flatten() {
+            self.left[circuit][from] += kw;
+            self.left[circuit][to] -= kw;
+        }
+    }
+}
+
 /// Exchanges power between loads so that cars that are due earlier take theirs earlier, and the battery
 /// charges after cars on three phases. `powers` is one row of kW for each session, `due` the step by which
 /// each should be done (not after its departure), `stored` the battery's (charging positive). The sum of each
-/// step, the energy of each load, and zero-or-minimum are kept.
+/// step and of each circuit in it, the energy of each load, and zero-or-minimum are kept.
 pub fn earliest_first(
-    sessions: &[Session],
+    (sessions, circuits): (&[Session], &Circuits),
     due: &[i64],
     powers: &mut [Vec<f64>],
     store: Option<(&Store, &mut [f64])>,
@@ -40,7 +92,8 @@ pub fn earliest_first(
     for (place, &first) in order.iter().enumerate() {
         for &second in &order[place + 1..] {
             let (a, b) = (&sessions[first], &sessions[second]);
-            if a.phases != b.phases || due[first] >= due[second] {
+            let alike = a.phases == b.phases && circuits.alike(first, second);
+            if !alike || due[first] >= due[second] {
                 continue;
             }
             if let Ok([mine, other]) = powers.get_disjoint_mut([first, second]) {
@@ -50,7 +103,9 @@ pub fn earliest_first(
     }
     let Some((store, stored)) = store else { return };
     let bounds = Bounds { arrival: 0, departure: i64::MAX, min_kw: 0.0, max_kw: store.charge_kw };
-    for &car in order.iter().filter(|&&car| sessions[car].phases == [true; 3]) {
+    // The battery hangs on no circuit: what it gives up a car on one might have no room for.
+    let free = |car: &&usize| sessions[**car].phases == [true; 3] && !circuits.bind(**car);
+    for &car in order.iter().filter(free) {
         exchange(((&sessions[car]).into(), &mut powers[car]), (bounds, stored));
     }
 }
@@ -101,6 +156,8 @@ pub struct Steps<'a> {
     pub grid: &'a mut [f64],
     /// No step is filled beyond this import, kW.
     pub most_kw: f64,
+    /// What the circuits leave; kept up to date.
+    pub circuits: Circuits,
 }
 
 /// Moves each car's energy to earlier steps in which it costs no more and the connection has room, whoever
@@ -124,7 +181,8 @@ pub fn early_for_nothing(
                 let most = (bounds.max_kw - row[early])
                     .min(row[late])
                     .min(steps.grid[late])
-                    .min(steps.most_kw - steps.grid[early]);
+                    .min(steps.most_kw - steps.grid[early])
+                    .min(steps.circuits.left(car, early));
                 let legal = |kw: &f64| {
                     (LEAST_KW..=most).contains(kw)
                         && may_draw(row[early] + kw, bounds)
@@ -138,6 +196,7 @@ pub fn early_for_nothing(
                 row[late] = cleared(row[late] - kw);
                 steps.grid[early] += kw;
                 steps.grid[late] -= kw;
+                steps.circuits.shift(car, (late, early), kw);
             }
         }
     }
@@ -252,7 +311,7 @@ mod tests {
         let sessions = [session(4), session(3)];
         let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &departures(&sessions), &mut after, None);
+        earliest_first((&sessions, &Circuits::default()), &departures(&sessions), &mut after, None);
         check(&sessions, &before, &after);
         assert_eq!(after[1], [11.0, 0.0, 0.0, 0.0]);
     }
@@ -263,13 +322,13 @@ mod tests {
         let sessions = [session(4), session(3)];
         let before = [vec![0.0, 0.0, 11.0, 0.0], vec![11.0, 0.0, 0.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &[2, 3], &mut after, None);
+        earliest_first((&sessions, &Circuits::default()), &[2, 3], &mut after, None);
         check(&sessions, &before, &after);
         assert_eq!(after, [before[1].clone(), before[0].clone()]);
         // Nobody is moved past its own departure.
         let before = [vec![0.0, 0.0, 0.0, 11.0], vec![11.0, 0.0, 0.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &[2, 3], &mut after, None);
+        earliest_first((&sessions, &Circuits::default()), &[2, 3], &mut after, None);
         assert_eq!(after, before);
     }
 
@@ -289,7 +348,12 @@ mod tests {
             };
             let before: Vec<Vec<f64>> = sessions.iter().map(|s| row(s, &mut rng)).collect();
             let mut after = before.clone();
-            earliest_first(&sessions, &departures(&sessions), &mut after, None);
+            earliest_first(
+                (&sessions, &Circuits::default()),
+                &departures(&sessions),
+                &mut after,
+                None,
+            );
             check(&sessions, &before, &after);
         }
     }
@@ -300,7 +364,7 @@ mod tests {
         sessions[1].phases = [true, false, false];
         let before = [vec![11.0, 11.0, 0.0, 0.0], vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
-        earliest_first(&sessions, &departures(&sessions), &mut after, None);
+        earliest_first((&sessions, &Circuits::default()), &departures(&sessions), &mut after, None);
         assert_eq!(after, before);
     }
 
@@ -311,14 +375,24 @@ mod tests {
         let before = [vec![0.0, 0.0, 11.0, 0.0]];
         let mut after = before.to_vec();
         let mut stored = vec![8.0, 0.0, 0.0, -3.0];
-        earliest_first(&sessions, &departures(&sessions), &mut after, Some((&store, &mut stored)));
+        earliest_first(
+            (&sessions, &Circuits::default()),
+            &departures(&sessions),
+            &mut after,
+            Some((&store, &mut stored)),
+        );
         assert_eq!(
             (after[0].as_slice(), stored.as_slice()),
             ([7.0, 0.0, 4.0, 0.0].as_slice(), [1.0, 0.0, 7.0, -3.0].as_slice(),)
         );
         let mut after = before.to_vec();
         let mut stored = vec![8.0, -3.0, 0.0, 0.0];
-        earliest_first(&sessions, &departures(&sessions), &mut after, Some((&store, &mut stored)));
+        earliest_first(
+            (&sessions, &Circuits::default()),
+            &departures(&sessions),
+            &mut after,
+            Some((&store, &mut stored)),
+        );
         assert_eq!(after[0], before[0], "it must have what it gives");
     }
 
@@ -329,14 +403,24 @@ mod tests {
         let mut stored = [1.0, 1.0, 2.0, -3.0, 2.0];
         let mut grid = [-3.0, -3.0, 2.0, 0.0, 2.0];
         let export = [0.05, 0.05, 0.05, 0.05, 0.05];
-        let mut steps = Steps { price: &[0.3; 5], grid: &mut grid, most_kw: 20.0 };
+        let mut steps = Steps {
+            price: &[0.3; 5],
+            grid: &mut grid,
+            most_kw: 20.0,
+            circuits: Circuits::default(),
+        };
         stored_early(&store, &mut stored, &export, &mut steps);
         assert_eq!(stored, [4.0, 0.0, 0.0, -3.0, 2.0]);
         assert_eq!(grid, [0.0, -4.0, 0.0, 0.0, 2.0]);
         // What earns more now is sold now.
         let mut stored = [0.0, 2.0];
         let mut grid = [-3.0, -1.0];
-        let mut steps = Steps { price: &[0.3; 2], grid: &mut grid, most_kw: 20.0 };
+        let mut steps = Steps {
+            price: &[0.3; 2],
+            grid: &mut grid,
+            most_kw: 20.0,
+            circuits: Circuits::default(),
+        };
         stored_early(&store, &mut stored, &[0.2, 0.05], &mut steps);
         assert_eq!(stored, [0.0, 2.0]);
     }
@@ -347,7 +431,8 @@ mod tests {
         let mut stored = [-3.0, -2.0, 0.0, 0.0, 1.0, 0.0];
         let mut grid = [1.0, 7.0, 5.0, 6.0, 6.0, 6.0];
         let price = [0.1, 0.1, 0.3, 0.3, 0.3, 0.3];
-        let mut steps = Steps { price: &price, grid: &mut grid, most_kw: 8.0 };
+        let mut steps =
+            Steps { price: &price, grid: &mut grid, most_kw: 8.0, circuits: Circuits::default() };
         given_late(&store, &mut stored, &mut steps);
         // Not past the charging, no step above eight.
         assert_eq!(stored, [0.0, -1.0, 0.0, -4.0, 1.0, 0.0]);
@@ -355,7 +440,12 @@ mod tests {
         // What saves more than later is given now.
         let mut stored = [-3.0, 0.0];
         let mut grid = [1.0, 5.0];
-        let mut steps = Steps { price: &[0.3, 0.1], grid: &mut grid, most_kw: 8.0 };
+        let mut steps = Steps {
+            price: &[0.3, 0.1],
+            grid: &mut grid,
+            most_kw: 8.0,
+            circuits: Circuits::default(),
+        };
         given_late(&store, &mut stored, &mut steps);
         assert_eq!(stored, [-3.0, 0.0]);
     }
@@ -366,10 +456,36 @@ mod tests {
         let mut powers = [vec![0.0, 0.0, 0.0, 11.0]];
         let mut grid = [5.0, 5.0, 5.0, 16.0];
         let price = [2.0, 1.0, 1.0, 1.0];
-        let mut steps = Steps { price: &price, grid: &mut grid, most_kw: 12.0 };
+        let mut steps =
+            Steps { price: &price, grid: &mut grid, most_kw: 12.0, circuits: Circuits::default() };
         early_for_nothing(&sessions, &departures(&sessions), &mut powers, &mut steps);
         // The first step is dearer, the second has room for seven.
         assert_eq!(powers[0], [0.0, 7.0, 4.0, 0.0]);
         assert_eq!(grid, [5.0, 12.0, 9.0, 5.0]);
+    }
+
+    #[test]
+    fn nothing_is_moved_beyond_what_a_circuit_leaves() {
+        let sessions = [session(4), session(3), session(4)];
+        let circuit = |members: &[usize]| Group {
+            limit_kw: 12.0,
+            members: members.iter().map(|&car| Member::Session(car)).collect(),
+        };
+        let before =
+            [vec![0.0, 0.0, 0.0, 11.0], vec![5.0, 0.0, 0.0, 0.0], vec![11.0, 0.0, 0.0, 0.0]];
+        let mut after = before.to_vec();
+        let circuits = Circuits::of(&[circuit(&[0, 1])], &after);
+        let mut grid = [16.0, 0.0, 0.0, 11.0];
+        let mut steps = Steps { price: &[1.0; 4], grid: &mut grid, most_kw: 40.0, circuits };
+        early_for_nothing(&sessions, &departures(&sessions), &mut after, &mut steps);
+        // Seven are left beside the second car, and the rest comes next.
+        assert_eq!(after[0], [7.0, 4.0, 0.0, 0.0]);
+        // Cars of different circuits exchange nothing.
+        let mut after = before.to_vec();
+        let circuits = Circuits::of(&[circuit(&[0]), circuit(&[2])], &after);
+        earliest_first((&sessions, &circuits), &[2, 3, 4], &mut after, None);
+        assert_eq!(after, before);
+        earliest_first((&sessions, &Circuits::default()), &[2, 3, 4], &mut after, None);
+        assert_eq!(after[0], [11.0, 0.0, 0.0, 0.0], "the story needs cars that would");
     }
 }

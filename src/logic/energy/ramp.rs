@@ -35,6 +35,9 @@ const DEAF_AFTER: Duration = Duration::from_secs(19);
 /// A car that is slow to come down takes so long (design/safety: chain of delays); then the others have to
 /// give up what it draws too much.
 const COMES_DOWN_IN: Duration = Duration::from_secs(8);
+/// What it was told so long ago it may still draw: a charger changes its pilot every five seconds at most, and a
+/// car has some six to follow (IEC 61851-1; EVerest PR 762), and a second passes before that is read.
+const FOLLOWS_IN: Duration = Duration::from_secs(12);
 
 /// Memory of one charger's setpoint.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +49,8 @@ pub struct Ramp {
     pauses: VecDeque<Duration>,
     /// Since when more is drawn than was told.
     above_since: Option<Duration>,
+    /// What it was told before it was lowered, and until when; of the last [`FOLLOWS_IN`], falling.
+    told_before: VecDeque<(Duration, Amps)>,
     /// When the setpoint was lowered last, and when by so much that it takes time to be seen.
     lowered: Option<Duration>,
     settles: Option<Duration>,
@@ -99,6 +104,23 @@ impl Ramp {
 
     fn lower(&mut self, now: Moment) {
         (self.lowered, self.drew) = (Some(now.uptime), self.drawn);
+        let before = self.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
+        while self.told_before.back().is_some_and(|(_, amps)| *amps <= before) {
+            self.told_before.pop_back();
+        }
+        self.told_before.push_back((now.uptime, before));
+        let old = |(until, _): &(Duration, Amps)| now.uptime.saturating_sub(*until) > FOLLOWS_IN;
+        while self.told_before.front().is_some_and(old) {
+            self.told_before.pop_front();
+        }
+    }
+
+    /// Whether it draws no more than it was told a while ago, and so is on its way down.
+    fn follows(&self, now: Moment) -> bool {
+        let young =
+            |(until, _): &&(Duration, Amps)| now.uptime.saturating_sub(*until) <= FOLLOWS_IN;
+        let told = self.told_before.iter().find(young);
+        told.is_some_and(|(_, amps)| self.drawn <= *amps + OBEYS_WITHIN)
     }
 
     /// The device does not answer any more: it is told its safe share, and may not hear it.
@@ -118,9 +140,15 @@ impl Ramp {
         self.held
     }
 
-    /// For how long more has been drawn than was told.
+    /// For how long more has been drawn than was told, by one that is not on its way down.
     #[must_use]
     pub fn disobeyed_for(&self, now: Moment) -> Duration {
+        if self.follows(now) { Duration::ZERO } else { self.above_for(now) }
+    }
+
+    /// For how long more has been drawn than was told, whatever the reason.
+    #[must_use]
+    pub fn above_for(&self, now: Moment) -> Duration {
         self.above_since.map_or(Duration::ZERO, |since| now.uptime.saturating_sub(since))
     }
 

@@ -14,8 +14,8 @@ use super::signs::{Cause, Sign};
 use crate::logic::site::{Id, LOST_AFTER, Limits, Reading, Sensor, SensorKind, Site};
 use crate::units::Moment;
 
-/// A sensor that never delivered has this long after the start before it counts as lost.
-const FIRST_ANSWER: Duration = Duration::from_secs(15);
+/// Who never delivered, a sensor or any device, has this long after the start before it counts as lost.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// Samples in a row that an alarm or a trip needs where one input alone is not enough (EN2 leaves 3 s). The
 /// stop does not wait for the second one (EN1 leaves 1.5 s, and modules are read once a second).
 const CONFIRMED: u32 = 2;

@@ -134,6 +134,12 @@ impl Snapshot {
         }
     }
 
+    /// Whether a meter has said the same for so long that its answers count no more.
+    #[must_use]
+    pub fn is_frozen(&self, device: &Id) -> bool {
+        self.seen.get(device).is_some_and(|seen| seen.same >= FROZEN_AFTER)
+    }
+
     /// Answers without a gap up to the last one; 0 when nothing was ever seen.
     #[must_use]
     pub fn in_row(&self, device: &Id) -> u32 {

@@ -90,7 +90,7 @@ pub struct Target {
 }
 
 /// A target in the words of whoever asks: energy, and either how long the car stays or when it leaves.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetWords {
     /// Energy that the car shall still get, kWh, 0 to 2000.

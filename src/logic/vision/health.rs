@@ -62,8 +62,10 @@ pub struct Health {
     same_since: Option<Duration>,
     covered_since: Option<Duration>,
     unlike_since: Option<Duration>,
-    /// Whether the usual pattern is one from before a restart.
-    recalled: bool,
+    /// What was usual before a restart.
+    recalled: Option<Usual>,
+    /// Pixels of a row in the frame before.
+    width: u32,
 }
 
 /// What a camera usually shows, as far as it is a number; its pattern is kept beside it.
@@ -75,15 +77,27 @@ pub struct Usual {
     pub contrast: f32,
     /// Mean difference of neighbouring pixels, 0 to 255.
     pub detail: f32,
+    /// Pixels of a row that it was measured in; 0 where nobody wrote it down.
+    #[serde(default)]
+    pub width: u32,
+}
+
+impl Usual {
+    /// Whether a frame lacks most of the detail that its contrast had before. Light and fog change both alike, a lens
+    /// out of focus only the one; a picture of another size has another detail.
+    fn is_sharper_than(&self, seen: &Measures) -> bool {
+        let same_size = u32::try_from(seen.size.0).is_ok_and(|width| width == self.width);
+        same_size && seen.detail * self.contrast < COVERED_DETAIL * self.detail * seen.contrast
+    }
 }
 
 impl Health {
     /// Takes up what a camera usually showed before a restart, so that one that was turned or covered meanwhile is
-    /// not taken for usual. Contrast and detail follow the light within minutes, so they count only where
-    /// that was `lately`; shape and pattern always do.
+    /// not taken for usual. Contrast and detail follow the light within minutes, so they count each for itself only
+    /// where that was `lately`; shape, pattern and what detail there is for the contrast always do.
     pub fn recall(&mut self, usual: Usual, lately: bool) {
         self.aspect = Some(usual.aspect);
-        self.recalled = true;
+        self.recalled = Some(usual);
         if lately {
             (self.contrast, self.detail) = (usual.contrast, usual.detail);
             self.frames = USUAL_AFTER;
@@ -94,7 +108,7 @@ impl Health {
     #[must_use]
     pub fn usual(&self) -> Option<Usual> {
         let aspect = self.aspect.filter(|_| self.frames >= LEARNED)?;
-        Some(Usual { aspect, contrast: self.contrast, detail: self.detail })
+        Some(Usual { aspect, contrast: self.contrast, detail: self.detail, width: self.width })
     }
 
     /// Takes the measures of a frame at `at` (any steady clock) and tells what is wrong, the worst first.
@@ -114,10 +128,12 @@ impl Health {
         let known = self.frames >= LEARNED;
         let less = seen.contrast < self.contrast * COVERED_CONTRAST
             || seen.detail < self.detail * COVERED_DETAIL;
-        let flat = seen.contrast < FLAT || known && less;
+        let unsharp = self.recalled.is_some_and(|before| before.is_sharper_than(seen));
+        let flat = seen.contrast < FLAT || if known { less } else { unsharp };
         let covered = lasts(&mut self.covered_since, at, flat, COVERED);
-        let unlike =
-            (known || self.recalled) && !flat && seen.alike.is_some_and(|alike| alike < UNLIKE);
+        let unlike = (known || self.recalled.is_some())
+            && !flat
+            && seen.alike.is_some_and(|alike| alike < UNLIKE);
         let moved = lasts(&mut self.unlike_since, at, unlike, MOVED);
         if flat || unlike {
             let fault = if covered { Some(CameraFault::Covered) } else { None };
@@ -135,6 +151,7 @@ impl Health {
 
     fn learn(&mut self, seen: &Measures) {
         self.frames = self.frames.saturating_add(1);
+        self.width = u32::try_from(seen.size.0).unwrap_or(0);
         // The first frames count alike, later ones little: a running mean that becomes a slow one.
         let share = (1.0 / self.frames as f32).max(FOLLOWS);
         self.contrast += (seen.contrast - self.contrast) * share;
@@ -233,12 +250,16 @@ mod tests {
         let turned = Measures { alike: Some(0.05), ..USUAL };
         let unsharp = Measures { detail: 1.5, alike: Some(0.9), ..USUAL };
         let other = Measures { size: (640, 480), ..USUAL };
+        let dusk = Measures { brightness: 30.0, contrast: 9.0, detail: 1.5, ..USUAL };
+        let larger = Measures { size: (1920, 1080), detail: 2.2, ..USUAL };
         let table = [
             (turned, true, Some(CameraFault::Moved)),
             (turned, false, Some(CameraFault::Moved)),
             (unsharp, true, Some(CameraFault::Covered)),
-            // A day later the light is another, and so is what there is to see.
-            (unsharp, false, None),
+            // A day later the light is another, and so is what there is to see; not how sharp it is.
+            (unsharp, false, Some(CameraFault::Covered)),
+            (dusk, false, None),
+            (larger, false, None),
             (other, false, Some(CameraFault::Shape)),
             (USUAL, true, None),
             (USUAL, false, None),

@@ -1,5 +1,5 @@
 //! Thinking about pictures after the pixels: scores in, states out. Which scores make a verdict
-//! (`triage`), which doubts the big net sees (`escalation`), which measures make a camera's fault (`health`),
+//! (`triage`), what stirs where they are high (`stir`), which doubts the big net sees (`escalation`), which measures make a camera's fault (`health`),
 //! which reads make a bay occupied (`occupancy`), what a detector's outputs
 //! mean (`boxes`), what all of it costs (`ledger`), and what one judged
 //! frame looks like to the rest of the house (`scene`). Pixels never come here.
@@ -10,6 +10,7 @@ mod health;
 mod ledger;
 mod occupancy;
 mod scene;
+mod stir;
 mod triage;
 
 pub use boxes::{Boxed, Writing, boxes, stands_in};
@@ -18,4 +19,5 @@ pub use health::{Health, Measures, Usual};
 pub use ledger::{BigLedger, BigTrouble, CameraLedger, Ledger, Metering, Stages};
 pub use occupancy::{BayCuts, BayState, Occupancy};
 pub use scene::{BayLook, CameraFault, Scene, Tier, Verdict};
-pub use triage::{Answer, FireCuts, Triage};
+pub use stir::Stir;
+pub use triage::{Answer, FireCuts, PartLook, Triage};

@@ -6,7 +6,11 @@
 //!     ▲                                   │           apart (flame) or >= 5 s (smoke)          │
 //!     └────── 5 s without such a look ────┴──────────────────────────────────────────────────┘
 //! ```
-//! The big net's answers come later, to the look they are about: it can take a doubt back or confirm it.
+//! A look is over the alarm cut where a score is and its part of the frame stirs (`stir`), and an alarm needs
+//! one that has stirred at its place for most of that span: flame flickers, smoke moves, a stain does neither and stays
+//! a doubt for as long as it looks like more. The big net's answers come later, to the look they are about: it
+//! can take a doubt back or confirm it, and what it sees must stir as well.
+//!
 //! What a stranger gets wrong: the verdict follows the scene and may go back to clear; what latches is
 //! the hazard level of the zone (`logic::safety::fire`), not the verdict. A still picture has no time:
 //! its verdict is what its scores say by themselves (`FireCuts::single`).
@@ -59,13 +63,31 @@ impl FireCuts {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Flame and smoke in one part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PartLook {
+    /// Which part: 0 the whole, then the tiles.
+    pub part: usize,
+    /// Flame, 0 to 1.
+    pub flame: f64,
+    /// Smoke, 0 to 1.
+    pub smoke: f64,
+    /// For how long this part has been stirring at one place; nothing where it is still, or where nobody knows.
+    pub stirs: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
 struct Look {
     at: Duration,
-    flame: bool,
-    smoke: bool,
+    /// Where flame or smoke is over the alarm cut: for how long it has been stirring.
+    flame: Option<Duration>,
+    smoke: Option<Duration>,
+    /// Whether anything is over the alarm cut, still or not.
+    over: bool,
     /// Parts of the frame that are in doubt and that the big net has not released.
     doubts: usize,
+    /// For how long each part that was looked at has been stirring.
+    stirs: Vec<(usize, Option<Duration>)>,
 }
 
 /// What the big net says about one part of a look, by its own cut-offs.
@@ -98,18 +120,22 @@ impl Triage {
         Triage { cuts, looks: VecDeque::new() }
     }
 
-    /// Adds the look taken at `at` (any steady clock of the source), flame and smoke of each part of the
-    /// frame that was looked at, and gives the verdict now. A score that is not a number is doubtful. A
-    /// look that is not newer than the last one is not counted.
-    pub fn judge(&mut self, at: Duration, parts: &[(f64, f64)]) -> Verdict {
+    /// Adds the look taken at `at` (any steady clock of the source), with the parts of the frame that were
+    /// looked at, and gives the verdict now. A score that is not a number is doubtful. A look that is not
+    /// newer than the last one is not counted.
+    pub fn judge(&mut self, at: Duration, parts: &[PartLook]) -> Verdict {
         if self.looks.back().is_none_or(|last| at > last.at) {
-            let in_doubt =
-                |(flame, smoke): &&(f64, f64)| self.cuts.single(*flame, *smoke) != Verdict::Clear;
+            let FireCuts { flame_alarm, smoke_alarm, .. } = self.cuts;
+            let verdict = |part: &PartLook| self.cuts.single(part.flame, part.smoke);
+            let flaming = parts.iter().filter(|part| part.flame >= flame_alarm);
+            let smoking = parts.iter().filter(|part| part.smoke >= smoke_alarm);
             self.looks.push_back(Look {
                 at,
-                flame: parts.iter().any(|(flame, _)| *flame >= self.cuts.flame_alarm),
-                smoke: parts.iter().any(|(_, smoke)| *smoke >= self.cuts.smoke_alarm),
-                doubts: parts.iter().filter(in_doubt).count(),
+                flame: flaming.filter_map(|part| part.stirs).max(),
+                smoke: smoking.filter_map(|part| part.stirs).max(),
+                over: parts.iter().any(|part| verdict(part) == Verdict::Alarm),
+                doubts: parts.iter().filter(|part| verdict(part) != Verdict::Clear).count(),
+                stirs: parts.iter().map(|part| (part.part, part.stirs)).collect(),
             });
         }
         self.verdict(at)
@@ -117,14 +143,17 @@ impl Triage {
 
     /// Takes in what the big net says about one part of the look at `at`; an answer about a look that
     /// is no longer remembered changes nothing. The verdict as of the newest look.
-    pub fn answer(&mut self, at: Duration, answer: Answer) -> Verdict {
+    pub fn answer(&mut self, at: Duration, part: usize, answer: Answer) -> Verdict {
         if let Some(look) = self.looks.iter_mut().find(|look| look.at == at) {
             match answer {
                 Answer::Released => look.doubts = look.doubts.saturating_sub(1),
                 Answer::Doubtful => {}
                 Answer::Confirmed { flame, smoke } => {
-                    look.flame |= flame;
-                    look.smoke |= smoke;
+                    let mine = look.stirs.iter().find(|(other, _)| *other == part);
+                    let stirs = mine.and_then(|(_, stirs)| *stirs);
+                    look.flame = look.flame.max(stirs.filter(|_| flame));
+                    look.smoke = look.smoke.max(stirs.filter(|_| smoke));
+                    look.over |= flame || smoke;
                 }
             }
         }
@@ -144,7 +173,7 @@ impl Triage {
             return Verdict::Alarm;
         }
         let recent = |look: &&Look| at.saturating_sub(look.at) < DOUBT_LASTS;
-        let doubted = |look: &Look| look.doubts > 0 || look.flame || look.smoke;
+        let doubted = |look: &Look| look.doubts > 0 || look.over;
         if self.looks.iter().filter(recent).any(doubted) {
             Verdict::Doubtful
         } else {
@@ -152,20 +181,22 @@ impl Triage {
         }
     }
 
-    /// Whether, seen back from the newest look, positives span `span` at the required share.
-    fn confirmed(&self, span: Duration, positive: impl Fn(&Look) -> bool) -> bool {
-        if !self.looks.back().is_some_and(&positive) {
-            return false;
-        }
-        let newest = self.looks.back().map_or(Duration::ZERO, |look| look.at);
+    /// Whether, seen back from the newest look, positives span `span` at the required share, and one of them has
+    /// been stirring at its place for that share of it.
+    fn confirmed(&self, span: Duration, positive: impl Fn(&Look) -> Option<Duration>) -> bool {
+        let newest = self.looks.back().filter(|newest| positive(newest).is_some());
+        let Some(newest) = newest.map(|look| look.at) else { return false };
+        let mut longest = Duration::ZERO;
         let mut seen = 0usize;
         let mut hits = 0usize;
         for look in self.looks.iter().rev() {
             seen += 1;
-            if positive(look) {
+            if let Some(stirs) = positive(look) {
                 hits += 1;
+                longest = longest.max(stirs);
                 let long_enough = newest.saturating_sub(look.at) >= span;
-                if long_enough && hits >= LEAST_LOOKS && hits as f64 >= SHARE * seen as f64 {
+                let often_enough = hits >= LEAST_LOOKS && hits as f64 >= SHARE * seen as f64;
+                if long_enough && often_enough && longest >= span.mul_f64(SHARE) {
                     return true;
                 }
             }
@@ -180,11 +211,25 @@ mod tests {
 
     const CUTS: FireCuts =
         FireCuts { flame_doubtful: 0.4, flame_alarm: 0.8, smoke_doubtful: 0.4, smoke_alarm: 0.8 };
+    const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
+    /// Parts with these scores, stirring for so long.
+    fn parts(scores: &[(f64, f64)], stirs: Option<Duration>) -> Vec<PartLook> {
+        let part = |(part, (flame, smoke)): (usize, &(f64, f64))| PartLook {
+            part,
+            flame: *flame,
+            smoke: *smoke,
+            stirs,
+        };
+        scores.iter().enumerate().map(part).collect()
+    }
+
+    /// Looks with these scores at what has been stirring ever since.
     fn judge(period_ms: u64, scores: &[(f64, f64)]) -> Vec<Verdict> {
         let mut triage = Triage::new(CUTS);
         let at = |i: usize| Duration::from_millis(period_ms * i as u64);
-        scores.iter().enumerate().map(|(i, part)| triage.judge(at(i), &[*part])).collect()
+        let look = |(i, part)| triage.judge(at(i), &parts(&[part], Some(at(i))));
+        scores.iter().copied().enumerate().map(look).collect()
     }
 
     #[test]
@@ -220,7 +265,10 @@ mod tests {
     fn the_same_frame_counts_once() {
         let mut triage = Triage::new(CUTS);
         for _ in 0..50 {
-            assert_ne!(triage.judge(Duration::from_secs(1), &[(0.9, 0.9)]), Verdict::Alarm);
+            assert_ne!(
+                triage.judge(Duration::from_secs(1), &parts(&[(0.9, 0.9)], LONG)),
+                Verdict::Alarm
+            );
         }
     }
 
@@ -228,20 +276,20 @@ mod tests {
     fn a_doubt_is_over_once_all_its_parts_are_released() {
         let mut triage = Triage::new(CUTS);
         let at = Duration::from_secs(1);
-        let doubted = triage.judge(at, &[(0.5, 0.0), (0.0, 0.6), (0.0, 0.0)]);
+        let doubted = triage.judge(at, &parts(&[(0.5, 0.0), (0.0, 0.6), (0.0, 0.0)], LONG));
         assert_eq!(doubted, Verdict::Doubtful);
-        assert_eq!(triage.answer(at, Answer::Doubtful), Verdict::Doubtful);
-        assert_eq!(triage.answer(at, Answer::Released), Verdict::Doubtful, "one part is left");
-        assert_eq!(triage.answer(Duration::from_secs(9), Answer::Released), Verdict::Doubtful);
-        assert_eq!(triage.answer(at, Answer::Released), Verdict::Clear);
+        assert_eq!(triage.answer(at, 0, Answer::Doubtful), Verdict::Doubtful);
+        assert_eq!(triage.answer(at, 0, Answer::Released), Verdict::Doubtful, "one part is left");
+        assert_eq!(triage.answer(Duration::from_secs(9), 0, Answer::Released), Verdict::Doubtful);
+        assert_eq!(triage.answer(at, 0, Answer::Released), Verdict::Clear);
     }
 
     #[test]
     fn a_score_over_the_alarm_cut_cannot_be_released() {
         let mut triage = Triage::new(CUTS);
         let at = Duration::from_secs(1);
-        triage.judge(at, &[(0.9, 0.0)]);
-        assert_eq!(triage.answer(at, Answer::Released), Verdict::Doubtful);
+        triage.judge(at, &parts(&[(0.9, 0.0)], LONG));
+        assert_eq!(triage.answer(at, 0, Answer::Released), Verdict::Doubtful);
     }
 
     #[test]
@@ -249,13 +297,35 @@ mod tests {
         let mut triage = Triage::new(CUTS);
         let at = |i: u64| Duration::from_millis(500 * i);
         for i in 1..=4 {
-            triage.judge(at(i), &[(0.5, 0.0)]);
+            triage.judge(at(i), &parts(&[(0.5, 0.0)], LONG));
         }
         for i in 1..4 {
             let sees = Answer::Confirmed { flame: true, smoke: false };
-            assert_ne!(triage.answer(at(i), sees), Verdict::Alarm);
+            assert_ne!(triage.answer(at(i), 0, sees), Verdict::Alarm);
         }
         let sees = Answer::Confirmed { flame: true, smoke: false };
-        assert_eq!(triage.answer(at(4), sees), Verdict::Alarm);
+        assert_eq!(triage.answer(at(4), 0, sees), Verdict::Alarm);
+    }
+
+    #[test]
+    fn what_is_still_or_has_just_begun_to_stir_is_a_doubt_and_no_alarm() {
+        let run = |stirs: fn(u64) -> Option<u64>, big: bool| {
+            let mut triage = Triage::new(CUTS);
+            let look = |i: u64| {
+                let (at, smoke) = (Duration::from_millis(500 * i), if big { 0.5 } else { 0.9 });
+                let stirs = stirs(i).map(Duration::from_millis);
+                let verdict = triage.judge(at, &parts(&[(0.0, 0.1), (0.0, smoke)], stirs));
+                let sees = Answer::Confirmed { flame: false, smoke: true };
+                if big { triage.answer(at, 1, sees) } else { verdict }
+            };
+            (1..60).map(look).collect::<Vec<_>>()
+        };
+        for big in [false, true] {
+            assert_eq!(run(|i| Some(500 * i), big).last(), Some(&Verdict::Alarm), "smoke");
+            let all = |verdicts: Vec<Verdict>| verdicts.iter().all(|v| *v == Verdict::Doubtful);
+            assert!(all(run(|_| None, big)), "a stain");
+            assert!(all(run(|i| (i % 12 < 4).then_some(9000), big)), "still for most of the time");
+            assert!(all(run(|_| Some(1500), big)), "one after the other drives past a stain");
+        }
     }
 }

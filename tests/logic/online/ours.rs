@@ -9,7 +9,8 @@ use wattgate::logic::energy::plan::{
     Budget, Demand, Plan, Problem, Session, Standing, Store, solve_after,
 };
 use wattgate::logic::energy::{
-    SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing, given_late, stored_early,
+    Circuits, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing, given_late,
+    stored_early,
 };
 use wattgate::units::Watts;
 
@@ -156,13 +157,14 @@ pub fn ours(view: &View<'_>, past: &Past<'_>) -> Act {
     let mut plan = solve_after(&Standing::default(), &problem, Budget::default());
     let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
     let stored = problem.store.as_ref().map(|store| (store, plan.store_kw.as_mut_slice()));
-    earliest_first(&problem.sessions, &due, &mut plan.session_kw, stored);
+    let circuits = Circuits::of(&problem.groups, &plan.session_kw);
+    earliest_first((&problem.sessions, &circuits), &due, &mut plan.session_kw, stored);
     let mut grid = grid(&problem, &plan);
     let highest = grid.iter().copied().fold(problem.demand.so_far_kw, f64::max);
     let limit = problem.import_limit_kw.iter().copied().fold(f64::MAX, f64::min);
     let charged = problem.demand.per_kw > 0.0;
     let most_kw = if charged { highest.min(limit) } else { FILLED_EARLY * limit };
-    let mut steps = Steps { price: &problem.import_price, grid: &mut grid, most_kw };
+    let mut steps = Steps { price: &problem.import_price, grid: &mut grid, most_kw, circuits };
     early_for_nothing(&problem.sessions, &due, &mut plan.session_kw, &mut steps);
     if let Some(store) = &problem.store {
         given_late(store, &mut plan.store_kw, &mut steps);

@@ -63,10 +63,10 @@ fn fb12_two_dead_units_that_are_told_to_stop_slow_nobody() {
     println!("stopped {:?} after the death", killed.elapsed());
 }
 
-/// Most chargers have no car and a stop that they hold. When one dies, one time-out is what it costs the others:
-/// whatever else it is told or asked goes into their pauses.
+/// Most chargers have no car and a stop that they hold. When one dies that has always answered at once, a tenth of a
+/// time-out is what it costs the others: whatever else it is told or asked goes into their pauses.
 #[test]
-fn fb12_a_unit_that_dies_with_a_stop_that_it_holds_costs_the_others_one_time_out() {
+fn fb12_a_unit_that_dies_with_a_stop_that_it_holds_costs_the_others_next_to_nothing() {
     let rig = line_with(Framing::Rtu, 1, |_| {});
     for unit in 1..=UNITS {
         rig.answered(&format!("u{unit}"), now(), PATIENCE);
@@ -94,8 +94,8 @@ fn fb12_a_unit_that_dies_with_a_stop_that_it_holds_costs_the_others_one_time_out
          late by {late:.1} s in all"
     );
     assert!((after / before - 1.0).abs() < 0.05, "the others' period changed by more than 5 %");
-    // Nine others, a second each at most.
-    assert!(late <= 11.0, "late by {late} s in all");
+    // Nine others, a few times its usual answer each, and the processor is shared; a whole time-out each is 9 s.
+    assert!(late <= 4.0, "late by {late} s in all");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The field bus rows of the fault matrix on real sockets: FB1 to FB16 but for those that virtual time or an
-//! in-process pipe proves better (FB5 and FB12 in `lines`, FB7 in `io::modbus::damage`, FB10 in tests/logic).
+//! in-process pipe proves better (FB5 and FB12 in `lines`, FB7 in `io::modbus::damage`, FB10 in tests/logic, and its last
+//! step in `watchdogs`).
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

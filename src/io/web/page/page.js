@@ -1,7 +1,8 @@
 // The page: one document a second from the stream, drawn as it is. It keeps nothing but the language, the
 // theme and the name of whoever acknowledges. A number is never shown without its age.
-import { $, age, el, kw, lang, live_in, ready, speak, t, time } from './words.js';
+import { $, age, el, kw, lang, live_in, ready, speak, t, time, told } from './words.js';
 import { alarms } from './alarms.js';
+import { charging } from './charging.js';
 import { plan } from './plan.js';
 
 const OLD_S = 9;            // three periods of the slowest value
@@ -109,11 +110,6 @@ function devices(o) {
   const shown = { power_w: kw, soc_pct: (v) => v.toFixed(1) + ' %', limit_a: (v) => v.toFixed(1) + ' A', vehicle: (v) => t('page.vehicle_' + v), frequency_hz: (v) => v.toFixed(2) + ' Hz', phases: (v) => t('page.phases_' + v), mode: (v) => t('mode.' + v), silence: (v) => t('page.silence_' + v) };
   const phases = (v, key, unit) => ['l1', 'l2', 'l3'].every((p) => `${key}_${p}_${unit}` in v) ? ['l1', 'l2', 'l3'].map((p) => v[`${key}_${p}_${unit}`].toFixed(1)).join(' / ') + ' ' + unit.toUpperCase() : null;
   const words = (d) => [...Object.entries(shown).filter(([k]) => k in d.values).map(([k, f]) => f(d.values[k])), phases(d.values, 'current', 'a'), phases(d.values, 'voltage', 'v')].filter(Boolean).join(' · ');
-  const told = (d) => {
-    if (!d.setpoint) return '';
-    const what = d.setpoint.current_a !== null ? (d.setpoint.current_a > 0 ? d.setpoint.current_a.toFixed(1) + ' A' : t('page.paused')) : kw(d.setpoint.power_w);
-    return `${what} — ${t('reason.' + d.setpoint.reason)}${d.setpoint.about ? ' (' + d.setpoint.about + ')' : ''}`;
-  };
   const head = el('thead', {}, el('tr', {}, ...['device', 'kind', 'values', 'age', 'setpoint'].map((k) => el('th', {}, t('page.col_' + k)))));
   const quality = { good: ['✓', 'good'], stale: ['▲', 'warn'], bad: ['✗', 'bad'] };
   const row = (d) => el('tr', { class: d.age_s === null || d.age_s > OLD_S ? 'old' : '', 'data-test': `device-${d.kind}-${d.id}` },
@@ -133,7 +129,7 @@ function draw() {
   $('mode').className = 'chip ' + (o.writing ? 'good' : 'warn');
   $('simulated').hidden = !d.simulated;
   $('clock').textContent = time(d.now) + (d.speed === 1 ? '' : ` ×${d.speed}`) + (d.speed > 5 ? ` ${t('page.accelerated')}` : '');
-  strip(o, d); flow(o); bays(o); fire(o); devices(o); alarms(o); plan(o, d.now);
+  strip(o, d); flow(o); bays(o); fire(o); charging(o); devices(o); alarms(o); plan(o, d.now);
 }
 
 function watch() {

@@ -26,3 +26,11 @@ const locale = () => lang === 'zh' ? 'zh-CN' : 'en-GB';
 export const clock = (ts) => new Date(ts).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit', timeZone: zone });
 export const moment = (ts) => new Date(ts).toLocaleString(locale(), { month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: zone });
 export const time = (ts) => new Date(ts).toLocaleTimeString(locale(), { timeZone: zone });
+/** What a device is told, and why. */
+export const told = (d) => {
+  if (!d.setpoint) return '';
+  const what = d.setpoint.current_a !== null ? (d.setpoint.current_a > 0 ? d.setpoint.current_a.toFixed(1) + ' A' : t('page.paused')) : kw(d.setpoint.power_w);
+  return `${what} — ${t('reason.' + d.setpoint.reason)}${d.setpoint.about ? ' (' + d.setpoint.about + ')' : ''}`;
+};
+/** What an answer that is no yes means; some words are those of a dialog. */
+export const answer = (given, dialog) => !given ? t('page.answer_none') : [400, 404, 422].includes(given.status) ? t(`page.${dialog}_${given.status === 404 ? 404 : 400}`) : t(`page.answer_${given.status}`);

@@ -57,6 +57,34 @@ impl Controller {
         if self.switches.is_empty() || !meter_fresh || !self.armed {
             return wanted;
         }
+        let mut able = Vec::new();
+        for (place, known) in known.iter().enumerate() {
+            let Some(to) = self.may_change(known, &shares[place], now) else { continue };
+            if known.reading.usable().is_some_and(|r| r.vehicle == Vehicle::Absent) {
+                wanted.insert(known.charger.id.clone(), Better::Three);
+                continue;
+            }
+            let claim = self.claim(known, Some(to), now);
+            // Who would not get there what it takes need not be compared.
+            if claim.most >= least(known.charger, to) {
+                able.push((place, to, claim));
+            }
+        }
+        able.truncate(MOST_TRIES);
+        if !able.is_empty() {
+            self.compare(rooms, (known, claims, shares), (able, now), &mut wanted);
+        }
+        wanted
+    }
+
+    /// Compares the whole allocation with and without each change.
+    fn compare<'a>(
+        &self,
+        rooms: &[Room],
+        (known, claims, shares): Shared<'_, 'a>,
+        (able, now): (Vec<(usize, PhaseCount, Claim<'a>)>, Moment),
+        wanted: &mut Wanted,
+    ) {
         let nominal = self.site.limits.nominal_voltage;
         let mut trial = claims.to_vec();
         for (place, known) in known.iter().enumerate() {
@@ -66,26 +94,16 @@ impl Controller {
             }
         }
         let mut before = energy::allocate(rooms, nominal, &trial);
-        let mut tries = MOST_TRIES;
-        for (place, known) in known.iter().enumerate() {
-            let charger = known.charger;
-            let Some(to) = self.may_change(known, &shares[place], now) else { continue };
-            if known.reading.usable().is_some_and(|r| r.vehicle == Vehicle::Absent) {
-                wanted.insert(charger.id.clone(), Better::Three);
-                continue;
-            }
-            if tries == 0 {
-                break;
-            }
-            tries -= 1;
+        for (place, to, claim) in able {
+            let charger = known[place].charger;
             let mut other: Vec<Claim<'_>> = trial.clone();
-            other[place] = self.claim(known, Some(to), now);
+            other[place] = claim;
             let after = energy::allocate(rooms, nominal, &other);
             let (has, gets) = (before[place].setpoint.amps(), after[place].setpoint.amps());
             let better = match to {
                 PhaseCount::One => (gets > Amps::ZERO).then(|| Better::One(shares[place].bound)),
                 PhaseCount::Three => {
-                    let enough = gets >= charger.min + ABOVE_LEAST;
+                    let enough = gets >= least(charger, to);
                     let kept = |i: usize| after[i].setpoint.amps() > Amps::ZERO;
                     let all_kept = (0..after.len())
                         .all(|i| kept(i) || before[i].setpoint == ChargerSetpoint::Pause);
@@ -98,7 +116,6 @@ impl Controller {
                 (trial, before) = (other, after);
             }
         }
-        wanted
     }
 
     /// To which count a charger may change at all, with what it has now.
@@ -153,5 +170,13 @@ impl Controller {
         let (room, line) = self.switches.get(&charger.id)?.because()?;
         let circuit = room.checked_sub(1).and_then(|i| self.site.circuits.get(i));
         Some(Reason::OnePhase { circuit: circuit.map(|circuit| circuit.id.clone()), line })
+    }
+}
+
+/// What a charger must get on so many phases for a change to be worth it.
+fn least(charger: &Charger, to: PhaseCount) -> Amps {
+    match to {
+        PhaseCount::One => charger.min,
+        PhaseCount::Three => charger.min + ABOVE_LEAST,
     }
 }

@@ -1,0 +1,110 @@
+//! How quickly each unit of a line answers, and how long it is therefore worth waiting for.
+//!
+//! What a stranger gets wrong: the time-out of a profile is meant for the slowest device of its kind on the
+//! slowest line. Where units share a line, the others pay for it when one dies. So a unit that has answered
+//! many times is given up after a few times its slowest answer, never later than the profile says; it is then
+//! probed, and now and then for the whole time-out, since it may only have become slow (`health`). Answers of
+//! any kind count, refusals and echoes of writes too. Old ones fade.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Nobody is known before so many answers. Our own figure.
+const KNOWN_AFTER: u32 = 16;
+/// A known unit is waited for so many times its slowest answer, and no less than this: a busy bridge or a
+/// switch takes tens of milliseconds now and then. Our own figures.
+const TIMES: u32 = 4;
+const LEAST: Duration = Duration::from_millis(100);
+/// Share of what it is above the newest answer by which the slowest one fades with each answer: half of it in
+/// 700. Our own figure.
+const FADES: u32 = 1024;
+
+/// One unit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Habit {
+    answers: u32,
+    slowest: Duration,
+}
+
+/// The units of one line.
+#[derive(Clone, Debug, Default)]
+pub struct Habits(BTreeMap<u8, Habit>);
+
+impl Habits {
+    /// A unit answered after `took`.
+    pub fn heard(&mut self, unit: u8, took: Duration) {
+        let habit = self.0.entry(unit).or_default();
+        habit.answers = habit.answers.saturating_add(1);
+        habit.slowest -= habit.slowest.saturating_sub(took) / FADES;
+        habit.slowest = habit.slowest.max(took);
+    }
+
+    /// The slowest answer of a unit, old ones faded; zero before the first.
+    #[must_use]
+    pub fn slowest(&self, unit: u8) -> Duration {
+        self.0.get(&unit).map_or(Duration::ZERO, |habit| habit.slowest)
+    }
+
+    /// The slowest answer of all other units.
+    #[must_use]
+    pub fn slowest_beside(&self, unit: u8) -> Duration {
+        let others = self.0.iter().filter(|(other, _)| **other != unit);
+        others.map(|(_, habit)| habit.slowest).max().unwrap_or_default()
+    }
+
+    /// How long a unit is waited for where others wait behind it; at most the time-out of its profile.
+    #[must_use]
+    pub fn patience(&self, unit: u8, call: Duration) -> Duration {
+        match self.0.get(&unit) {
+            Some(habit) if habit.answers >= KNOWN_AFTER => {
+                (habit.slowest * TIMES).max(LEAST).min(call)
+            }
+            _ => call,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Duration = Duration::from_secs(1);
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn fb12_a_unit_is_waited_for_as_long_as_it_has_ever_needed_and_a_stranger_for_the_whole_time_out()
+     {
+        let mut habits = Habits::default();
+        for _ in 0..KNOWN_AFTER - 1 {
+            habits.heard(7, ms(5));
+            assert_eq!(habits.patience(7, CALL), CALL, "not known yet");
+        }
+        habits.heard(7, ms(5));
+        assert_eq!(habits.patience(7, CALL), ms(100));
+        assert_eq!(habits.patience(7, ms(80)), ms(80), "never longer than the profile says");
+        assert_eq!(habits.patience(8, CALL), CALL, "another unit");
+        habits.heard(7, ms(60));
+        assert_eq!(habits.patience(7, CALL), ms(240), "one slow answer makes patient");
+        habits.heard(7, ms(700));
+        assert_eq!(habits.patience(7, CALL), CALL);
+        assert_eq!((habits.slowest(7), habits.slowest_beside(7)), (ms(700), Duration::ZERO));
+        assert_eq!((habits.slowest(8), habits.slowest_beside(8)), (Duration::ZERO, ms(700)));
+    }
+
+    #[test]
+    fn a_slow_answer_is_remembered_for_hundreds_of_others_and_not_for_ever() {
+        let mut habits = Habits::default();
+        habits.heard(1, ms(200));
+        for _ in 0..300 {
+            habits.heard(1, ms(10));
+        }
+        assert!(habits.patience(1, CALL) > ms(500), "{:?}", habits.patience(1, CALL));
+        for _ in 0..5000 {
+            habits.heard(1, ms(10));
+        }
+        assert_eq!(habits.patience(1, CALL), ms(100));
+    }
+}
