@@ -287,10 +287,10 @@ pub fn solve(program: &Program, from: Option<Point>, gap: f64, work: &mut u64) -
 }
 
 /// What no point that meets the rows can cost less than, by the prices alone: true for any prices.
-pub fn bound(program: &Program, cost: &[f64], point: &Point) -> f64 {
+pub fn bound(program: &Program, cost: &[f64], (own, shared): (&[f64], &[f64])) -> f64 {
     let mut reduced = vec![0.0; program.columns()];
-    program.times_transposed(&point.own, &point.shared, &mut reduced);
-    let rows = program.own_rhs.iter().zip(&point.own).chain(program.rhs.iter().zip(&point.shared));
+    program.times_transposed(own, shared, &mut reduced);
+    let rows = program.own_rhs.iter().zip(own).chain(program.rhs.iter().zip(shared));
     let mut total: f64 = rows.map(|(rhs, y)| rhs * y).sum();
     for j in 0..program.columns() {
         total += (cost[j] - reduced[j]).min(0.0) * program.upper[j];

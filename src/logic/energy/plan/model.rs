@@ -383,7 +383,12 @@ impl<'a> Model<'a> {
                 .collect(),
         };
         let sum: f64 = self.never_served(point);
-        let bound = interior::bound(&self.program, &self.cost, point) + self.constant;
+        // The programme wants energy more than the judge prices it; no kWh is worth more than that to the proof.
+        let mut own = point.own.clone();
+        let wanting = self.site.loads.iter().filter(|load| load.servable).count();
+        own.iter_mut().take(wanting).for_each(|price| *price = price.min(UNSERVED));
+        let prices = (own.as_slice(), point.shared.as_slice());
+        let bound = interior::bound(&self.program, &self.cost, prices) + self.constant;
         let y = |row: usize| if row == NONE { 0.0 } else { point.shared[row] };
         Answer {
             kw: (0..site.loads.len()).map(|i| self.load_kw(i, point)).collect(),
