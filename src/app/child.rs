@@ -309,12 +309,11 @@ impl End {
         /// Signals that a process gives itself: illegal instruction, abort, bus error, wrong arithmetic,
         /// no such memory.
         const CRASHES: [i32; 5] = [4, 6, 7, 8, 11];
-        const KILL: i32 = 9;
         match (status.code(), status.signal()) {
             (Some(NEEDS_A_PERSON), _) => End::NeedsAPerson,
             (Some(PANIC), _) => End::Failed,
             (_, Some(signal)) if CRASHES.contains(&signal) => End::Failed,
-            (_, Some(KILL)) => End::Killed,
+            (_, Some(9)) => End::Killed, // SIGKILL
             _ => End::Other,
         }
     }
