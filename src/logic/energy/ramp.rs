@@ -407,9 +407,12 @@ mod tests {
         }
         ramp.see(second(8), Amps(16.0));
         assert!(ramp.draws_too_much());
-        assert_eq!(ramp.disobeyed_for(second(8)), Duration::from_secs(7));
-        ramp.see(second(9), Amps(8.9));
-        assert!(!ramp.draws_too_much() && ramp.disobeyed_for(second(9)).is_zero());
+        assert_eq!(ramp.above_for(second(8)), Duration::from_secs(7));
+        // It draws no more than it was told before: it may still be following, and disobeys nobody.
+        assert!(ramp.disobeyed_for(second(12)).is_zero());
+        assert_eq!(ramp.disobeyed_for(second(13)), Duration::from_secs(12));
+        ramp.see(second(13), Amps(8.9));
+        assert!(!ramp.draws_too_much() && ramp.disobeyed_for(second(13)).is_zero());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! in turn, as in a market. Owns the order of these steps, and what is good enough.
 
 use super::answer::{self, Answer, UNSERVED};
+use super::auction;
 use super::fluid::{self, curtail, size};
 use super::ledger::{self, Sheet};
 use super::market::Market;
@@ -20,10 +21,14 @@ const ENOUGH: f64 = 9.8e-4;
 /// Shortfalls above this are worth a look for room, kWh.
 const WORTH_KWH: f64 = 0.01;
 
-/// Whether nothing worth a word is left to gain, or no more than `times` as much. What nobody could give makes a
-/// gap no smaller where more than what is there was asked for in that way.
+/// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
+/// makes a gap no smaller; in a crowd it counts for no more than what is there, since some ask for what nobody
+/// could give.
 pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
-    let asked: f64 = site.loads.iter().map(|load| load.kwh).sum();
+    let asked = match auction::large(site) {
+        true => site.loads.iter().map(|load| load.kwh).sum(),
+        false => 0.0,
+    };
     let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
