@@ -104,7 +104,7 @@ fn failsafe_sums(config: &Config, lang: Lang) -> Vec<String> {
     let site = &config.site;
     let line = |phase: Phase| {
         let on_phase = site.chargers.iter().filter(|charger| charger.phases.contains(&phase));
-        let chargers: Amps = on_phase.map(|charger| charger.failsafe).sum();
+        let chargers: Amps = on_phase.map(|charger| charger.unheard()).sum();
         let sum = chargers + site.limits.max_base_load;
         let values = [
             ("phase", phase.to_string()),

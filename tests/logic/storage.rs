@@ -110,11 +110,11 @@ fn peaks_are_shaved_and_the_battery_is_full_again_for_the_next_one() {
 }
 
 /// Batteries at one meter, each two seconds behind what it is told. The import of the last minute.
-fn line_of(batteries: usize, off: Option<Rule>) -> Vec<f64> {
+fn line_of(batteries: usize, strategy: Strategy, off: Option<Rule>) -> Vec<f64> {
     let mut site = row(&[&Phase::ALL], 100.0);
     site.chargers.clear();
     site.batteries = (0..batteries)
-        .map(|i| Battery { id: id(&format!("b{i}")), capacity: None, ..battery() })
+        .map(|i| Battery { id: id(&format!("b{i}")), capacity: None, strategy, ..battery() })
         .collect();
     let utc = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
     let mut now = Moment { uptime: Duration::from_secs(1000), utc };
@@ -158,13 +158,28 @@ fn line_of(batteries: usize, off: Option<Rule>) -> Vec<f64> {
 #[test]
 fn several_batteries_share_one_error_and_do_not_swing() {
     for batteries in 1..=5 {
-        let worst = |off| line_of(batteries, off).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+        let line = |off| line_of(batteries, Strategy::default(), off);
+        let worst = |off| line(off).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
         let kept = worst(None);
         assert!(kept <= 150.0, "{batteries}: {kept} W at the meter after four minutes");
         if batteries > 3 {
             let swung = worst(Some(Rule::EachItsPart));
             assert!(swung > 1_000.0, "{batteries}: {swung} W without: it shows nothing");
         }
+    }
+}
+
+#[test]
+fn batteries_that_shave_peaks_count_what_the_others_buy() {
+    let aim = Aim::PeakShaving(Watts(10_000.0));
+    for batteries in 1..=3 {
+        let imports = line_of(batteries, Strategy { aim, ..Strategy::default() }, None);
+        let most = imports.into_iter().fold(0.0, f64::max);
+        assert!(most <= 10_000.0, "{batteries}: {most} W of 10 kW");
+        assert!(
+            batteries < 2 || most > 6_000.0,
+            "{batteries}: the story needs batteries that buy: {most} W"
+        );
     }
 }
 

@@ -66,6 +66,13 @@ fn an_alarm_is_latched_through_kills_and_ends_only_by_a_person() {
     };
     until("a paused charger", PATIENCE, || demo.overview().filter(paused));
     until("the retained alarm", PATIENCE, || retained(&demo, &id));
+    // Whoever pulls the plug before the disk has both copies finds nothing latched.
+    let kept = |copy: &str| std::fs::read_to_string(demo.state().join(copy)).ok();
+    until("the latch on the disk", PATIENCE, || {
+        let both =
+            ["latch.a", "latch.b"].iter().all(|c| kept(c).is_some_and(|l| l.contains(&zone)));
+        both.then_some(())
+    });
 
     post(&format!("{}/set", demo.world), r#"{"fire": {"bay": "bay1", "intensity": 0}}"#);
     for _ in 0..3 {

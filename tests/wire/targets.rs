@@ -133,6 +133,9 @@ fn a_charger_is_switched_off_and_on_by_words_and_that_is_read_back() {
     let demo = Demo::with(&["--speed", "5"]);
     until("writing", PATIENCE, || demo.overview().filter(|d| d["overview"]["writing"] == true));
     assert_eq!(shown(&demo).map(|(mode, _)| mode).as_deref(), Some("departure"));
+    // Later the driver would tell it over what is told here.
+    let own = |kwh: &f64| (35.5..=38.5).contains(kwh);
+    until("the driver's own wish", Duration::from_secs(60), || planned(&demo).filter(own));
     let told = ask_at(&demo, "charger/pile1/cmd/mode", "off");
     assert_eq!(told["ok"], true, "{told}");
     let off = ("off".to_owned(), "mode_off".to_owned());

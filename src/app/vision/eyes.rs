@@ -200,14 +200,17 @@ impl Eyes {
         Ok(Sight { fire, smoke, verdict, bays, fault: None, tier, at, parts, stages })
     }
 
-    /// The tile with the highest score of those in doubt.
+    /// Of the tiles in doubt one that stirs, of these the one with the highest score: a stain scores high at every look.
     fn most_doubted(&self, parts: &[PartLook]) -> Option<usize> {
         let in_doubt = |look: &&PartLook| {
             look.part > 0 && self.fire.cuts.single(look.flame, look.smoke) != Verdict::Clear
         };
         let score = |look: &PartLook| look.flame.max(look.smoke);
-        let doubted = parts.iter().filter(in_doubt);
-        doubted.max_by(|a, b| score(a).total_cmp(&score(b))).map(|look| look.part)
+        let stirs = |look: &PartLook| look.stirs.is_some();
+        let rank = |a: &&PartLook, b: &&PartLook| {
+            stirs(a).cmp(&stirs(b)).then_with(|| score(a).total_cmp(&score(b)))
+        };
+        parts.iter().filter(in_doubt).max_by(rank).map(|look| look.part)
     }
 
     fn parts(

@@ -158,8 +158,7 @@ fn charger(
         return None;
     };
     let expires = expires(profile);
-    // Where nothing is known to make it fall back, it is taken to go on for ever.
-    let failsafe = plain(&table.failsafe_a, if expires.is_some() { min } else { max.value });
+    let failsafe = plain(&table.failsafe_a, min);
     if let (Some(given), None) = (&table.failsafe_a, expires) {
         let values = vec![("id", id.to_string()), ("profile", profile.id.clone())];
         faults.push(warning("WG0143", given.at.or(table.at), values));
@@ -205,7 +204,11 @@ fn charger(
         },
         switching,
         mode,
-        falls_back_within: falls_back_within(profile),
+        // Where nothing is known to make it fall back, it is taken to go on for ever.
+        falls_back_within: match (expires, &table.failsafe_a) {
+            (None, None) => Duration::MAX,
+            _ => falls_back_within(expires),
+        },
     })
 }
 
@@ -217,9 +220,9 @@ fn expires(profile: &Profile) -> Option<f64> {
 }
 
 /// By its own time-out, and the time that its car takes to follow.
-fn falls_back_within(profile: &Profile) -> Duration {
-    expires(profile)
-        .map_or(FALLS_BACK_WITHIN, |s| Duration::from_secs_f64(s.clamp(0.0, 3600.0)) + FOLLOWS_IN)
+fn falls_back_within(expires: Option<f64>) -> Duration {
+    let after = |s: f64| Duration::from_secs_f64(s.clamp(0.0, 3600.0)) + FOLLOWS_IN;
+    expires.map_or(FALLS_BACK_WITHIN, after)
 }
 
 /// Off unless the installer has allowed it: not every car takes it well (evcc #33658).

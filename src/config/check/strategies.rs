@@ -107,7 +107,7 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let (config, faults) = load(&file).unwrap();
             let warned = faults.render(crate::texts::Lang::En).contains("WG0143");
-            (config.site.chargers[1].failsafe, config.site.chargers[1].max, warned)
+            (config.site.chargers[1].unheard(), config.site.chargers[1].max, warned)
         };
         let (failsafe, max, warned) = of("");
         assert!(failsafe == max && !warned, "{failsafe:?} of {max:?}");

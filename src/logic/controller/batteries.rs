@@ -54,7 +54,11 @@ impl Controller {
                     (Some(_), Some(left)) if self.meter_is_sure() => {
                         let floor = self.floor(battery);
                         let own = self.buys(battery, now);
-                        let for_others = (bought - own).min(grid.max(Watts::ZERO));
+                        // Who shaves peaks goes by all that is imported, whoever buys it.
+                        let for_others = match self.aim(battery) {
+                            Aim::PeakShaving(_) => Watts::ZERO,
+                            _ => (bought - own).min(grid.max(Watts::ZERO)),
+                        };
                         let state = BatteryState { power, soc, grid: grid - for_others, floor };
                         let told = self.with_meter(battery, state, left, now);
                         if self.may_buy(battery, now) {
@@ -73,10 +77,13 @@ impl Controller {
         }
     }
 
+    fn aim(&self, battery: &Battery) -> Aim {
+        if self.holds(Rule::Strategy) { battery.strategy.aim } else { Aim::default() }
+    }
+
     /// Whether a battery may take in what is imported: by the plan, or to be full for the next peak.
     fn may_buy(&self, battery: &Battery, now: Moment) -> bool {
-        let aim = if self.holds(Rule::Strategy) { battery.strategy.aim } else { Aim::default() };
-        match aim {
+        match self.aim(battery) {
             Aim::PeakShaving(_) => true,
             Aim::Arbitrage => self.planning.battery(&battery.id, now).is_some(),
             Aim::SelfConsumption => false,

@@ -109,7 +109,7 @@ impl Controller {
         let mut claims: Vec<Claim<'_>> =
             known.iter().map(|known| self.claim(known, None, now)).collect();
         let all_rooms = self.rooms(usable, (&known, &claims), now);
-        let rooms = self.beside_jobs(&all_rooms, nominal, &claims);
+        let rooms = self.beside_jobs(&all_rooms, nominal, (&claims, now));
         let others = self.others(usable, &known, now);
         let surplus = PerPhase::from_fn(|p| (others.on(p) * -1.0).max(Amps::ZERO) * nominal);
         let shares = allocate_measured(&rooms, nominal, (&known, &mut claims));
@@ -294,7 +294,7 @@ impl Controller {
             let last = known.last.map_or(Amps::ZERO, ChargerSetpoint::amps);
             // Until its own time is over it holds what it had; no circuit has a meter that would show it.
             let held = known.held.filter(|_| known.may_hold()).unwrap_or(Amps::ZERO);
-            let reserved = charger.failsafe.max(last).max(held);
+            let reserved = charger.unheard().max(last).max(held);
             let phases = &charger.phases;
             return Claim { charger, phases, rooms, most: none, reserved, promised: none };
         };

@@ -252,6 +252,12 @@ impl FireWatch {
                 Some(_) => {}
             }
         }
+        // Two different signs on one battery, of which a camera may see one.
+        let any = |is: fn(Sign) -> bool| causes.iter().any(|cause| is(cause.sign));
+        let seen = any(|sign| sign == Sign::SeenDoubtful);
+        if zone.has_battery && seen && any(Sign::is_of_battery) {
+            causes.push(Cause { sign: Sign::TwoWatchSigns, by: id.clone() });
+        }
         let mine = overdue.iter().filter(|(zone, _)| zone == id);
         causes.extend(mine.map(|(_, by)| Cause { sign: Sign::ProofOverdue, by: by.clone() }));
         causes.sort_by_key(|cause| std::cmp::Reverse(cause.sign.level()));

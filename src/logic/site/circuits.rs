@@ -129,7 +129,7 @@ pub fn overloads(
         for phase in Phase::ALL {
             let on = |phases: &[Phase], id: &Id| phases.contains(&phase) && below(id);
             let piles = chargers.iter().filter(|c| on(&c.phases, &c.id));
-            let piles: Amps = piles.map(|charger| charger.failsafe).sum();
+            let piles: Amps = piles.map(Charger::unheard).sum();
             let nodes = computes.iter().filter(|node| on(&node.phases, &node.id));
             let each = |node: &Compute| node.failsafe * (1.0 / node.phases.len().max(1) as f64);
             let nodes: Watts = nodes.map(each).sum();

@@ -109,9 +109,18 @@ pub struct Charger {
     /// How it charges, where nobody has chosen otherwise.
     #[serde(default)]
     pub mode: ChargingMode,
-    /// One that hears nothing has fallen back to its failsafe by itself, and its car has followed, within this.
+    /// One that hears nothing has fallen back to its failsafe by itself, and its car has followed, within this;
+    /// [`Duration::MAX`]: it never does.
     #[serde(default = "falls_back_within")]
     pub falls_back_within: Duration,
+}
+
+impl Charger {
+    /// What it may draw while it hears nothing: its failsafe, or all it can where nothing makes it fall back.
+    #[must_use]
+    pub fn unheard(&self) -> Amps {
+        if self.falls_back_within == Duration::MAX { self.max } else { self.failsafe }
+    }
 }
 
 /// Where nothing is known of a charger's own time-out: a minute, and a car that is slow to follow.

@@ -340,6 +340,18 @@ fn cameras_reach_alarm_and_never_the_contactor() {
 }
 
 #[test]
+fn what_a_camera_doubts_and_a_trace_of_gas_are_two_signs_of_a_battery() {
+    let mut rig = Rig::new();
+    rig.verdict = Verdict::Doubtful;
+    rig.run(60);
+    assert_eq!(rig.level(), Level::Watch, "{:?}", rig.zone().causes);
+    rig.set("gas1", 4.81);
+    rig.run(2);
+    assert_eq!(rig.level(), Level::Alarm, "{:?}", rig.zone().causes);
+    assert_eq!(rig.relay("contactor"), RelaySetpoint::Rest);
+}
+
+#[test]
 fn watch_halves_the_power_and_ends_no_session() {
     let mut rig = Rig::new();
     rig.run(120);

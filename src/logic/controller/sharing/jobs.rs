@@ -9,7 +9,7 @@ use super::Controller;
 use crate::logic::compute;
 use crate::logic::energy::{self, Claim, Room};
 use crate::logic::site::Compute;
-use crate::units::{Amps, PerPhase, Volts, Watts};
+use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
 impl Controller {
     /// The rooms for chargers: all of them, less what is kept for jobs.
@@ -17,11 +17,14 @@ impl Controller {
         &self,
         rooms: &[Room],
         nominal: Volts,
-        claims: &[Claim<'_>],
+        (claims, now): (&[Claim<'_>], Moment),
     ) -> Vec<Room> {
         let mut rest = rooms.to_vec();
-        let wished =
-            |node: &Compute| Some((node.clone(), self.jobs.wished_of(&self.site.work, &node.id)?));
+        let wished = |node: &Compute| {
+            // On one that does not answer nothing can run.
+            self.compute(&node.id, now).usable()?;
+            Some((node.clone(), self.jobs.wished_of(&self.site.work, &node.id)?))
+        };
         let nodes: Vec<(Compute, Watts)> = self.site.computes.iter().filter_map(wished).collect();
         if nodes.iter().all(|(_, wished)| *wished <= Watts::ZERO) {
             return rest;

@@ -39,7 +39,7 @@ pub fn careful(site: &Sound, best: Option<Sheet>, work: &mut u64) -> (Sheet, Ans
     for (tried, eager) in EAGER.into_iter().enumerate() {
         // What loads can do in turn must be close; what has been programmed, near.
         let enough = |sheet: &Sheet, floor: f64| {
-            quick::close(site, sheet, floor, 1.0) || (tried > 0 && near(sheet, floor))
+            quick::close(site, sheet, floor, 1.0) || (tried > 0 && near(site, sheet, floor))
         };
         while !enough(&sheet, fluid.floor) {
             let Some(nearer) = search.again(&fluid, tried > 0) else { break };
@@ -56,9 +56,10 @@ pub fn careful(site: &Sound, best: Option<Sheet>, work: &mut u64) -> (Sheet, Ans
     (sheet, fluid)
 }
 
-/// Whether a plan is good enough.
-fn near(sheet: &Sheet, floor: f64) -> bool {
-    let allowed = (ENOUGH * floor.abs()).max(ENOUGH_AT_LEAST);
+/// Whether a plan is good enough. For few loads, what was left out as broken makes a gap no smaller.
+fn near(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
+    let lost = if auction::large(site) { 0.0 } else { answer::UNSERVED * site.lost_kwh };
+    let allowed = (ENOUGH * (floor - lost).abs()).max(ENOUGH_AT_LEAST);
     sheet.score() - floor < allowed && sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0
 }
 
