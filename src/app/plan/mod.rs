@@ -97,7 +97,7 @@ mod tests {
             "name": "tiny", "step_s": 3600, "steps": 2, "import_price": [0.1, 0.5],
             "grid": {"import_kw": 20},
             "battery": {"capacity_kwh": 4, "soc0_kwh": 0, "soc_min_kwh": 0, "soc_max_kwh": 4,
-                        "charge_kw": 4, "discharge_kw": 4},
+                        "charge_kw": 4, "discharge_kw": 4, "wear_per_kwh": 0.2},
             "base_load_kw": [0, 2],
             "evs": [
                 {"id": "a", "arrival": 0, "departure": 2, "kwh": 5, "phases": [2]},
@@ -112,7 +112,8 @@ mod tests {
         let scenario = Scenario::read(&tiny()).unwrap();
         let plan = solve(&scenario.problem, Budget::default());
         let battery = battery_charge_kw(&plan);
-        // Cheap first: charged in step 0, given to the base load in step 1.
+        // Cheap first: charged in step 0, given to the base load in step 1. Its wear makes that the only best plan:
+        // without, it might as well charge for the car.
         assert!((battery[0] - 2.0).abs() < 1e-3 && (battery[1] + 2.0).abs() < 1e-3, "{battery:?}");
         let file = schedule(&scenario, &plan, 1.0);
         assert!((file["ev_kw"]["a"][0].as_f64().unwrap() - 5.0).abs() < 1e-3, "{file}");
