@@ -41,6 +41,8 @@ mod field;
 #[cfg(test)]
 mod hazard;
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod steps;
 #[cfg(test)]
 mod watch;
