@@ -87,13 +87,10 @@ impl Controller {
         let mut sun = std::mem::take(&mut self.sun);
         let cars = self.sun_cars(&sun, now);
         let meter = self.meter(now);
-        let sure = meter.fresh().filter(|_| self.meter_is_sure());
-        let hidden = sure
-            .is_some_and(|meter| self.batteries_are_fresh(now) && self.may_be_hidden(meter, now));
+        let sure = meter.fresh().filter(|_| self.meter_is_sure() && self.batteries_are_fresh(now));
+        let hidden = sure.is_some_and(|meter| self.may_be_hidden(meter, now));
         match sure {
-            Some(meter) if self.batteries_are_fresh(now) => {
-                sun.smooth(self.left_by_sun(meter, now), now);
-            }
+            Some(meter) => sun.smooth(self.left_by_sun(meter, now), now),
             _ if matches!(meter, Known::Lost { .. } | Known::Never) => sun.available = None,
             // Whether the sun or a battery feeds the cars nobody can say.
             _ if self.misses_a_battery(now) => sun.available = None,

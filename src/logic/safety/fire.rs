@@ -16,7 +16,7 @@
 //! counts neither towards leaving Watch nor towards a reset. And Trip alone does not open a contactor:
 //! that needs its own vote (`sensing`), which vision never decides alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::eyes::{Eyes, Sight};
@@ -253,9 +253,9 @@ impl FireWatch {
             }
         }
         // Two different signs on one battery, of which a camera may see one.
-        let any = |is: fn(Sign) -> bool| causes.iter().any(|cause| is(cause.sign));
-        let seen = any(|sign| sign == Sign::SeenDoubtful);
-        if zone.has_battery && seen && any(Sign::is_of_battery) {
+        let tells = |sign: &Sign| sign.is_of_battery() || *sign == Sign::SeenDoubtful;
+        let signs: BTreeSet<Sign> = causes.iter().map(|cause| cause.sign).filter(tells).collect();
+        if zone.has_battery && signs.len() >= 2 {
             causes.push(Cause { sign: Sign::TwoWatchSigns, by: id.clone() });
         }
         let mine = overdue.iter().filter(|(zone, _)| zone == id);

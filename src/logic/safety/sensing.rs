@@ -348,17 +348,9 @@ impl Sensing {
         if at_stage1(SensorKind::Smoke) > 0 && at_stage1(SensorKind::Heat) > 0 {
             together(Sign::SmokeAndHeat);
         }
-        let has_battery = self.batteries.contains_key(zone);
         let warm = causes.iter().any(|cause| cause.sign.is_of_temperature());
         if !warm {
             causes.retain(|cause| cause.sign != Sign::CellCollapses);
-        }
-        let mut of_battery: Vec<Sign> =
-            causes.iter().map(|cause| cause.sign).filter(|sign| sign.is_of_battery()).collect();
-        of_battery.sort_unstable();
-        of_battery.dedup();
-        if has_battery && of_battery.len() >= 2 {
-            causes.push(Cause { sign: Sign::TwoWatchSigns, by: zone.clone() });
         }
         if self.bms_is_silent(zone, now) {
             causes.push(Cause { sign: Sign::BmsSilent, by: zone.clone() });
