@@ -20,8 +20,6 @@ pub use battery::{
 };
 pub use forecast::{Forecast, SLOT_MINUTES, SlotMemory};
 pub use phases::{Better, Full, PhaseSwitch, Second};
-pub use precedence::{
-    Circuits, Steps, earliest_first, early_for_nothing, given_late, stored_early,
-};
+pub use precedence::{Circuits, Steps, earliest_first, early_for_nothing};
 pub use ramp::Ramp;
 pub use sun::{SunClaim, SunSecond, SunSwitch, share_sun};

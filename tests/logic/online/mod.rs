@@ -7,6 +7,7 @@
 mod ours;
 mod places;
 mod rivals;
+mod storing;
 mod world;
 
 use chrono::{DateTime, Timelike, Utc};

@@ -9,10 +9,11 @@ use wattgate::logic::energy::plan::{
     Budget, Demand, Plan, Problem, Session, Standing, Store, solve_after,
 };
 use wattgate::logic::energy::{
-    Circuits, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing, given_late,
-    stored_early,
+    Circuits, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
 };
 use wattgate::units::Watts;
+
+use super::storing::{given_late, stored_early};
 
 use super::world::{Act, Present, View};
 
