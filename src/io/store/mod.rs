@@ -32,6 +32,7 @@ pub use outbox::{Opened, Outbox};
 pub use record::{Class, Cursor, Damage, Record, Stored};
 pub use trace::{Head, Line, TraceError, TraceReader, TraceWriter, digest, site_hash};
 pub use trace_ring::{TraceRing, parts};
+pub use whole::replace;
 pub use writes::{Writes, load as load_writes, save as save_writes};
 
 /// What can go wrong with the store.
