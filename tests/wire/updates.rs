@@ -210,8 +210,8 @@ fn pr6_a_new_version_that_crashes_at_its_start_is_undone_and_one_that_works_is_k
     assert_eq!(service.starts, 3, "two crashes, then the installed version");
     assert_eq!(place.book().undone.map(|(_, why)| why), Some(Failing::Ended));
     let alarmed = |place: &Place| {
-        get_json(&format!("http://{}/api/v1/alarms", place.page))
-            .is_some_and(|alarms| alarms.to_string().contains("update_undone"))
+        get_json(&format!("http://{}/api/v1/overview", place.page))
+            .is_some_and(|all| all["overview"]["alarms"].to_string().contains("update_undone"))
     };
     service.until("its alarm", PATIENCE, alarmed);
 
@@ -243,7 +243,7 @@ fn pr6_a_version_that_hangs_or_misses_devices_is_undone_within_a_minute() {
         "two hanging starts: {hangs_for:?}"
     );
     let (meters, simulated) = devices("sunny_day");
-    let place = Place::new(&simulated.addresses.meter.to_string());
+    let place = Place::new(&simulated.addresses().meter.to_string());
     let mut service = Service::start(&place);
     let hears = |place: &Place| {
         get_json(&format!("http://{}/api/v1/overview", place.page))
@@ -264,7 +264,7 @@ fn pr6_a_version_that_hangs_or_misses_devices_is_undone_within_a_minute() {
     println!("PR6: undone and back after {:?}", asked.elapsed());
     assert!(asked.elapsed() <= BACK_IN, "{:?}", asked.elapsed());
 
-    let hangs = place.good("0.3.0", "sleep 1000");
+    let hangs = place.good("0.3.0", "exec sleep 1000");
     assert!(place.install(&hangs).status.success());
     service.restart();
     for start in 1..=2 {
