@@ -127,7 +127,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Factor {
-    /// The shape of the factor of `program`, without numbers.
+    /// The shape of the factor of `program`, without numbers and without room for them.
     pub fn shape(program: &Program) -> Factor {
         let rows = program.rhs.len();
         let mut first: Vec<usize> = (0..rows).collect();
@@ -164,11 +164,11 @@ impl Factor {
         }
         let own = program.own_rhs.len();
         Factor {
-            data: vec![0.0; offset[rows]],
+            data: Vec::new(),
             inverse: vec![0.0; rows],
             own: vec![0.0; own],
             coupling: vec![0.0; column_first.len()],
-            effort: effort + 20 * program.row.len() as u64 + 40 * program.columns() as u64,
+            effort: effort + 30 * program.row.len() as u64 + 70 * program.columns() as u64,
             first,
             offset,
             low: lows,
@@ -184,6 +184,7 @@ impl Factor {
 
     /// Numbers for the weights `theta` of the columns.
     pub fn compute(&mut self, program: &Program, theta: &[f64]) {
+        self.data.resize(self.offset[self.inverse.len()], 0.0);
         self.data.fill(0.0);
         self.coupling.fill(0.0);
         self.own.fill(0.0);

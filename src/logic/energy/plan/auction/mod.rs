@@ -93,10 +93,10 @@ fn balance(auction: &mut Auction<'_>, newton: &mut Newton, (from, to): (f64, f64
         auction.soften(softness(auction.site, width));
         auction.answer();
         for _ in 0..steps {
-            if newton.look(auction) < calm || auction.work > most {
+            let calm = newton.look(auction) < calm;
+            if calm || auction.work > most || !newton.advance(auction, most) {
                 break;
             }
-            newton.advance(auction);
         }
         if last || auction.work > most {
             break;
