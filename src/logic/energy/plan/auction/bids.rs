@@ -12,6 +12,7 @@ use super::super::curve::Reach;
 use super::super::market::reach;
 use super::super::reservoir::Course;
 use super::super::sieve::{Load, Sound};
+use super::super::standing::Standing;
 use super::supply::Supply;
 
 /// Noises; a load sees as many in a row as it has steps, from a place of its own.
@@ -160,6 +161,17 @@ impl<'a> Auction<'a> {
             work: 0,
             site,
         }
+    }
+
+    /// Takes over the prices of a plan before; whether they are of as many steps, phases and circuits.
+    pub fn begin(&mut self, before: &Standing) -> bool {
+        let (step, rows) = before.prices();
+        let known = step.len() == self.price.len() && rows.len() == self.row_price.len();
+        if known {
+            self.price.copy_from_slice(step);
+            self.row_price.copy_from_slice(rows);
+        }
+        known
     }
 
     /// Limit of a row, kW.
