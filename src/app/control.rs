@@ -25,7 +25,8 @@ use super::aside::{self, Begins};
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
-use super::jobs::{self, Crew, Orders};
+use super::evidence;
+use super::jobs::{self, Books, Crew, Orders};
 use super::latch;
 use super::life::{Life, millis};
 use super::mind::{Mind, OBSERVATIONS};
@@ -39,8 +40,7 @@ use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, site_hash};
-use crate::logic::compute::JobBook;
+use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, read_days, site_hash};
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
@@ -208,7 +208,7 @@ struct Gateway {
     crew: jobs::Threads,
     bus: JoinHandle<()>,
     /// Threads that write what must not be lost.
-    kept: [(&'static str, JoinHandle<()>); 2],
+    kept: [(&'static str, Option<JoinHandle<()>>); 3],
     uplink: JoinHandle<()>,
     eyes: child::Child,
     journal: Journal,
@@ -243,10 +243,12 @@ impl Gateway {
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let (books, kept_books) = sync_channel(1);
         let needs = (decisions.subscribe(), kept_books, observations.clone());
-        let crew = jobs::start(crew(&config, clock, needs), controller_stops.clone())?;
+        let crew = crew((&config, &options.config), clock, needs);
+        let crew = jobs::start(crew, controller_stops.clone())?;
         let mind = Mind {
             books,
             kept: None,
+            days_kept: clock.now(),
             controller,
             clock,
             inbox,
@@ -265,6 +267,7 @@ impl Gateway {
         let toys = (options.simulated.then_some(breakage), aside);
         let orders = take_orders(&config, begun, &newest_overview, (observations.clone(), clock));
         open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
+        let evidence = evidence::start(&config, (&stills, &newest_overview), &controller_stops)?;
         let uplink = Uplink {
             journal: journal.clone(),
             overview: newest_overview.clone(),
@@ -280,7 +283,7 @@ impl Gateway {
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        let kept = [("latch", latch), ("wear", wear)];
+        let kept = [("latch", Some(latch)), ("wear", Some(wear)), ("evidence", evidence)];
         let (overview, stops) = (newest_overview, controller_stops);
         Ok(Gateway { stop, stops, controller, crew, bus, uplink, eyes, kept, journal, overview })
     }
@@ -294,7 +297,7 @@ impl Gateway {
         join("jobs", self.crew.hands);
         join("book of jobs", self.crew.book);
         for (name, keeper) in self.kept {
-            join(name, keeper);
+            keeper.into_iter().for_each(|keeper| join(name, keeper));
         }
         self.eyes.stop();
         join("uplink", self.uplink);
@@ -314,6 +317,10 @@ fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Cont
     match read_book(&config.state) {
         Ok(book) => controller.remember_jobs(book),
         Err(error) => tracing::error!(%error, "jobs have to be asked for again"),
+    }
+    match read_days(&config.state) {
+        Ok(days) => controller.remember_days(days),
+        Err(error) => tracing::error!(%error, "energy is counted from zero"),
     }
     for zone in latched.zones.keys() {
         tracing::warn!(
@@ -399,10 +406,13 @@ fn wiring(
     }
 }
 
-type CrewNeeds =
-    (watch::Receiver<Option<Arc<Decision>>>, Receiver<JobBook>, SyncSender<Observation>);
+type CrewNeeds = (watch::Receiver<Option<Arc<Decision>>>, Receiver<Books>, SyncSender<Observation>);
 
-fn crew(config: &Config, clock: Clock, (decisions, books, observations): CrewNeeds) -> Crew {
+fn crew(
+    (config, file): (&Config, &Path),
+    clock: Clock,
+    (decisions, books, observations): CrewNeeds,
+) -> Crew {
     Crew {
         computing: config.computing.clone(),
         work: config.site.work.clone(),
@@ -410,6 +420,8 @@ fn crew(config: &Config, clock: Clock, (decisions, books, observations): CrewNee
         books,
         observations,
         clock,
+        file: file.to_owned(),
+        models: config.models.clone(),
         state: config.state.clone(),
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use super::control::lock;
 use crate::config;
 use crate::io::clock::Clock;
-use crate::io::store::replace;
+use crate::io::store::write_whole;
 use crate::logic::decision::{Overview, Quality};
 
 /// Starts that a version on trial gets. With these and the times below the last version is back within 60 s
@@ -142,7 +142,7 @@ impl Book {
     /// # Errors
     /// When the disk refuses.
     pub fn keep(&self, state: &Path) -> io::Result<()> {
-        replace(&folder(state), BOOK, &serde_json::to_vec_pretty(self)?)
+        write_whole(&folder(state), BOOK, &serde_json::to_vec_pretty(self)?)
     }
 
     /// No version below this is taken.

@@ -131,7 +131,12 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Charger { action } => charger::run(action, lang),
         Command::Model { action } => models(action, lang),
         Command::Job { action } => job::run(action, lang),
-        Command::Warden { cores, program } => job::warden(cores, program),
+        Command::Warden { cores, groups, program } => job::warden((cores, groups), program),
+        Command::BuiltIn { name, config, state, models, at, days_ago, camera } => {
+            let options =
+                app::builtin::Options { name, config, state, models, at, days_ago, camera };
+            job::built_in(&options)
+        }
         Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action } => profile::run(action, lang),
         Command::Config { action: arguments::Configs::Schema } => {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Spent;
 use super::job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
-use crate::logic::site::{Id, Order, Submission, Work, Workload};
+use crate::logic::site::{Id, Order, Submission, Tally, Work, Workload};
 use crate::units::{Moment, WattHours, Watts};
 
 /// Jobs that may wait or run at a time.
@@ -43,6 +43,9 @@ pub struct JobBook {
     jobs: Vec<Job>,
     spent: Spent,
     accounts: BTreeMap<Id, Account>,
+    /// What each workload has taken by the hour and the day.
+    #[serde(default)]
+    tallies: BTreeMap<Id, Tally>,
     /// Counts up when something has changed that a plan depends on, or that must be kept.
     changes: u64,
     /// When each node's meter was last read; not kept.
@@ -74,6 +77,12 @@ impl JobBook {
         &self.accounts
     }
 
+    /// What each workload has taken by the hour and the day.
+    #[must_use]
+    pub fn tallies(&self) -> &BTreeMap<Id, Tally> {
+        &self.tallies
+    }
+
     /// What was spent in the running hour and day.
     #[must_use]
     pub fn spent(&self) -> Spent {
@@ -95,7 +104,7 @@ impl JobBook {
                 job.failures = job.failures.saturating_add(1);
             }
             job.lost = job.used();
-            (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
+            (job.spent, job.cpu_s, job.held_by) = (WattHours(0.0), 0.0, None);
             job.state = JobState::Waiting;
         }
         // What the site file no longer knows or no longer allows is not done.
@@ -150,6 +159,8 @@ impl JobBook {
             lost: WattHours(0.0),
             cpu_s: 0.0,
             method: None,
+            lately: Spent::default(),
+            held_by: None,
             failures: 0,
             not_before: None,
             ended: None,
@@ -200,6 +211,11 @@ impl JobBook {
                 job.state = JobState::Running;
                 job.trouble = None;
             }),
+            JobNews::HeldBy(means) => {
+                // Nothing that a plan depends on: no change.
+                let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
+                job.into_iter().for_each(|job| job.held_by = Some(means));
+            }
             JobNews::Spent { energy, cpu_s, method } => {
                 let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
                 let Some(job) = job else { return };
@@ -211,6 +227,8 @@ impl JobBook {
                     let account = self.accounts.entry(job.ask.workload.clone()).or_default();
                     account.energy_wh += more.get();
                 }
+                job.lately.add(more, now);
+                self.tallies.entry(job.ask.workload.clone()).or_default().add(more, now);
                 self.spent.add(more, now);
             }
             JobNews::Done => self.end(id, JobState::Done, now),
@@ -252,8 +270,11 @@ impl JobBook {
         let energy = beyond_idle.get().max(0.0) * gap.as_secs_f64() / 3600.0;
         for job in &mut here {
             let share = if all > 0.0 { job.granted.get() / all } else { alike };
-            job.spent = WattHours(job.spent.get() + energy * share);
+            let more = WattHours(energy * share);
+            job.spent = WattHours(job.spent.get() + more.get());
             job.method = Some(Method::NodeMeter);
+            job.lately.add(more, at.utc);
+            self.tallies.entry(job.ask.workload.clone()).or_default().add(more, at.utc);
         }
         self.spent.add(WattHours(energy), at.utc);
     }

@@ -9,4 +9,4 @@ mod job;
 pub use book::{JobBook, MOST_LIVE, MOST_RUNNING, Share};
 pub use budget::{Spent, Window};
 pub use cap::{CapRamp, allowed};
-pub use job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
+pub use job::{Account, Errand, HeldBy, Job, JobNews, JobReason, JobState, Method, Task};
