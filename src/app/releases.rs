@@ -263,12 +263,17 @@ pub fn undone(state: &Path) -> bool {
     Book::open(state).is_ok_and(|book| book.undone.is_some())
 }
 
-/// Comes back only where this process is a release on trial and does not prove itself.
+/// Comes back only where this process is a release on trial and does not prove itself: that is written down, and
+/// it should end as failed.
 pub async fn trial(state: PathBuf, overviews: watch::Receiver<Option<Arc<Overview>>>) {
-    match on_trial(&state) {
-        Some(trial) => prove(state, trial, (overviews, hears)).await,
-        None => std::future::pending().await,
+    if let Some(trial) = on_trial(&state) {
+        let proof = proven(trial.heard, overviews, hears);
+        let is_proven = tokio::time::timeout(PROVEN_WITHIN, proof).await.is_ok();
+        if !settle(&state, trial, is_proven) {
+            return;
+        }
     }
+    std::future::pending().await
 }
 
 /// What this process has to prove: the trial that it is.
@@ -277,38 +282,33 @@ fn on_trial(state: &Path) -> Option<Trial> {
     Book::open(state).ok()?.trial.filter(|trial| trial.release.version == own)
 }
 
-/// Watches a trial: once it is proven that is written down, and this never comes back; else it does, the trial
-/// is undone, and the process should end as failed.
-async fn prove<T>(
-    state: PathBuf,
-    trial: Trial,
-    (overviews, hears): (watch::Receiver<Option<Arc<T>>>, fn(&T) -> usize),
-) {
-    let proof = tokio::time::timeout(PROVEN_WITHIN, proven(trial.heard, overviews, hears)).await;
-    let mut book = Book::open(&state).unwrap_or_default();
+/// Writes down how a trial ended; whether its release may go on.
+fn settle(state: &Path, trial: Trial, is_proven: bool) -> bool {
+    let version = trial.release.version;
+    let mut book = Book::open(state).unwrap_or_default();
     if book.trial.as_ref().is_none_or(|now| now.release != trial.release) {
         // Another update came meanwhile: the next start is about that one.
-        return std::future::pending().await;
+        return true;
     }
-    if proof.is_ok() {
-        book.kept = Some(trial.release.clone());
-        book.trial = None;
-        match book.keep(&state) {
+    if is_proven {
+        let mut kept = book.clone();
+        (kept.kept, kept.trial) = (Some(trial.release), None);
+        match kept.keep(state) {
             Ok(()) => {
-                tracing::info!(version = %trial.release.version, "this release has proven itself");
-                return std::future::pending().await;
+                tracing::info!(%version, "this release has proven itself");
+                return true;
             }
             Err(error) => {
                 tracing::error!(%error, "the proof of this release cannot be written down")
             }
         }
     }
-    book = Book { trial: Some(trial.clone()), ..Book::open(&state).unwrap_or_default() };
+    tracing::error!(%version, "this release did not prove itself in time and ends");
     book.undo(Failing::Unproven);
-    tracing::error!(version = %trial.release.version, "this release did not prove itself in time and ends");
-    if let Err(error) = book.keep(&state) {
+    if let Err(error) = book.keep(state) {
         tracing::error!(%error, "the book of releases cannot be written");
     }
+    false
 }
 
 /// Comes back after enough decisions in a row, with as many devices heard.
@@ -393,29 +393,46 @@ mod tests {
         assert_eq!((book.trial, book.undone), (None, None));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn twenty_decisions_prove_a_release_only_with_every_device_heard_before() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(super::folder(folder.path())).unwrap();
-        for (heard, proves) in [(0, true), (1, false)] {
+    #[test]
+    fn what_is_proven_is_kept_and_what_another_update_overtook_is_left_to_that() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir(folder(state.path())).unwrap();
+        for is_proven in [true, false] {
             let book = trial("0.3.0");
-            book.keep(folder.path()).unwrap();
-            let trial = Trial { heard, ..book.trial.unwrap() };
-            let (tell, hear) = watch::channel(None);
-            let proof = prove(folder.path().to_owned(), trial, (hear, |_: &()| 0));
-            let decides = async {
-                let mut second = tokio::time::interval(Duration::from_secs(1));
-                for _ in 0..60 {
-                    second.tick().await;
-                    tell.send_replace(Some(Arc::new(())));
-                }
-            };
-            let came_back = tokio::select! { () = proof => true, () = decides => false };
-            assert_eq!(came_back, !proves);
-            let book = Book::open(folder.path()).unwrap();
-            assert_eq!(book.kept.is_some(), proves);
-            assert_eq!(book.undone.is_some(), !proves);
+            book.keep(state.path()).unwrap();
+            assert_eq!(settle(state.path(), book.trial.unwrap(), is_proven), is_proven);
+            let book = Book::open(state.path()).unwrap();
+            assert_eq!(book.kept, is_proven.then(|| release("0.3.0")));
+            assert_eq!(book.undone.is_some(), !is_proven);
             assert_eq!(book.trial, None);
+        }
+        let newer = trial("0.4.0");
+        newer.keep(state.path()).unwrap();
+        for is_proven in [true, false] {
+            assert!(settle(state.path(), trial("0.3.0").trial.unwrap(), is_proven));
+            assert_eq!(Book::open(state.path()).unwrap(), newer);
+        }
+    }
+
+    /// After how many decisions a release is proven that has to hear one device.
+    async fn proven_after(hears_from: u32) -> Option<u32> {
+        let (tell, hear) = watch::channel(None);
+        let hears = |heard: &usize| *heard;
+        let mut proof = std::pin::pin!(proven(1, hear, hears));
+        for decision in 1..=60 {
+            tell.send_replace(Some(Arc::new(usize::from(decision >= hears_from))));
+            let seen = tokio::time::timeout(Duration::ZERO, &mut proof);
+            if seen.await.is_ok() {
+                return Some(decision);
+            }
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn twenty_decisions_prove_a_release_once_every_device_is_heard() {
+        for (hears_from, after) in [(1, Some(20)), (20, Some(20)), (35, Some(35)), (61, None)] {
+            assert_eq!(proven_after(hears_from).await, after, "heard from {hears_from} on");
         }
     }
 }

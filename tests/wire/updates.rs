@@ -5,7 +5,7 @@
 //! What a stranger gets wrong: the "new version" is a script around the program that is tested, since only the
 //! signature says which version a file is.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -179,7 +179,7 @@ fn spawn(place: &Place, log: &Arc<Mutex<String>>) -> Child {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in lines.lines().map_while(Result::ok) {
-            eprintln!("{line}");
+            let _ = writeln!(std::io::stderr(), "{line}");
             log.lock().expect("the log").extend([line.as_str(), "\n"]);
         }
     });
