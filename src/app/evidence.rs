@@ -72,3 +72,46 @@ fn look(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::camera::Still;
+    use crate::io::clock::Clock;
+    use crate::io::store::pictures;
+
+    #[test]
+    fn each_still_of_a_camera_in_doubt_is_kept_once_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../tests/golden/mqtt/overview.json");
+        let mut overview: Overview = serde_json::from_str(text).unwrap();
+        let camera = overview.cameras[0].id.clone();
+        let stills = StillBoard::new([camera.clone()].into_iter());
+        let (mut evidence, mut seen) = (Evidence::open(folder.path()), BTreeMap::new());
+        let begun = Clock::real().now();
+        // (what is thought, whether it is blind, second of the newest still, pictures then)
+        let table = [
+            (Some(Verdict::Doubtful), false, None, 0),
+            (Some(Verdict::Clear), false, Some(0), 0),
+            (Some(Verdict::Doubtful), false, Some(0), 1),
+            (Some(Verdict::Doubtful), false, Some(0), 1),
+            (Some(Verdict::Alarm), false, Some(1), 2),
+            (Some(Verdict::Alarm), true, Some(2), 2),
+            (None, false, Some(3), 2),
+            (Some(Verdict::Clear), false, Some(4), 2),
+        ];
+        for (verdict, blind, second, expected) in table {
+            if let Some(second) = second {
+                let at = begun.after(Duration::from_secs(second));
+                stills.put(&camera, Still { jpeg: [7, 7].into(), at });
+            }
+            overview.cameras[0].verdict = verdict;
+            overview.cameras[0].fault = blind.then(|| "lost".to_owned());
+            look(&mut evidence, &mut seen, &overview, &stills).unwrap();
+            let kept = pictures(folder.path()).unwrap();
+            assert_eq!(kept.len(), expected, "{verdict:?} {blind} {second:?}");
+        }
+        let verdicts = pictures(folder.path()).unwrap().into_iter().map(|p| p.verdict);
+        assert_eq!(verdicts.collect::<Vec<_>>(), ["doubtful", "alarm"]);
+    }
+}

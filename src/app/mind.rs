@@ -16,6 +16,7 @@ use super::jobs::Books;
 use super::life::Life;
 use crate::io::clock::Clock;
 use crate::io::store::{Line, TraceRing, digest};
+use crate::logic::compute::KEPT_EVERY;
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::Observation;
@@ -25,8 +26,6 @@ use crate::units::Moment;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Observations that may wait for the controller; it drains at most these between two decisions.
 pub(super) const OBSERVATIONS: usize = 256;
-/// The book of jobs is kept at least this often, for the sake of what they have spent.
-const KEEPS_EVERY: Duration = Duration::from_secs(30);
 /// The daybook is kept this often: more would wear the disk, and a crash costs no more than that.
 const WRITES_DAYS_EVERY: Duration = Duration::from_secs(600);
 
@@ -59,7 +58,7 @@ impl Mind {
     /// Until the end; whoever keeps the books gets the last ones then.
     pub fn think(mut self, ends: &AtomicBool) {
         self.decide_until(ends);
-        let (jobs, days) = (Some(self.controller.jobs().clone()), Some(self.controller.days()));
+        let (jobs, days) = (Some(self.controller.jobs().closed()), Some(self.controller.days()));
         let _ = self.books.send(Books { jobs, days });
     }
 
@@ -139,7 +138,7 @@ impl Mind {
         let jobs = self.controller.jobs();
         let changes = jobs.changes();
         let due = self.kept.is_none_or(|(known, at)| {
-            changes != known || (at.age_at(now) >= KEEPS_EVERY && !jobs.jobs().is_empty())
+            changes != known || (at.age_at(now) >= KEPT_EVERY && !jobs.jobs().is_empty())
         });
         let days_due = self.days_kept.age_at(now) >= WRITES_DAYS_EVERY;
         if !due && !days_due {

@@ -97,6 +97,7 @@ fn car_park(cars: usize, r: &mut fastrand::Rng) -> Problem {
         eff_discharge: 0.96,
         wear_per_kwh: 0.01,
         no_discharge_to_grid: false,
+        sun_only: false,
     });
     problem
 }

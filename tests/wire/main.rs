@@ -8,6 +8,7 @@
 mod alarms;
 mod broker;
 mod browser;
+mod builtin;
 mod bus;
 mod demo;
 mod eyes;

@@ -34,6 +34,8 @@ const MOST_TROUBLE: usize = 200;
 pub const MOST_RUNNING: usize = 4;
 /// Pause before a job that failed is tried again, s, times its failures.
 const RETRY_S: i64 = 60;
+/// While jobs are there the book is kept at least this often; what was spent since may be lost in a crash.
+pub const KEPT_EVERY: Duration = Duration::from_secs(30);
 /// A reading that is this old says nothing about what was drawn since.
 const METER_GAP: Duration = Duration::from_secs(15);
 
@@ -46,6 +48,9 @@ pub struct JobBook {
     /// What each workload has taken by the hour and the day.
     #[serde(default)]
     tallies: BTreeMap<Id, Tally>,
+    /// Nothing has been spent since it was kept: the gateway had ended its jobs before.
+    #[serde(default)]
+    closed: bool,
     /// Counts up when something has changed that a plan depends on, or that must be kept.
     changes: u64,
     /// When each node's meter was last read; not kept.
@@ -95,13 +100,23 @@ impl JobBook {
         self.changes
     }
 
+    /// As it is kept last, when all jobs were ended with the gateway.
+    #[must_use]
+    pub fn closed(&self) -> JobBook {
+        JobBook { closed: true, ..self.clone() }
+    }
+
     /// As it is after the gateway was started again: whatever ran was ended with it and begins anew. That
-    /// counts as a failure, as it may have been what ended the gateway.
+    /// counts as a failure, as it may have been what ended the gateway. What may have been spent after the book
+    /// was kept is taken off the budget, as a bound that a crash lifts is none.
     #[must_use]
     pub fn after_restart(mut self, work: &Work, now: DateTime<Utc>) -> JobBook {
+        let unknown_h = if self.closed { 0.0 } else { KEPT_EVERY.as_secs_f64() / 3600.0 };
+        self.closed = false;
         for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
             if job.has_begun() {
                 job.failures = job.failures.saturating_add(1);
+                self.spent.add(WattHours(job.granted.get() * unknown_h), now);
             }
             job.lost = job.used();
             (job.spent, job.cpu_s, job.held_by) = (WattHours(0.0), 0.0, None);

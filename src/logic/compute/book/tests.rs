@@ -193,7 +193,7 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
     book.hear(&id("a"), JobNews::Started, &work, second(1).utc);
     let spent = JobNews::Spent { energy: WattHours(7.0), cpu_s: 3.0, method: Method::Counter };
     book.hear(&id("a"), spent, &work, second(2).utc);
-    let text = serde_json::to_string(&book).unwrap();
+    let text = serde_json::to_string(&book.closed()).unwrap();
     let known: JobBook = serde_json::from_str(&text).unwrap();
     let again = known.clone().after_restart(&work, second(9).utc);
     assert_eq!(again.jobs().len(), 2);
@@ -343,4 +343,28 @@ fn a_ledger_of_each_workload_and_job_holds_every_hour_and_every_try() {
     // All tallies together are what the budget counts.
     let sum = local.day(now).get() + tally("train").day(now).get();
     assert!((book.spent().day_wh - sum).abs() < 1e-9);
+}
+
+#[test]
+fn a_crash_lifts_no_budget() {
+    let budgeted = Work { per_hour: Some(WattHours(300.0)), ..work() };
+    let mut book = with(&budgeted, &[("a", "local", 12.0), ("b", "local", 12.0)]);
+    let mut wh = 0.0;
+    // Killed every twenty seconds, before the book was kept again: what ran since is known to nobody.
+    for at in (0..3600).step_by(20) {
+        let told = told(&mut book, &budgeted, FREE, 0.0, at);
+        for (job, power) in &told {
+            wh += power * 20.0 / 3600.0;
+            book.hear(&id(job), JobNews::Started, &budgeted, second(at).utc);
+        }
+        book = book.after_restart(&budgeted, second(at + 20).utc);
+    }
+    assert!((100.0..=300.0).contains(&wh), "{wh} Wh");
+    // One that was closed has nothing open.
+    told(&mut book, &budgeted, FREE, 0.0, 7200);
+    book.hear(&id("a"), JobNews::Started, &budgeted, second(7200).utc);
+    let before = book.spent();
+    let again = book.closed().after_restart(&budgeted, second(7230).utc);
+    assert_eq!(again.spent(), before);
+    assert_ne!(book.after_restart(&budgeted, second(7230).utc).spent(), before);
 }

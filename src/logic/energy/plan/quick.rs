@@ -18,8 +18,8 @@ const EAGER: [f64; 2] = [0.5, 0.2];
 const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 /// Gap that is good enough, as a part of the score.
 const ENOUGH: f64 = 9.8e-4;
-/// Shortfalls above this are worth a look for room, kWh.
-const WORTH_KWH: f64 = 0.01;
+/// Shortfalls above this are worth a look for room, kWh: energy comes before cost, however little it is.
+pub const WORTH_KWH: f64 = 1e-3;
 /// What a cost may be off where the plan before it had that much less to win: a part of it, and at least, currency.
 const OFF: f64 = 1e-3;
 const OFF_AT_LEAST: f64 = 0.01;

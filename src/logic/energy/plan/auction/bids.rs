@@ -254,8 +254,8 @@ impl<'a> Auction<'a> {
         };
         let steps = self.site.steps;
         let most = 2.0 * self.top / (self.site.hours * store.eff_charge);
-        let (hours, width) = (self.site.hours, self.soft.width);
-        self.work += self.course.answer(&store, (hours, width, most), &self.paid[..steps]);
+        let (site, width) = (self.site, self.soft.width);
+        self.work += self.course.answer((site, &store), (width, most), &self.paid[..steps]);
         self.taken[..steps].copy_from_slice(&self.course.kw);
     }
 

@@ -15,7 +15,7 @@ use super::answer::{self, Answer, Ways, weights};
 use super::bound::{Prices, bound};
 use super::fluid::{curtail, size};
 use super::ledger::{self, Sheet};
-use super::quick::close;
+use super::quick::{WORTH_KWH, close};
 use super::reservoir::Course;
 use super::sieve::Sound;
 use super::standing::Standing;
@@ -187,7 +187,8 @@ fn legal(auction: &mut Auction<'_>, fluid: &Answer, mut best: Sheet, most: u64) 
             continue;
         }
         let mut sheet = desk.sheet();
-        if sheet.unserved_kwh > site.lost_kwh + 0.01 && sweep::top_up(site, fluid, &mut sheet) {
+        if sheet.unserved_kwh > site.lost_kwh + WORTH_KWH && sweep::top_up(site, fluid, &mut sheet)
+        {
             sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
         }
         if best.kw.is_empty() || sheet.beats(&best, weight) {

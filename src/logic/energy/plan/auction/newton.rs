@@ -292,7 +292,7 @@ fn battery_yield(market: &Auction<'_>, t: usize) -> f64 {
     };
     match course.part[t] {
         part if part <= 0.0 => 0.0,
-        _ if course.kw[t] > 0.0 => store.charge_kw / market.soft.width,
+        _ if course.kw[t] > 0.0 => market.site.charge_kw(t) / market.soft.width,
         _ => store.discharge_kw / market.soft.width,
     }
 }
