@@ -5,6 +5,7 @@
 //! restart, `life` and `service` what the service manager is told, `storm` what too many crashes mean,
 //! `breakage` the wish to see one, `drill` a fault made visible and `aside`
 //! what is put aside for it, `plan` a scenario into a schedule,
+//! `update` another version of the program and `releases` which one runs,
 //! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
 //! simulated site, `simulate` days of a site in virtual time, `replay` a trace through a fresh controller.
 
@@ -30,12 +31,14 @@ mod messages;
 mod mind;
 pub mod plan;
 mod quarantine;
+pub mod releases;
 pub mod replay;
 mod service;
 mod shutdown;
 #[cfg(feature = "demo")]
 pub mod simulate;
 mod storm;
+pub mod update;
 mod uplink;
 pub mod vision;
 mod wear;

@@ -11,10 +11,12 @@ mod alarms;
 mod chargers;
 mod installer;
 mod jobs;
+mod updates;
 
 pub use alarms::Alarms;
 pub use chargers::Chargers;
 pub use jobs::Jobs;
+pub use updates::Updates;
 
 pub use installer::{Configs, Devices, Profiles, Scans, Which};
 
@@ -234,6 +236,11 @@ pub enum Command {
     Scan {
         #[command(subcommand)]
         action: Scans,
+    },
+    /// Another version of the program: put on trial, and undone by itself where it does not prove itself.
+    Update {
+        #[command(subcommand)]
+        action: Updates,
     },
     /// Prints the version.
     Version {

@@ -19,6 +19,7 @@ mod plan;
 mod profile;
 mod scan;
 mod simulate;
+mod update;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -143,6 +144,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
         }
         Command::Device { action } => device::run(action, lang),
         Command::Scan { action } => scan::run(action, lang),
+        Command::Update { action } => update::run(action, lang),
         Command::Version { format } => version(format == Format::Json),
     }
 }
@@ -170,6 +172,8 @@ fn outcome(done: Result<(), String>) -> u8 {
 }
 
 fn gateway(run: arguments::Run, lang: Lang) -> u8 {
+    let state = run.state.clone().unwrap_or_else(|| config::state_folder(&run.config));
+    app::releases::step_aside(&state);
     let code = match control::page_code() {
         Ok(code) => code,
         Err(error) => return outcome(Err(format!("no random numbers: {error}"))),

@@ -20,10 +20,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use check::{address_of, models_beside};
+pub use check::{INSTALLED, address_of, models_beside};
 pub use load::{
     DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
-    profiles_beside,
+    profiles_beside, state_folder,
 };
 pub use network::Network;
 pub use profile::{
@@ -59,6 +59,8 @@ pub struct Config {
     pub models: PathBuf,
     /// State folder: outbox, sockets, last good configuration.
     pub state: PathBuf,
+    /// Public key of minisign of whoever may update the program; without one nothing is taken.
+    pub updates: Option<String>,
 }
 
 /// One device on the field bus.

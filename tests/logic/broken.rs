@@ -12,6 +12,8 @@ use wattgate::app::plan::{Planned, Scenario, remarks};
 use wattgate::logic::energy::plan::{Budget, solve};
 use wattgate::texts::Lang;
 
+use crate::plan::judge;
+
 /// CPU time of this thread: other tests run beside it.
 fn cpu() -> Duration {
     let t = clock_gettime(ClockId::ThreadCPUTime);
@@ -176,6 +178,35 @@ fn ten_thousand_cars_half_of_them_broken_take_less_than_a_second() {
     assert!(named >= 5_000, "{named} of 5,000 broken cars are named");
     let got = (0..10_000).filter(|i| served(&done, &format!("c{i}")) > 1.0).count();
     assert!(got >= 4_500, "{got} of 5,000 whole cars got energy");
+}
+
+/// Far finer than anybody plans, with every kind of limit: legal, and within a second.
+#[test]
+fn two_days_in_minutes_and_finer_take_less_than_a_second() {
+    for (steps, step_s, cars) in [(2880, 60.0, 8), (2880, 60.0, 60), (4096, 42.1875, 60)] {
+        let mut rng = fastrand::Rng::with_seed(steps);
+        let mut file = whole();
+        (file["steps"], file["step_s"]) = (json!(steps), json!(step_s));
+        let price = (0..steps).map(|t| 0.2 + 0.01 * (t * 7 / 720 % 11) as f64);
+        file["import_price"] = price.collect();
+        let car = |i: usize| {
+            let from = rng.u64(0..steps * 3 / 4);
+            let to = from + rng.u64(steps / 16..steps / 3);
+            let phases = if i.is_multiple_of(3) { json!([1, 2, 3]) } else { json!([i % 3]) };
+            json!({"id": format!("c{i}"), "arrival": from, "departure": to,
+                   "kwh": 2.0 + 10.0 * rng.f64(), "max_kw": 7.4, "phases": phases})
+        };
+        file["evs"] = (0..cars).map(car).collect();
+        file["groups"] = json!([{"name": "row", "limit_kw": 20, "members": ["c0", "c1", "c2"]}]);
+        let what = format!("{steps} steps, {cars} cars");
+        let (done, _) = tell(&file, &what).unwrap();
+        println!("{what}: {:.0} ms of one core", done.solve_ms);
+        let (broken, _, _) = judge(&done.scenario.problem, &done.plan);
+        assert!(broken.is_empty(), "{what}: {broken:?}");
+        let kwh = |row: &Vec<f64>| row.iter().sum::<f64>() * step_s / 3600.0;
+        let got = done.plan.session_kw.iter().filter(|row| kwh(row) > 1.0).count();
+        assert!(got > cars / 2, "{what}: {got} cars got energy");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! What a stranger gets wrong: work is counted, not timed, so a machine that is busy says the same.
 
-use wattgate::logic::energy::plan::{Budget, Problem, Session, Store, solve, solve_after};
+use wattgate::logic::energy::plan::{Budget, Plan, Problem, Session, Store, solve, solve_after};
 
 use crate::plan::{car, judge, legal, random_site, site};
 
@@ -97,6 +97,7 @@ fn car_park(cars: usize, r: &mut fastrand::Rng) -> Problem {
         eff_discharge: 0.96,
         wear_per_kwh: 0.01,
         no_discharge_to_grid: false,
+        sun_only: false,
     });
     problem
 }
@@ -138,4 +139,36 @@ fn a_plan_after_another_takes_less_work() {
         }
     }
     assert!(by_prices >= 4, "only {by_prices} of 6 are planned by prices alone");
+}
+
+/// What has been mended after a car has gone or come is legal, within its own bound, and no further from it than a plan
+/// that is searched for may be; for a part of the work.
+#[test]
+fn a_plan_is_mended_after_a_car_has_gone_or_come() {
+    let (mut searched, mut mended) = (0, 0);
+    for seed in 0..12 {
+        let r = &mut fastrand::Rng::with_seed(seed);
+        let cars = [12, 30, 200, 400][seed as usize % 4];
+        let all = car_park(cars, r);
+        let mut less = all.clone();
+        less.sessions.remove(r.usize(0..cars));
+        for (before, after, what) in [(&all, &less, "gone"), (&less, &all, "come")] {
+            let what = format!("seed {seed}, {cars} cars, one has {what}");
+            let from = solve(before, Budget::default());
+            let anew = solve(after, Budget::default());
+            let plan = solve_after(&from.standing, after, Budget::default());
+            let (broken, unserved, cost) = judge(after, &plan);
+            assert!(broken.is_empty(), "{what}: {broken:?}");
+            assert!((unserved - plan.unserved_kwh).abs() < 1e-3, "{what}: {unserved}");
+            assert!((cost - plan.cost).abs() < 1e-3 * (1.0 + cost.abs()), "{what}: {cost}");
+            let least = plan.score.min(anew.score) + 1e-6 * anew.score.abs();
+            assert!(plan.legal_bound <= least, "{what}: {} {least}", plan.legal_bound);
+            let gap = |plan: &Plan| plan.score - plan.legal_bound;
+            let most = gap(&anew).max(gap(&from) + 0.01 + 1e-3 * plan.cost.abs());
+            let most = most.max(1e-3 * plan.score.abs());
+            assert!(gap(&plan) <= most, "{what}: {} {most}", gap(&plan));
+            (searched, mended) = (searched + anew.work, mended + plan.work);
+        }
+    }
+    assert!(2 * mended < searched, "{mended} for {searched} multiplications");
 }

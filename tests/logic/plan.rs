@@ -130,6 +130,9 @@ fn grid(
         }
         let beside = battery - problem.pv_kw[t] + curtail;
         let net = problem.base_kw[t] + total[t] + beside;
+        if store.sun_only && battery.min(net) > EPS {
+            broken.push(format!("battery buys {battery} of {net} in step {t}"));
+        }
         if -net > problem.export_limit_kw[t] + EPS {
             broken.push(format!("export {net} in step {t}"));
         }
@@ -147,7 +150,9 @@ fn grid(
         let price = if net > 0.0 { problem.import_price[t] } else { problem.export_price[t] };
         cost += hours * (net * price + store.wear_per_kwh / 2.0 * battery.abs());
     }
-    if level < store.soc_end_min_kwh - EPS {
+    // What the sun leaves over is no promise: such a battery only keeps what it has.
+    let kept = if store.sun_only { store.soc0_kwh } else { f64::MAX };
+    if level < store.soc_end_min_kwh.min(kept) - EPS {
         broken.push(format!("battery ends at {level}"));
     }
     if over * hours > 1e-2 {
@@ -191,6 +196,40 @@ fn cars_take_turns_where_all_at_once_would_be_too_much() {
     assert!(plan.bottlenecks.iter().any(named), "{:?}", plan.bottlenecks);
 }
 
+/// A battery that only the sun may charge is filled by it in the plan, and cars take the sun of other hours.
+#[test]
+fn a_battery_for_the_sun_buys_nothing_in_the_plan() {
+    let mut problem = site(12, 1.0);
+    problem.import_price = (0..12).map(|t| if t < 2 { 0.05 } else { 0.4 }).collect();
+    problem.pv_kw = (0..12).map(|t| if (4..8).contains(&t) { 6.0 } else { 0.0 }).collect();
+    let store = Store {
+        soc0_kwh: 1.0,
+        soc_min_kwh: 1.0,
+        soc_max_kwh: 11.0,
+        soc_end_min_kwh: 1.0,
+        charge_kw: 5.0,
+        discharge_kw: 5.0,
+        eff_charge: 1.0,
+        eff_discharge: 1.0,
+        wear_per_kwh: 0.0,
+        no_discharge_to_grid: true,
+        sun_only: false,
+    };
+    let bought = |sun_only: bool| {
+        let problem = Problem { store: Some(Store { sun_only, ..store }), ..problem.clone() };
+        let plan = legal(&problem, "battery");
+        (plan.store_kw[..2].iter().sum::<f64>(), plan)
+    };
+    let (kwh, _) = bought(false);
+    assert!(kwh > 4.9, "cheap energy is bought: {kwh}");
+    let (kwh, plan) = bought(true);
+    assert!(kwh <= 0.0, "{kwh}");
+    // All that the sun leaves over, ten kWh at most, is used in the evening: four hours of 1 kW.
+    let taken: f64 = plan.store_kw.iter().filter(|kw| **kw > 0.0).sum();
+    assert!((taken - 4.0).abs() < 0.01, "{taken}");
+    assert!(plan.score - plan.legal_bound < 0.01, "{} {}", plan.score, plan.legal_bound);
+}
+
 #[test]
 fn a_car_that_tapers_is_never_given_more_than_it_takes() {
     let mut problem = site(16, 0.25);
@@ -225,6 +264,7 @@ pub fn random_site(r: &mut fastrand::Rng) -> Problem {
             eff_discharge: 0.95,
             wear_per_kwh: 0.02 * r.f64(),
             no_discharge_to_grid: r.bool(),
+            sun_only: steps.is_multiple_of(3),
         });
     }
     let last = i64::try_from(steps).unwrap();

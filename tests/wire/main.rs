@@ -26,6 +26,7 @@ mod safety;
 mod scenarios;
 mod starved;
 mod targets;
+mod updates;
 mod urgent;
 mod write_test;
 mod yard;

@@ -164,6 +164,7 @@ fn store(from: Option<&Value>) -> Result<Option<Store>, Wrong> {
         wear_per_kwh: get("wear_per_kwh", Some(0.0))?,
         no_discharge_to_grid: battery.get("no_discharge_to_grid").and_then(Value::as_bool)
             == Some(true),
+        sun_only: battery.get("no_grid_charging").and_then(Value::as_bool) == Some(true),
     }))
 }
 

@@ -20,7 +20,7 @@ use super::tasks::{Tasks, lanes};
 use super::visits::{Visits, Wanted};
 use crate::logic::compute::{JobBook, Task};
 use crate::logic::decision::PlanView;
-use crate::logic::energy::plan::{self, Budget, Demand, Group, Member, Problem, Session, Standing};
+use crate::logic::energy::plan::{self, Budget, Group, Member, Problem, Session, Standing};
 use crate::logic::energy::{
     BatteryTarget, Circuits, SLOT_MINUTES, SlotMemory, Steps, earliest_first, early_for_nothing,
 };
@@ -159,7 +159,7 @@ impl Planning {
             base_kw: forecast.load.iter().map(|w| w.get().max(0.0) / 1000.0).collect(),
             import_price: (0..STEPS).map(|step| tariff.import_at(at(step))).collect(),
             export_price: vec![tariff.export; STEPS],
-            demand: Demand::default(),
+            demand: store::peak(&site.batteries),
             import_limit_kw: vec![all_kw; STEPS],
             export_limit_kw: vec![all_kw; STEPS],
             phase_limit_kw: phase_kw.into_iter().reduce(f64::min),
@@ -390,7 +390,11 @@ fn in_good_order(
     let circuits = Circuits::of(&problem.groups[1..], &solved.session_kw);
     earliest_first((&problem.sessions, &circuits), due, &mut solved.session_kw, stored);
     let mut grid = grid(problem, solved);
-    let (price, most_kw) = (&problem.import_price, all_kw * FILLED_EARLY);
+    // Nobody is early for the price of a peak.
+    let highest = grid.iter().copied().fold(problem.demand.so_far_kw, f64::max);
+    let charged = problem.demand.per_kw > 0.0;
+    let most_kw = if charged { highest.min(all_kw) } else { all_kw * FILLED_EARLY };
+    let price = &problem.import_price;
     let mut steps = Steps { price, grid: &mut grid, most_kw, circuits };
     early_for_nothing(&problem.sessions, due, &mut solved.session_kw, &mut steps);
     grid

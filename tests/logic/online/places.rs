@@ -22,8 +22,7 @@ pub struct Week {
     pub published: Option<f64>,
 }
 
-pub const NAMES: [&str; 3] = ["home", "work", "depot"];
-
+/// A week at `home`, at `work` or of a depot.
 pub fn week(name: &str, seed: u64) -> Week {
     let r = &mut fastrand::Rng::with_seed(seed);
     match name {

@@ -1,12 +1,16 @@
-//! The battery in the plan, and what its strategy forbids there.
+//! The battery in the plan, and what its strategy asks for there.
 //!
-//! What a stranger gets wrong: the planner's own problem knows no battery that the grid may not charge. What it
-//! has found is put right afterwards: what it would buy is left out, and what the sun leaves over is taken in.
+//! What a stranger gets wrong: the plan knows which battery the grid may not charge, but a battery that follows the sun
+//! takes in all that is left over, planned or not. What the plan has found is put right for that afterwards.
 
 use super::{EFFICIENCY, SLOT_HOURS};
-use crate::logic::energy::plan::{Plan, Problem, Store};
-use crate::logic::site::{Aim, Id, Site};
+use crate::logic::energy::plan::{Demand, Plan, Problem, Store};
+use crate::logic::site::{Aim, Battery, Id, Site};
 use crate::units::Soc;
+
+/// What a kW of import above what a battery shaves off costs in the plan, currency. Our own figure: more than any tariff
+/// saves by it, and less than a car that goes without.
+const PEAK_PER_KW: f64 = 5.0;
 
 /// The first battery whose capacity is known. A day ends with at least the charge it began with, or
 /// half full.
@@ -25,8 +29,19 @@ pub(super) fn of(site: &Site, soc: Option<Soc>) -> Option<(Id, Store)> {
         eff_discharge: EFFICIENCY,
         wear_per_kwh: 0.0,
         no_discharge_to_grid: true,
+        sun_only: is_for_sun(site, &battery.id),
     };
     Some((battery.id.clone(), store))
+}
+
+/// Where a battery shaves peaks, cars and jobs keep below them, too, as long as all get their energy.
+pub(super) fn peak(batteries: &[Battery]) -> Demand {
+    let peaks = batteries.iter().filter_map(|battery| match battery.strategy.aim {
+        Aim::PeakShaving(peak) => Some(peak.get() / 1000.0),
+        Aim::Arbitrage | Aim::SelfConsumption => None,
+    });
+    let lowest = peaks.reduce(f64::min);
+    lowest.map_or(Demand::default(), |so_far_kw| Demand { per_kw: PEAK_PER_KW, so_far_kw })
 }
 
 /// Whether the plan may not let the grid charge it.
@@ -60,7 +75,63 @@ pub(super) fn keep_to_sun(problem: &Problem, solved: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::in_good_order;
     use super::*;
+    use crate::logic::energy::plan::{Budget, Group, Session, solve};
+    use crate::logic::site::Strategy;
+    use crate::units::Watts;
+
+    fn shaving(kw: f64) -> Battery {
+        Battery {
+            id: Id::try_from("b").unwrap(),
+            name: "b".into(),
+            max_charge: Watts(5000.0),
+            max_discharge: Watts(5000.0),
+            min_soc: Soc::default(),
+            capacity: None,
+            strategy: Strategy { aim: Aim::PeakShaving(Watts(kw * 1000.0)), ..Strategy::default() },
+        }
+    }
+
+    /// Two cars that would all charge in the cheap hour keep below the peak, and pass it only for their energy.
+    #[test]
+    fn cars_keep_below_the_peak_that_a_battery_shaves() {
+        for (need_kwh, highest) in [(6.0, 8.0), (20.0, 11.0)] {
+            let car = Session {
+                departure: 16,
+                need_kwh,
+                efficiency: 1.0,
+                min_kw: 1.4,
+                max_kw: 11.0,
+                phases: [true; 3],
+                ..Session::default()
+            };
+            let mut problem = Problem {
+                steps: 16,
+                step_hours: SLOT_HOURS,
+                pv_kw: vec![0.0; 16],
+                base_kw: vec![1.0; 16],
+                import_price: (0..16).map(|t| if t < 4 { 0.1 } else { 0.3 }).collect(),
+                export_price: vec![0.05; 16],
+                import_limit_kw: vec![40.0; 16],
+                export_limit_kw: vec![40.0; 16],
+                demand: peak(&[shaving(8.0), shaving(9.0)]),
+                sessions: vec![car; 2],
+                groups: vec![Group { limit_kw: 40.0, members: Vec::new() }],
+                ..Problem::default()
+            };
+            let mut highest_of = |demand: Demand| {
+                problem.demand = demand;
+                let mut plan = solve(&problem, Budget::default());
+                let grid = in_good_order((&problem, &[16, 16]), &mut plan, 40.0);
+                assert!(plan.unserved_kwh < 1e-3, "{}", plan.unserved_kwh);
+                grid.into_iter().fold(0.0, f64::max)
+            };
+            let kept = highest_of(peak(&[shaving(8.0), shaving(9.0)]));
+            assert!((kept - highest).abs() < 0.05, "{need_kwh} kWh: {kept}");
+            assert!(highest_of(peak(&[])) > 12.0);
+        }
+    }
 
     #[test]
     fn what_would_be_bought_is_left_out_and_the_sun_is_taken_in() {

@@ -113,7 +113,8 @@ fn store(prices: &Prices<'_>) -> f64 {
     let mut total = -worths[0] * store.soc0_kwh;
     for (t, worth) in worths.iter().copied().enumerate() {
         let price = prices.of_store(t);
-        total += store.charge_kw * (price + wear - worth * hours * store.eff_charge).min(0.0);
+        let paid = price + wear - worth * hours * store.eff_charge;
+        total += site.charge_kw(t) * paid.min(0.0);
         total += store.discharge_kw * (wear - price + worth * hours / store.eff_discharge).min(0.0);
         let last = t + 1 == site.steps;
         let least =

@@ -9,6 +9,7 @@ use super::ledger::{self, Sheet};
 use super::model::{Freedom, Model};
 use super::quick;
 use super::sieve::Sound;
+use super::standing::Standing;
 use super::sweep;
 
 /// Gap at which a programme counts as solved, and one whose powers are used as they are.
@@ -31,15 +32,29 @@ const NEAR: f64 = 0.9;
 /// The same where a limit is passed.
 const NEARER: f64 = 0.95;
 
-/// A plan at least as good as `best`, and the fluid one it follows; takes from `work`.
-pub fn careful(site: &Sound, best: Option<Sheet>, work: &mut u64) -> (Sheet, Answer) {
-    let mut search = Search::new(site, *work);
+/// A plan at least as good as `best`, and the fluid one it follows; takes from `work`. Where the best was mended from a
+/// plan before, it will do when it is as near its bound as that was.
+pub fn careful(
+    site: &Sound,
+    (best, before): (Option<Sheet>, Option<&Standing>),
+    work: &mut u64,
+) -> (Sheet, Answer) {
+    let mut search = Search::new(site, before, *work);
     let mut fluid = search.fluid();
     let mut sheet = search.follow(&fluid, best);
+    let held = |sheet: &Sheet, floor: f64| {
+        before.is_some_and(|before| quick::as_close(site, sheet, floor, before.gap()))
+    };
+    if before.is_some() && !held(&sheet, fluid.floor) {
+        // Whoever was on before is a good guess of who will be.
+        let kw = sheet.kw.clone();
+        search.refine(&fluid, kw, &mut sheet);
+    }
     for (tried, eager) in EAGER.into_iter().enumerate() {
         // What loads can do in turn must be close; what has been programmed, near.
         let enough = |sheet: &Sheet, floor: f64| {
-            quick::close(site, sheet, floor, 1.0) || (tried > 0 && near(site, sheet, floor))
+            let near = tried > 0 && near(site, sheet, floor);
+            near || quick::close(site, sheet, floor, 1.0) || held(sheet, floor)
         };
         while !enough(&sheet, fluid.floor) {
             let Some(nearer) = search.again(&fluid, tried > 0) else { break };
@@ -76,10 +91,14 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(site: &'a Sound, work: u64) -> Search<'a> {
+    /// Phase limits that had a price before are written from the beginning.
+    fn new(site: &'a Sound, before: Option<&Standing>, work: u64) -> Search<'a> {
         let candidates = phase_candidates(site);
         let few = candidates.iter().filter(|on| **on).count() <= FEW_ROWS;
-        let phases = candidates.iter().map(|on| *on && few).collect();
+        let known = before.map(|before| before.prices().1).unwrap_or_default();
+        let priced = |k: usize| known.get(k).is_some_and(|price| *price != 0.0);
+        let phases = candidates.iter().enumerate().map(|(k, on)| *on && (few || priced(k)));
+        let phases = phases.collect();
         Search { site, work, candidates, phases, now: None, rounds: 0, exact: false }
     }
 

@@ -89,23 +89,25 @@ fn within_limits(site: &Sound, sheet: &mut Sheet) {
     }
 }
 
-fn legal_store(site: &Sound, store: &mut [f64]) -> f64 {
+fn legal_store(site: &Sound, Sheet { kw: loads, store, .. }: &mut Sheet) -> f64 {
     let Some(battery) = site.store else {
         store.fill(0.0);
         return 0.0;
     };
     let hours = site.hours;
     let mut level = battery.soc0_kwh;
+    let sum = load_of_steps(site, loads);
+    let charge: Vec<f64> = (0..site.steps).map(|t| site.charge_beside(t, sum[t])).collect();
     // The least level from which the end can still be reached.
-    let pace = battery.charge_kw * battery.eff_charge * hours;
+    let mut later = charge.iter().sum::<f64>() * battery.eff_charge * hours;
     for (t, kw) in store.iter_mut().enumerate() {
-        let later = (site.steps - t - 1) as f64 * pace;
+        later -= charge[t] * battery.eff_charge * hours;
         let least = battery.soc_min_kwh.max(battery.soc_end_min_kwh - later);
         let up = ((battery.soc_max_kwh - level) / (battery.eff_charge * hours)).max(0.0);
         let down = ((level - least) * battery.eff_discharge / hours).max(0.0);
         let must = ((least - level) / (battery.eff_charge * hours)).max(0.0);
         let wish = if kw.is_finite() { *kw } else { 0.0 };
-        let most = battery.charge_kw.min(up);
+        let most = charge[t].min(up);
         *kw = wish.clamp(-battery.discharge_kw.min(down), most);
         if must > 0.0 {
             *kw = kw.max(must.min(most));
@@ -128,11 +130,14 @@ fn load_of_steps(site: &Sound, kw: &[Vec<f64>]) -> Vec<f64> {
 fn legal_export(site: &Sound, sheet: &mut Sheet) -> f64 {
     let sum = load_of_steps(site, &sheet.kw);
     let bound_to_sun = site.store.is_some_and(|store| store.no_discharge_to_grid);
+    let fed_by_sun = site.store.is_some_and(|store| store.sun_only);
     let mut left = 0.0;
     for (t, sum) in sum.into_iter().enumerate() {
         let most = if site.curtailable { site.pv[t] } else { 0.0 };
         let wish = if sheet.curtail[t].is_finite() { sheet.curtail[t] } else { 0.0 };
-        let mut curtail = wish.clamp(0.0, most);
+        // The battery's sun is not let go.
+        let kept = if fed_by_sun && sheet.store[t] > 0.0 { sum + sheet.store[t] } else { 0.0 };
+        let mut curtail = wish.min(site.pv[t] - kept).clamp(0.0, most);
         let export = |store: f64, curtail: f64| site.pv[t] - curtail - store - sum;
         if bound_to_sun {
             let extra = export(sheet.store[t], 0.0) - site.pv[t];
@@ -153,12 +158,12 @@ fn legal_export(site: &Sound, sheet: &mut Sheet) -> f64 {
 pub fn settle(site: &Sound, kw: Vec<Vec<f64>>, store: Vec<f64>, curtail: Vec<f64>) -> Sheet {
     let mut sheet = Sheet { kw, store, curtail, ..Sheet::default() };
     legal_powers(site, &mut sheet.kw);
-    legal_store(site, &mut sheet.store);
+    legal_store(site, &mut sheet);
     legal_export(site, &mut sheet);
     within_limits(site, &mut sheet);
     let left = legal_export(site, &mut sheet);
     // Less discharge may have filled the battery: once more through its limits, and count what stays.
-    let low = legal_store(site, &mut sheet.store);
+    let low = legal_store(site, &mut sheet);
     sheet.broken = left + low;
     count(site, &mut sheet);
     sheet

@@ -352,7 +352,7 @@ impl<'a> Market<'a> {
 /// What each step can draw and give at most.
 pub fn reach(site: &Sound) -> Vec<Reach> {
     let store = site.store.unwrap_or_default();
-    let mut most = vec![store.charge_kw; site.steps];
+    let mut most: Vec<f64> = (0..site.steps).map(|t| site.charge_kw(t)).collect();
     for load in site.loads.iter() {
         most[load.from..load.to].iter_mut().for_each(|kw| *kw += load.max_kw);
     }

@@ -2,7 +2,8 @@
 //! can be. Owns the search; what is asked is in `problem`, what makes it computable in `sieve`.
 //!
 //! ```text
-//!  Problem ─sieve─▶ Sound ─┬ many loads: auction ─▶ prices, bound ─▶ legal ─┬─ledger─▶ Plan
+//!  Problem ─sieve─▶ Sound ─┬ a plan before: standing ─▶ mended, if it will do ─┐
+//!                          ├ many loads: auction ─▶ prices, bound ─▶ legal ─┬─ledger─▶ Plan
 //!                          └ few, or where prices do not do: careful ───────┘
 //!                              model, interior ─▶ fluid plan, bound ─▶ quick ─ sweep, market, polish
 //! ```
@@ -27,13 +28,14 @@ mod reservoir;
 mod rooms;
 mod rows;
 mod sieve;
+mod standing;
 mod sweep;
 mod why;
 
-pub use auction::Standing;
 pub use problem::{
     Demand, Fault, FaultKind, Group, Job, Member, Place, Problem, Session, Store, Taper,
 };
+pub use standing::Standing;
 pub use why::{Bottleneck, Limit};
 
 use answer::Answer;
@@ -108,10 +110,10 @@ pub fn solve_after(before: &Standing, problem: &Problem, budget: Budget) -> Plan
         return plan;
     }
     let mut work = budget.0;
-    let (sheet, fluid) = search(&site, before, &mut work);
+    let (sheet, fluid, standing) = after(&site, before, &mut work);
     plan.work = budget.0 - work;
     plan.finished = fluid.good;
-    plan.standing = Standing::of(&fluid);
+    plan.standing = standing;
     plan.score = sheet.score();
     // Overload above nothing counts for the bound at its weight.
     let over = answer::weights(&site).over * (sheet.overload_kwh + sheet.broken);
@@ -131,16 +133,38 @@ pub fn solve_after(before: &Standing, problem: &Problem, budget: Budget) -> Plan
     plan
 }
 
-/// Prices for many loads, and the careful way for few or where that is not proven good.
-fn search(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) {
+/// The plan before mended, where that will do, or else one that is searched for; and where it stands.
+fn after(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer, Standing) {
+    let mended = standing::mend(site, before, work);
+    let known = mended.is_some();
+    let (sheet, fluid) = match mended {
+        Some((sheet, fluid, true)) => (sheet, fluid),
+        Some((sheet, _, false)) => search(site, (Some(sheet), before), work),
+        None => search(site, (None, before), work),
+    };
+    let standing = match known && quick::as_close(site, &sheet, fluid.floor, before.gap()) {
+        true => before.mended(site, &sheet, &fluid),
+        false => Standing::of(site, &sheet, &fluid),
+    };
+    (sheet, fluid, standing)
+}
+
+/// Prices for many loads, and the careful way for few or where that is not proven good; a plan that was mended from the
+/// one before is kept where it is the best.
+fn search(
+    site: &Sound,
+    (mended, before): (Option<Sheet>, &Standing),
+    work: &mut u64,
+) -> (Sheet, Answer) {
     if !auction::large(site) {
-        return careful::careful(site, None, work);
+        let before = mended.is_some().then_some(before);
+        return careful::careful(site, (mended, before), work);
     }
-    let (sheet, fluid) = auction::plan(site, before, work);
+    let (sheet, fluid) = auction::plan(site, (mended, before), work);
     if *work == 0 || quick::close(site, &sheet, fluid.floor, 1.0) {
         return (sheet, fluid);
     }
-    let (sheet, mut exact) = careful::careful(site, Some(sheet), work);
+    let (sheet, mut exact) = careful::careful(site, (Some(sheet), None), work);
     // Prices' bound holds where nothing is overloaded.
     if sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0 {
         exact.bound = exact.bound.max(fluid.bound);

@@ -60,12 +60,13 @@ impl<'a> Model<'a> {
     pub fn new(site: &'a Sound, freedom: Freedom<'a>, ways: Ways, phases: &[bool]) -> Model<'a> {
         let steps = site.steps;
         let most = most_load(site);
-        let charge = site.store.map_or(0.0, |s| s.charge_kw);
-        let top = |t: usize| (site.base[t] + most[t] + charge).max(0.0);
+        let top = |t: usize| (site.base[t] + most[t] + site.charge_kw(t)).max(0.0);
         let above = (0..steps).map(|t| top(t) - site.so_far).fold(0.0, f64::max);
         let room = if site.per_kw > 0.0 { above } else { 0.0 };
         let peaked = |t: usize| room > TINY && top(t) > site.so_far + TINY;
-        let rows = Rows::new(site, phases, &(0..steps).map(peaked).collect::<Vec<bool>>());
+        let free = matches!(freedom, Freedom::Fluid);
+        let peaks: Vec<bool> = (0..steps).map(peaked).collect();
+        let rows = Rows::new(site, phases, &peaks, free);
         let mut model = Model {
             weights: weights(site),
             program: Program::new(rows.count),
@@ -252,7 +253,7 @@ impl<'a> Model<'a> {
             }
             entries.push((self.rows.balance[t], -1.0));
             let way = self.ways.store[t];
-            let most = if way < 0 { 0.0 } else { store.charge_kw };
+            let most = if way < 0 { 0.0 } else { site.charge_kw(t) };
             // A shade later is a shade dearer, so that equal plans have one answer.
             let shade = self.weights.noise * hours * 0.05 * (1.0 + t as f64 / steps as f64);
             let charge = self.column((wear + shade, wear), most, (NONE, 0.0), &entries);

@@ -41,9 +41,13 @@ fn cost(offers: &[Offer], kw: f64) -> f64 {
     sum
 }
 
-/// Every load in turn, longest stay last; how many changed.
-pub fn polish(market: &mut Market<'_>, bench: &mut Bench) -> usize {
-    (0..market.site.loads.len()).filter(|i| improve(market, *i, bench)).count()
+/// Each of these loads in turn; how many changed.
+pub fn polish(
+    market: &mut Market<'_>,
+    loads: impl Iterator<Item = usize>,
+    bench: &mut Bench,
+) -> usize {
+    loads.filter(|i| improve(market, *i, bench)).count()
 }
 
 fn improve(market: &mut Market<'_>, i: usize, bench: &mut Bench) -> bool {

@@ -72,6 +72,8 @@ pub struct Store {
     pub wear_per_kwh: f64,
     /// Export may come from the sun only.
     pub no_discharge_to_grid: bool,
+    /// It is charged with what sun leaves over beside base load and loads, and with nothing else.
+    pub sun_only: bool,
 }
 
 /// One car's stay.

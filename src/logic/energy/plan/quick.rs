@@ -18,8 +18,11 @@ const EAGER: [f64; 2] = [0.5, 0.2];
 const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 /// Gap that is good enough, as a part of the score.
 const ENOUGH: f64 = 9.8e-4;
-/// Shortfalls above this are worth a look for room, kWh.
-const WORTH_KWH: f64 = 0.01;
+/// Shortfalls above this are worth a look for room, kWh: energy comes before cost, however little it is.
+pub const WORTH_KWH: f64 = 1e-3;
+/// What a cost may be off where the plan before it had that much less to win: a part of it, and at least, currency.
+const OFF: f64 = 1e-3;
+const OFF_AT_LEAST: f64 = 0.01;
 
 /// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
 /// makes a gap no smaller; in a crowd it counts for no more than what is there, since some ask for what nobody
@@ -32,6 +35,15 @@ pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
     let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
+}
+
+/// Whether a plan is as near its bound as the one before it was, whose gap is known, or near enough: energy counts
+/// in full, the cost may be a little off, but not where that would be too much for any plan.
+pub fn as_close(site: &Sound, sheet: &Sheet, floor: f64, gap: f64) -> bool {
+    let off = (OFF * sheet.cost.abs()).max(OFF_AT_LEAST);
+    let allowed = (gap + off).min(gap.max(ENOUGH * floor.abs()));
+    let sound = sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0;
+    (sound && sheet.score() - floor <= allowed) || close(site, sheet, floor, 1.0)
 }
 
 /// A legal plan along a fluid one from elsewhere, where that is better than `best`; takes from `work`.
@@ -74,12 +86,8 @@ fn legal(
         }
         market.cap = cap;
         sharpen(market, ramp, peak);
-        let mut better = round(market, &mut bench);
-        let short = better.unserved_kwh > site.lost_kwh + WORTH_KWH;
-        if short && sweep::top_up(site, fluid, &mut better) {
-            better = ledger::settle(site, better.kw, better.store, better.curtail);
-            market.load(&better.kw, &better.store);
-        }
+        let better = round(market, 0..site.loads.len(), &mut bench);
+        let better = topped(market, fluid, better);
         keep(best, better, weight);
         if best.as_ref().is_some_and(|best| close(site, best, fluid.floor, 1.0)) {
             break;
@@ -93,16 +101,55 @@ fn keep(best: &mut Option<Sheet>, sheet: Sheet, weight: f64) {
     }
 }
 
+/// A plan that is nearly right made better, as sharply as it ends: these loads and the battery, then all loads, until
+/// it is as near its bound as the plan before it was.
+pub fn mend(
+    market: &mut Market<'_>,
+    (sheet, new): (Sheet, &[usize]),
+    fluid: &Answer,
+    gap: f64,
+) -> Sheet {
+    let (site, weight) = (market.site, answer::weights(market.site).unserved);
+    let (ramp, peak) = POLISH[POLISH.len() - 1];
+    let mut bench = Bench::default();
+    market.load(&sheet.kw, &sheet.store);
+    sharpen(market, ramp, peak);
+    market.settle_cap();
+    let mut best = Some(sheet);
+    for all in [false, true] {
+        let loads = if all { 0..site.loads.len() } else { 0..new.len() };
+        let loads = loads.map(|k| if all { k } else { new[k] });
+        let sheet = round(market, loads, &mut bench);
+        let sheet = topped(market, fluid, sheet);
+        keep(&mut best, sheet, weight);
+        if best.as_ref().is_some_and(|best| as_close(site, best, fluid.floor, gap)) {
+            break;
+        }
+    }
+    best.unwrap_or_default()
+}
+
+/// With what room is left given to those who still lack energy.
+fn topped(market: &mut Market<'_>, fluid: &Answer, mut sheet: Sheet) -> Sheet {
+    let site = market.site;
+    let short = sheet.unserved_kwh > site.lost_kwh + WORTH_KWH;
+    if short && sweep::top_up(site, fluid, &mut sheet) {
+        sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
+        market.load(&sheet.kw, &sheet.store);
+    }
+    sheet
+}
+
 fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
     let (mut sharp, size) = (market.sharp, size(market.site));
     (sharp.ramp, sharp.peak_ramp) = (ramp * size, peak * size);
     market.sharpen(sharp);
 }
 
-/// Every load improves, then the battery; what that comes to.
-fn round(market: &mut Market<'_>, bench: &mut Bench) -> Sheet {
+/// Each of these loads improves, then the battery; what that comes to.
+fn round(market: &mut Market<'_>, loads: impl Iterator<Item = usize>, bench: &mut Bench) -> Sheet {
     let site = market.site;
-    polish(market, bench);
+    polish(market, loads, bench);
     let course = respond(market);
     market.set_store(&course.kw);
     let curtail = (0..site.steps).map(|t| curtail(site, t, market.demand[t])).collect();

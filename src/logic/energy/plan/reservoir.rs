@@ -5,6 +5,7 @@
 
 use super::market::{BALANCED, Market, Offer, Spot};
 use super::problem::Store;
+use super::sieve::Sound;
 
 /// Rounds in which a value is looked for.
 const FINE: usize = 36;
@@ -38,7 +39,8 @@ pub fn respond(market: &mut Market<'_>) -> Course {
     };
     let (mut offers, mut start): (Vec<Offer>, _) = (Vec::new(), vec![0]);
     for t in 0..site.steps {
-        let range = (-store.discharge_kw, store.charge_kw);
+        let most = site.charge_beside(t, market.demand[t] - market.store[t]);
+        let range = (-store.discharge_kw, most);
         let spot = Spot { t, place: t, now: market.store[t] };
         market.offer(BALANCED, spot, range, &mut offers);
         start.push(offers.len());
@@ -66,18 +68,19 @@ impl Course {
     /// more than any value of energy. Returns the work done.
     pub fn answer(
         &mut self,
-        store: &Store,
-        (hours, width, most): (f64, f64, f64),
+        (site, store): (&Sound, &Store),
+        (width, most): (f64, f64),
         paid: &[f64],
     ) -> u64 {
+        let hours = site.hours;
         let power = |t: usize, price: f64| {
-            let over = price - paid[t];
-            over / width * if over > 0.0 { store.charge_kw } else { store.discharge_kw }
+            let over = (price - paid[t]) / width;
+            if over > 0.0 { over.min(1.0) * site.charge_kw(t) } else { over * store.discharge_kw }
         };
         let work = self.follow(store, (hours, most), paid.len(), power);
         self.part.clear();
-        for kw in &self.kw {
-            let inside = *kw > -store.discharge_kw && *kw < store.charge_kw;
+        for (t, kw) in self.kw.iter().enumerate() {
+            let inside = *kw > -store.discharge_kw && *kw < site.charge_kw(t);
             self.part.push(match inside {
                 true if *kw > 0.0 => hours * store.eff_charge,
                 true if *kw < 0.0 => hours / store.eff_discharge,

@@ -60,6 +60,22 @@ pub struct Sound {
     pub lost_kwh: f64,
 }
 
+impl Sound {
+    /// Most that the battery may be charged with in step `t` whatever the loads do, kW; nothing without one.
+    pub fn charge_kw(&self, t: usize) -> f64 {
+        self.charge_beside(t, self.base[t])
+    }
+
+    /// The same where base load and loads together draw so much.
+    pub fn charge_beside(&self, t: usize, drawn: f64) -> f64 {
+        match self.store {
+            Some(store) if store.sun_only => (self.pv[t] - drawn).clamp(0.0, store.charge_kw),
+            Some(store) => store.charge_kw,
+            None => 0.0,
+        }
+    }
+}
+
 fn good(value: f64, low: f64, high: f64) -> bool {
     value.is_finite() && value >= low && value <= high
 }
@@ -180,6 +196,8 @@ impl Sieve<'_> {
         let span = self.problem.steps.min(MOST_STEPS) as f64 * hours;
         let reach = store.soc0_kwh + span * store.charge_kw * store.eff_charge;
         let reach = reach.min(store.soc_max_kwh);
+        // Nobody can promise what the sun will leave over: what is there can be kept.
+        let reach = if store.sun_only { store.soc0_kwh } else { reach };
         if store.soc_end_min_kwh > reach + 1e-9 {
             self.fault(Place::Store, FaultKind::EndOutOfReach);
             store.soc_end_min_kwh = reach;

@@ -12,6 +12,7 @@ use super::super::curve::Reach;
 use super::super::market::reach;
 use super::super::reservoir::Course;
 use super::super::sieve::{Load, Sound};
+use super::super::standing::Standing;
 use super::supply::Supply;
 
 /// Noises; a load sees as many in a row as it has steps, from a place of its own.
@@ -162,6 +163,17 @@ impl<'a> Auction<'a> {
         }
     }
 
+    /// Takes over the prices of a plan before; whether they are of as many steps, phases and circuits.
+    pub fn begin(&mut self, before: &Standing) -> bool {
+        let (step, rows) = before.prices();
+        let known = step.len() == self.price.len() && rows.len() == self.row_price.len();
+        if known {
+            self.price.copy_from_slice(step);
+            self.row_price.copy_from_slice(rows);
+        }
+        known
+    }
+
     /// Limit of a row, kW.
     pub fn limit(&self, row: usize) -> f64 {
         if row < self.circuits {
@@ -242,8 +254,8 @@ impl<'a> Auction<'a> {
         };
         let steps = self.site.steps;
         let most = 2.0 * self.top / (self.site.hours * store.eff_charge);
-        let (hours, width) = (self.site.hours, self.soft.width);
-        self.work += self.course.answer(&store, (hours, width, most), &self.paid[..steps]);
+        let (site, width) = (self.site, self.soft.width);
+        self.work += self.course.answer((site, &store), (width, most), &self.paid[..steps]);
         self.taken[..steps].copy_from_slice(&self.course.kw);
     }
 

@@ -214,7 +214,8 @@ impl<'m, 'a> Desk<'m, 'a> {
         let power = |t: usize, price: f64| {
             let (low, high) = self.right[t];
             let over = (price - paid[t]) / rise;
-            (if over > 0.0 { high + over } else { low + over }) - loads[t]
+            let wish = if over > 0.0 { high + over } else { low + over } - loads[t];
+            wish.min(site.charge_beside(t, loads[t]))
         };
         let work = course.follow(&store, (site.hours, most), steps, power);
         for t in 0..steps {

@@ -15,9 +15,10 @@ use super::answer::{self, Answer, Ways, weights};
 use super::bound::{Prices, bound};
 use super::fluid::{curtail, size};
 use super::ledger::{self, Sheet};
-use super::quick::close;
+use super::quick::{WORTH_KWH, close};
 use super::reservoir::Course;
 use super::sieve::Sound;
+use super::standing::Standing;
 use super::sweep;
 use bids::{Auction, Softness};
 use legal::Desk;
@@ -51,21 +52,6 @@ const STEEPER: f64 = 1.5;
 const FREE: usize = 4;
 const BOUND: usize = 6;
 
-/// Where prices stood when a plan was made: the plan after a small change begins there.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Standing {
-    step: Vec<f64>,
-    rows: Vec<f64>,
-}
-
-impl Standing {
-    /// The prices of a fluid plan.
-    pub fn of(fluid: &Answer) -> Standing {
-        let rows = [fluid.phase_price.as_slice(), fluid.group_price.as_slice()].concat();
-        Standing { step: fluid.price.clone(), rows }
-    }
-}
-
 /// Whether the site is one for this room.
 pub fn large(site: &Sound) -> bool {
     let loads = site.loads.iter().filter(|load| load.servable && load.taper.is_none());
@@ -93,10 +79,10 @@ fn balance(auction: &mut Auction<'_>, newton: &mut Newton, (from, to): (f64, f64
         auction.soften(softness(auction.site, width));
         auction.answer();
         for _ in 0..steps {
-            if newton.look(auction) < calm || auction.work > most {
+            let calm = newton.look(auction) < calm;
+            if calm || auction.work > most || !newton.advance(auction, most) {
                 break;
             }
-            newton.advance(auction);
         }
         if last || auction.work > most {
             break;
@@ -131,15 +117,17 @@ fn answer(auction: &Auction<'_>, (bound, floor): (f64, f64), good: bool) -> Answ
 }
 
 /// A legal plan and the fluid one it follows; begins with the prices of a plan before, where there is one for
-/// as many steps, phases and circuits.
-pub fn plan(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) {
+/// as many steps, phases and circuits, and with what was mended from it.
+pub fn plan(
+    site: &Sound,
+    (mended, before): (Option<Sheet>, &Standing),
+    work: &mut u64,
+) -> (Sheet, Answer) {
     let (mut auction, mut newton, weights) = (open(site), Newton::default(), weights(site));
-    let (mut sheet, mut proven) = (Sheet::default(), (f64::NEG_INFINITY, f64::NEG_INFINITY));
+    let (mut sheet, mut proven) =
+        (mended.unwrap_or_default(), (f64::NEG_INFINITY, f64::NEG_INFINITY));
     let (mut from, mut to) = (FIRST * weights.unserved / weights.spread, LAST);
-    let known = before.step.len() == site.steps && before.rows.len() == auction.row_price.len();
-    if known {
-        auction.price.copy_from_slice(&before.step);
-        auction.row_price.copy_from_slice(&before.rows);
+    if auction.begin(before) {
         from = NARROWER * to;
     }
     loop {
@@ -156,6 +144,18 @@ pub fn plan(site: &Sound, before: &Standing, work: &mut u64) -> (Sheet, Answer) 
         }
         (from, to) = (to, to / NARROWER);
     }
+}
+
+/// Who takes what at the prices of a plan before, and what these prove, where they are of such a site.
+pub fn stand(site: &Sound, before: &Standing, work: &mut u64) -> Option<Answer> {
+    let mut auction = open(site);
+    auction.soften(softness(site, LEAST));
+    if !auction.begin(before) {
+        return None;
+    }
+    auction.answer();
+    *work = work.saturating_sub(auction.work);
+    Some(answer(&auction, proof(&auction), true))
 }
 
 /// A legal plan along a fluid one from elsewhere, where that is better than `best`; takes from `work`.
@@ -187,7 +187,8 @@ fn legal(auction: &mut Auction<'_>, fluid: &Answer, mut best: Sheet, most: u64) 
             continue;
         }
         let mut sheet = desk.sheet();
-        if sheet.unserved_kwh > site.lost_kwh + 0.01 && sweep::top_up(site, fluid, &mut sheet) {
+        if sheet.unserved_kwh > site.lost_kwh + WORTH_KWH && sweep::top_up(site, fluid, &mut sheet)
+        {
             sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
         }
         if best.kw.is_empty() || sheet.beats(&best, weight) {

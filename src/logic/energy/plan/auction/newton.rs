@@ -2,7 +2,8 @@
 //! step and of each row that is at its limit. Owns the matrix and the step.
 //!
 //! What a stranger gets wrong: takings fall evenly with prices, so the matrix is what everybody yields, less,
-//! for each load, what it takes elsewhere instead: its energy stays.
+//! for each load, what it takes elsewhere instead: its energy stays. Who reaches how far is asked before anything is
+//! written: the matrix has room for that and no more, and a step that would take more work than there is, is not taken.
 
 use super::super::program::dot;
 use super::bids::Auction;
@@ -26,7 +27,11 @@ pub struct Newton {
     row: Vec<usize>,
     /// Which price stands where: a step, or a row after all steps.
     order: Vec<usize>,
+    /// First place of each row of the matrix, and where its numbers begin, from the first to the diagonal.
     first: Vec<usize>,
+    offset: Vec<usize>,
+    /// Whether only the first places are asked for.
+    asking: bool,
     data: Vec<f64>,
     inverse: Vec<f64>,
     excess: Vec<f64>,
@@ -68,12 +73,16 @@ impl Newton {
     }
 
     /// One step of the prices, and everybody's answer; `look` came before it. Where the end of the step has gone
-    /// past the balance, a shorter one is taken.
-    pub fn advance(&mut self, market: &mut Auction<'_>) {
+    /// past the balance, a shorter one is taken. Says so where it would take more than `most` work, and moves nothing.
+    pub fn advance(&mut self, market: &mut Auction<'_>, most: u64) -> bool {
+        self.shape(market);
+        market.work = market.work.saturating_add(self.effort());
+        if market.work > most {
+            return false;
+        }
         self.fill(market);
         self.decompose();
         self.solve();
-        market.work += self.effort();
         let most = FARTHEST * (market.soft.width + market.soft.noise);
         self.change.iter_mut().for_each(|change| *change = change.clamp(-most, most));
         self.before.clone_from(&market.price);
@@ -89,6 +98,7 @@ impl Newton {
             }
             part *= (along / (along - here)).clamp(0.1, 0.7);
         }
+        true
     }
 
     /// The change of prices times the excess as it is now.
@@ -122,21 +132,41 @@ impl Newton {
         self.first.iter().enumerate().map(width).sum()
     }
 
+    /// How far each row of the matrix reaches.
+    fn shape(&mut self, market: &Auction<'_>) {
+        self.first.clear();
+        self.first.extend(0..self.order.len());
+        self.asking = true;
+        self.products(market);
+        self.asking = false;
+        self.offset.clear();
+        self.offset.push(0);
+        for (i, first) in self.first.iter().enumerate() {
+            self.offset.push(self.offset[i] + i - first + 1);
+        }
+    }
+
     fn fill(&mut self, market: &Auction<'_>) {
         let (n, steps) = (self.order.len(), market.site.steps);
-        self.first.clear();
-        self.first.extend(0..n);
         self.data.clear();
-        self.data.resize(n * n, 0.0);
-        let supply = &market.supply;
+        self.data.resize(self.offset[n], 0.0);
         let mean = market.demand.iter().map(|kw| kw.abs()).sum::<f64>() / steps as f64;
         let far = market.soft.width + market.soft.noise;
         for place in 0..n {
-            self.data[place * n + place] = (RIDGE * (mean + 0.1) + self.excess[place].abs()) / far;
+            let ridge = (RIDGE * (mean + 0.1) + self.excess[place].abs()) / far;
+            self.data[self.offset[place + 1] - 1] = ridge;
         }
+        for t in 0..steps {
+            self.data[self.offset[self.step[t] + 1] - 1] += market.supply.slope[t];
+        }
+        self.products(market);
+    }
+
+    /// What everybody yields, and what that takes with it.
+    fn products(&mut self, market: &Auction<'_>) {
+        let (steps, supply) = (market.site.steps, &market.supply);
         self.entries.clear();
         for t in 0..steps {
-            self.data[self.step[t] * (n + 1)] += supply.slope[t];
             if supply.felt[t] > 0.0 {
                 self.entries.push((self.step[t], 1.0));
             }
@@ -204,48 +234,52 @@ impl Newton {
 
     /// Adds `weight` times the entries' product with themselves; their places rise.
     fn product(&mut self, weight: f64) {
-        let n = self.order.len();
         let Some(first) = self.entries.first().map(|entry| entry.0) else {
             return;
         };
+        if self.asking {
+            let first_of = &mut self.first;
+            self.entries.iter().for_each(|(i, _)| first_of[*i] = first_of[*i].min(first));
+            return;
+        }
         for (a, (i, x)) in self.entries.iter().enumerate() {
-            self.first[*i] = self.first[*i].min(first);
-            let row = &mut self.data[i * n..(i + 1) * n];
-            self.entries[..=a].iter().for_each(|(j, y)| row[*j] += weight * x * y);
+            let row = &mut self.data[self.offset[*i]..self.offset[i + 1]];
+            let from = self.first[*i];
+            self.entries[..=a].iter().for_each(|(j, y)| row[j - from] += weight * x * y);
         }
     }
 
     fn decompose(&mut self) {
-        let n = self.order.len();
         self.inverse.clear();
-        for i in 0..n {
-            let (above, here) = self.data.split_at_mut(i * n);
-            let (first, row) = (self.first[i], &mut here[..=i]);
+        for i in 0..self.order.len() {
+            let (above, here) = self.data.split_at_mut(self.offset[i]);
+            let first = self.first[i];
+            let row = &mut here[..=i - first];
             for j in first..i {
                 let low = first.max(self.first[j]);
-                let sum = dot(&row[low..j], &above[j * n + low..j * n + j]);
-                row[j] = (row[j] - sum) * self.inverse[j];
+                let other = &above[self.offset[j] + low - self.first[j]..];
+                let sum = dot(&row[low - first..j - first], &other[..j - low]);
+                row[j - first] = (row[j - first] - sum) * self.inverse[j];
             }
-            let before = row[i];
-            let left = before - dot(&row[first..i], &row[first..i]);
+            let before = row[i - first];
+            let left = before - dot(&row[..i - first], &row[..i - first]);
             let sound = left > before * 1e-12 && left > 1e-300;
             self.inverse.push(if sound { 1.0 / left.sqrt() } else { 0.0 });
         }
     }
 
     fn solve(&mut self) {
-        let n = self.order.len();
         self.change.clone_from(&self.excess);
-        let change = &mut self.change;
+        let (n, change) = (self.order.len(), &mut self.change);
         for i in 0..n {
             let first = self.first[i];
-            let sum = dot(&self.data[i * n + first..i * n + i], &change[first..i]);
-            change[i] = (change[i] - sum) * self.inverse[i];
+            let row = &self.data[self.offset[i]..self.offset[i + 1] - 1];
+            change[i] = (change[i] - dot(row, &change[first..i])) * self.inverse[i];
         }
         for i in (0..n).rev() {
             change[i] *= self.inverse[i];
             let (first, value) = (self.first[i], change[i]);
-            let row = &self.data[i * n + first..i * n + i];
+            let row = &self.data[self.offset[i]..self.offset[i + 1] - 1];
             change[first..i].iter_mut().zip(row).for_each(|(c, l)| *c -= value * l);
         }
     }
@@ -258,7 +292,7 @@ fn battery_yield(market: &Auction<'_>, t: usize) -> f64 {
     };
     match course.part[t] {
         part if part <= 0.0 => 0.0,
-        _ if course.kw[t] > 0.0 => store.charge_kw / market.soft.width,
+        _ if course.kw[t] > 0.0 => market.site.charge_kw(t) / market.soft.width,
         _ => store.discharge_kw / market.soft.width,
     }
 }
@@ -271,5 +305,60 @@ fn row_excess(market: &Auction<'_>, k: usize) -> f64 {
         flow + limit
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::problem::{Problem, Session};
+    use super::super::super::sieve::sift;
+    use super::super::open;
+    use super::*;
+
+    const STEPS: usize = 720;
+
+    /// A day in steps of two minutes, with cars that stay for all of it on phases at their limits.
+    fn fine() -> Problem {
+        let car = |i: usize| Session {
+            departure: STEPS as i64,
+            need_kwh: 40.0,
+            efficiency: 1.0,
+            max_kw: 7.0,
+            phases: [0, 1, 2].map(|p| p == i % 3),
+            ..Session::default()
+        };
+        let all = |value: f64| vec![value; STEPS];
+        Problem {
+            steps: STEPS,
+            step_hours: 24.0 / STEPS as f64,
+            pv_kw: all(0.0),
+            base_kw: all(1.0),
+            import_price: (0..STEPS).map(|t| 0.2 + 0.1 * (t % 7) as f64).collect(),
+            export_price: all(0.05),
+            import_limit_kw: all(20.0),
+            export_limit_kw: all(20.0),
+            phase_limit_kw: Some(3.0),
+            base_share: [1.0 / 3.0; 3],
+            sessions: (0..6).map(car).collect(),
+            ..Problem::default()
+        }
+    }
+
+    #[test]
+    fn no_room_is_taken_for_a_step_that_is_beyond_the_budget() {
+        let (site, _) = sift(&fine());
+        let (mut auction, mut newton) = (open(&site), Newton::default());
+        auction.answer();
+        newton.look(&auction);
+        let before = auction.price.clone();
+        assert!(!newton.advance(&mut auction, 1_000_000), "a step of more than a million");
+        assert_eq!(auction.price, before);
+        assert_eq!(newton.data.capacity(), 0);
+        // Where there is work enough it has no more room than rows reach.
+        auction.work = 0;
+        assert!(newton.advance(&mut auction, u64::MAX));
+        let most: usize = newton.first.iter().enumerate().map(|(i, first)| i - first + 1).sum();
+        assert_eq!(newton.data.len(), most);
+        assert!(auction.price != before);
     }
 }
