@@ -312,9 +312,12 @@ fn the_devices_of_a_site_file_share_one_world_and_have_all_switches() {
     assert_eq!(places, [("meter", 1), ("left", 1), ("right", 2)]);
     let mut left = connect(fleet.places[1].address);
     assert_eq!(set_current(&mut left, 13.5).0, 16);
+    let mut right = connect(fleet.places[2].address);
+    let [a, b, c, d] = 10.0_f32.to_be_bytes();
+    assert_eq!(ask(&mut right, 2, &[16, 0x04, 0xBA, 0, 2, 4, a, b, c, d]).unwrap().0, 16);
     let told =
         |fleet: &Fleet| fleet.shared().with(|w| [w.piles[0].setpoint_a, w.piles[1].setpoint_a]);
-    assert_eq!(told(&fleet), [13.5, 6.0], "each charger is a pile of its own");
+    assert_eq!(told(&fleet), [13.5, 10.0], "each charger is a pile of its own");
     fleet.shared().with(|world| {
         for _ in 0..40 {
             world.piles[0].feed();
@@ -329,12 +332,11 @@ fn the_devices_of_a_site_file_share_one_world_and_have_all_switches() {
     assert!((f64::from(watts) - truth).abs() < 600.0, "{watts} W of {truth} W");
     let fault = |body: &str| http(fleet.http, "POST", "/fault", body).0;
     assert_eq!(fault(r#"{"device": "left", "foreign_a": 9}"#), 204);
-    assert_eq!(told(&fleet), [9.0, 6.0], "another master has written");
+    assert_eq!(told(&fleet), [9.0, 10.0], "another master has written");
     assert_eq!(float(&read(&mut left, READ_HOLDING, 1210, 2)), 9.0, "and it shows");
     assert_eq!(fault(r#"{"device": "meter", "foreign_a": 9}"#), 400);
     assert_eq!(fault(r#"{"device": "left", "reboot": true}"#), 204);
     assert_eq!(fault(r#"{"device": "right", "exception": 4}"#), 204);
-    let mut right = connect(fleet.places[2].address);
     assert_eq!(ask(&mut right, 2, &[3, 4, 0xBA, 0, 2]).unwrap(), (0x83, vec![4]));
     let answer = read(&mut connect(fleet.places[1].address), READ_HOLDING, 1210, 2);
     assert_eq!(answer.0, READ_HOLDING, "the other one is well");

@@ -25,10 +25,12 @@ use super::aside::{self, Begins};
 use super::breakage::{Breakage, Part};
 use super::child;
 use super::desk::{self, Desk};
-use super::jobs::{self, Crew, Orders};
+use super::evidence;
+use super::jobs::{self, Books, Crew, Orders};
 use super::latch;
 use super::life::{Life, millis};
 use super::mind::{Mind, OBSERVATIONS};
+use super::releases;
 use super::service::Service;
 use super::shutdown;
 use super::storm::Start;
@@ -38,8 +40,7 @@ use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
-use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, site_hash};
-use crate::logic::compute::JobBook;
+use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, read_days, site_hash};
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Overview};
 use crate::logic::observation::{Observation, Trouble};
@@ -95,6 +96,9 @@ pub enum RunError {
         /// Why.
         cause: std::io::Error,
     },
+    /// A release on trial did not prove itself: the service manager starts the last one again.
+    #[error("this release did not prove itself: the last one runs from the next start on")]
+    Unproven,
     /// The journal cannot be started.
     #[error("journal: {0}")]
     Journal(String),
@@ -152,13 +156,16 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     let begun = Begun { options, fell_back: loaded.fell_back.is_some(), storm, start };
     // A port that is taken is no crash.
     let forget = |_: &RunError| begun.start.forget(Clock::real().now().uptime);
+    let state = config.state.clone();
     let gateway = Gateway::start(config, clock, &begun).inspect_err(forget)?;
-    let reason = wait_for_stop(options.stop_with_stdin)?;
-    tracing::info!(reason, "stopping");
+    let trial = releases::trial(state, gateway.overview.clone());
+    let reason = shutdown::wait(options.stop_with_stdin, trial)
+        .map_err(|cause| RunError::Start { what: "signals", cause })?;
+    tracing::info!(reason = reason.unwrap_or("this release did not prove itself"), "stopping");
     Service::from_environment().stopping();
     gateway.stop();
     begun.start.forget(Clock::real().now().uptime);
-    Ok(())
+    reason.map(|_| ()).ok_or(RunError::Unproven)
 }
 
 /// Page and reading only: nothing is written. Nothing can be asked for over MQTT; what is asked for by HTTP is
@@ -181,16 +188,6 @@ struct Begun<'o> {
     start: Start,
 }
 
-fn wait_for_stop(with_stdin: bool) -> Result<&'static str, RunError> {
-    let started = |cause| RunError::Start { what: "signals", cause };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(started)?;
-    let reason = runtime.block_on(shutdown::requested(with_stdin)).map_err(started)?;
-    // The thread that reads standard input may block for ever: it is left behind.
-    runtime.shutdown_background();
-    Ok(reason)
-}
-
 /// One gateway for one state folder: held as long as the file lives.
 pub(super) fn lock(state: &Path) -> Result<File, RunError> {
     let failed = |cause| RunError::State { path: state.to_owned(), cause };
@@ -206,15 +203,16 @@ pub(super) fn lock(state: &Path) -> Result<File, RunError> {
 /// Everything that runs.
 struct Gateway {
     stop: watch::Sender<bool>,
-    controller_stops: Arc<AtomicBool>,
+    stops: Arc<AtomicBool>,
     controller: JoinHandle<()>,
     crew: jobs::Threads,
     bus: JoinHandle<()>,
     /// Threads that write what must not be lost.
-    kept: [(&'static str, JoinHandle<()>); 2],
+    kept: [(&'static str, Option<JoinHandle<()>>); 3],
     uplink: JoinHandle<()>,
     eyes: child::Child,
     journal: Journal,
+    overview: watch::Receiver<Option<Arc<Overview>>>,
 }
 
 impl Gateway {
@@ -245,10 +243,12 @@ impl Gateway {
         let life = Life::new(bus_moves, begun.start.clone(), breakage.clone());
         let (books, kept_books) = sync_channel(1);
         let needs = (decisions.subscribe(), kept_books, observations.clone());
-        let crew = jobs::start(crew(&config, clock, needs), controller_stops.clone())?;
+        let crew = crew((&config, &options.config), clock, needs);
+        let crew = jobs::start(crew, controller_stops.clone())?;
         let mind = Mind {
             books,
             kept: None,
+            days_kept: clock.now(),
             controller,
             clock,
             inbox,
@@ -267,9 +267,10 @@ impl Gateway {
         let toys = (options.simulated.then_some(breakage), aside);
         let orders = take_orders(&config, begun, &newest_overview, (observations.clone(), clock));
         open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
+        let evidence = evidence::start(&config, (&stills, &newest_overview), &controller_stops)?;
         let uplink = Uplink {
             journal: journal.clone(),
-            overview: newest_overview,
+            overview: newest_overview.clone(),
             written,
             stills: stills.clone(),
             observations: observations.clone(),
@@ -282,20 +283,21 @@ impl Gateway {
         };
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
-        let kept = [("latch", latch), ("wear", wear)];
-        Ok(Gateway { stop, controller_stops, controller, crew, bus, uplink, eyes, kept, journal })
+        let kept = [("latch", Some(latch)), ("wear", Some(wear)), ("evidence", evidence)];
+        let (overview, stops) = (newest_overview, controller_stops);
+        Ok(Gateway { stop, stops, controller, crew, bus, uplink, eyes, kept, journal, overview })
     }
 
     /// Actuators first, then the eyes, then the messengers, then the memory.
     fn stop(self) {
         self.stop.send_replace(true);
         join("field bus", self.bus);
-        self.controller_stops.store(true, Ordering::Relaxed);
+        self.stops.store(true, Ordering::Relaxed);
         join("controller", self.controller);
         join("jobs", self.crew.hands);
         join("book of jobs", self.crew.book);
         for (name, keeper) in self.kept {
-            join(name, keeper);
+            keeper.into_iter().for_each(|keeper| join(name, keeper));
         }
         self.eyes.stop();
         join("uplink", self.uplink);
@@ -316,6 +318,10 @@ fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Cont
         Ok(book) => controller.remember_jobs(book),
         Err(error) => tracing::error!(%error, "jobs have to be asked for again"),
     }
+    match read_days(&config.state) {
+        Ok(days) => controller.remember_days(days),
+        Err(error) => tracing::error!(%error, "energy is counted from zero"),
+    }
     for zone in latched.zones.keys() {
         tracing::warn!(
             zone = zone.as_str(),
@@ -328,6 +334,7 @@ fn remembering(config: &Config, clock: Clock, begun: &Begun<'_>) -> (Latch, Cont
     trouble(Trouble::ConfigFallback, begun.fell_back);
     trouble(Trouble::SafeMode, begun.storm);
     trouble(Trouble::LatchUnreadable, unreadable);
+    trouble(Trouble::UpdateUndone, releases::undone(&config.state));
     (latch, controller)
 }
 
@@ -399,10 +406,13 @@ fn wiring(
     }
 }
 
-type CrewNeeds =
-    (watch::Receiver<Option<Arc<Decision>>>, Receiver<JobBook>, SyncSender<Observation>);
+type CrewNeeds = (watch::Receiver<Option<Arc<Decision>>>, Receiver<Books>, SyncSender<Observation>);
 
-fn crew(config: &Config, clock: Clock, (decisions, books, observations): CrewNeeds) -> Crew {
+fn crew(
+    (config, file): (&Config, &Path),
+    clock: Clock,
+    (decisions, books, observations): CrewNeeds,
+) -> Crew {
     Crew {
         computing: config.computing.clone(),
         work: config.site.work.clone(),
@@ -410,6 +420,8 @@ fn crew(config: &Config, clock: Clock, (decisions, books, observations): CrewNee
         books,
         observations,
         clock,
+        file: file.to_owned(),
+        models: config.models.clone(),
         state: config.state.clone(),
     }
 }

@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use super::control::{RunError, named};
 use crate::config::{Computing, Runner};
 use crate::io::clock::Clock;
-use crate::io::store::write_book;
-use crate::io::workers::{Endpoint, Meter, Report, Worker};
-use crate::logic::compute::{Errand, JobBook, JobNews, MOST_LIVE};
+use crate::io::store::{write_book, write_days};
+use crate::io::workers::{Endpoint, Hold, Meter, Report, Worker, delegated, sweep};
+use crate::logic::compute::{Errand, HeldBy, JobBook, JobNews, MOST_LIVE};
 use crate::logic::decision::{Decision, Overview};
 use crate::logic::observation::Observation;
-use crate::logic::site::{Id, Work};
+use crate::logic::site::{Daybook, Id, Work};
 use crate::units::{Moment, WattHours};
 
 /// How often the crew looks up, wall time.
@@ -45,14 +45,27 @@ pub struct Crew {
     pub work: Work,
     /// The newest decision.
     pub decisions: watch::Receiver<Option<Arc<Decision>>>,
-    /// The book, whenever it should be kept.
-    pub books: Receiver<JobBook>,
+    /// The books, whenever they should be kept.
+    pub books: Receiver<Books>,
     /// The way to the controller.
     pub observations: SyncSender<Observation>,
     /// Site time.
     pub clock: Clock,
+    /// The site file.
+    pub file: PathBuf,
+    /// Folder of the models.
+    pub models: PathBuf,
     /// The state folder.
     pub state: PathBuf,
+}
+
+/// What is to be kept now.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    /// The book of jobs.
+    pub jobs: Option<JobBook>,
+    /// The daybook.
+    pub days: Option<Daybook>,
 }
 
 /// What [`start`] has started.
@@ -95,10 +108,13 @@ pub fn orders(
     })
 }
 
-fn keep(state: &Path, books: &Receiver<JobBook>) {
-    while let Ok(book) = books.recv() {
-        if let Err(error) = write_book(state, &book) {
+fn keep(state: &Path, books: &Receiver<Books>) {
+    while let Ok(Books { jobs, days }) = books.recv() {
+        if let Some(Err(error)) = jobs.map(|jobs| write_book(state, &jobs)) {
             tracing::warn!(%error, "the book of jobs could not be kept");
+        }
+        if let Some(Err(error)) = days.map(|days| write_days(state, &days)) {
+            tracing::warn!(%error, "the daybook could not be kept");
         }
     }
 }
@@ -108,12 +124,22 @@ fn keep(state: &Path, books: &Receiver<JobBook>) {
 /// # Errors
 /// When a thread cannot be started.
 pub fn start(crew: Crew, stop: Arc<AtomicBool>) -> Result<Threads, RunError> {
-    let Crew { computing, work, decisions, books, observations, clock, state } = crew;
+    let Crew { computing, work, decisions, books, observations, clock, file, models, state } = crew;
+    let place = |(name, path): (&str, &Path)| {
+        // A program does not stand in the folder in which the gateway was started.
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        format!("--{name}={}", whole.display())
+    };
+    let places = [("config", file.as_path()), ("state", &state), ("models", &models)].map(place);
     let book = named("book", move || keep(&state, &books))?;
     let meter = Meter::find(&computing.powercap, computing.watts_per_core, computing.idle_w);
+    let groups = computing.cgroup.or_else(delegated);
+    groups.as_deref().into_iter().for_each(sweep);
     let hands = named("jobs", move || {
         let mut hands = Hands {
             runners: computing.runners,
+            groups,
+            places: places.to_vec(),
             work,
             decisions,
             observations,
@@ -194,7 +220,7 @@ impl Running {
                     self.cpu_s = cpu_s.max(self.cpu_s);
                     return true;
                 }
-                Ok(Some(Report::Began(_) | Report::NotStarted(_))) => {}
+                Ok(Some(Report::Began(_) | Report::HeldBy(_) | Report::NotStarted(_))) => {}
                 Err(_) => return true,
             }
         }
@@ -203,6 +229,10 @@ impl Running {
 
 struct Hands {
     runners: BTreeMap<Id, Runner>,
+    /// Folder below which control groups of programs may be made.
+    groups: Option<PathBuf>,
+    /// Where things are, as what is built in is told.
+    places: Vec<String>,
     work: Work,
     decisions: watch::Receiver<Option<Arc<Decision>>>,
     observations: SyncSender<Observation>,
@@ -308,8 +338,16 @@ impl Hands {
             None => Err(std::io::Error::other("it is not in the site file")),
             Some(Runner::Command { program, arguments }) => {
                 let arguments = filled(arguments, &errand.parameters);
-                let cores = power / self.meter.watts_per_core();
-                start_program(program, &arguments, cores).map(Hand::Program)
+                self.start_program(Some(program), &arguments, power)
+            }
+            Some(Runner::BuiltIn(built_in)) => {
+                let at = self.clock.now().utc.to_rfc3339();
+                let mut arguments = vec!["built-in".to_owned(), built_in.name().to_owned()];
+                arguments.extend([format!("--at={at}")].into_iter().chain(self.places.clone()));
+                let chosen = errand.parameters.iter();
+                let chosen = chosen.map(|(name, value)| (name.replace('_', "-"), value));
+                arguments.extend(chosen.map(|(name, value)| format!("--{name}={value}")));
+                self.start_program(None, &arguments, power)
             }
             Some(Runner::Endpoint(url)) => {
                 let names = (&errand.job, &errand.workload);
@@ -326,6 +364,20 @@ impl Hands {
         }
     }
 
+    /// A program below a warden; this one itself, where none is named.
+    fn start_program(
+        &self,
+        program: Option<&Path>,
+        arguments: &[String],
+        power_w: f64,
+    ) -> std::io::Result<Hand> {
+        let gateway = std::env::current_exe()?;
+        let cores = power_w / self.meter.watts_per_core();
+        let hold = Hold { cores, groups: self.groups.as_deref() };
+        let program = program.unwrap_or(&gateway);
+        Worker::start(&gateway, program, arguments, hold).map(Hand::Program)
+    }
+
     /// What wardens and nodes report.
     fn hear(&mut self) {
         let ids: Vec<Id> = self.running.keys().cloned().collect();
@@ -333,7 +385,14 @@ impl Hands {
             while let Some(running) = self.running.get_mut(&id) {
                 match running.hand.report() {
                     Ok(None) => break,
-                    Ok(Some(Report::Began(_))) => self.tell(&id, JobNews::Started),
+                    Ok(Some(Report::Began(_))) => {
+                        let on_node = running.on_node;
+                        self.tell(&id, JobNews::Started);
+                        if on_node {
+                            self.tell(&id, JobNews::HeldBy(HeldBy::Node));
+                        }
+                    }
+                    Ok(Some(Report::HeldBy(means))) => self.tell(&id, JobNews::HeldBy(means)),
                     Ok(Some(Report::CpuS(cpu_s))) => running.cpu_s = cpu_s,
                     Ok(Some(Report::Ended { code, cpu_s, output, .. })) => {
                         running.cpu_s = cpu_s.max(running.cpu_s);
@@ -409,10 +468,6 @@ fn allow(job: &mut Running, power_w: f64, watts_per_core: f64) {
         Hand::Program(worker) => worker.allow(power_w / watts_per_core),
         Hand::Node(endpoint) => endpoint.allow(power_w),
     }
-}
-
-fn start_program(program: &Path, arguments: &[String], cores: f64) -> std::io::Result<Worker> {
-    Worker::start(&std::env::current_exe()?, program, arguments, cores)
 }
 
 /// `{name}` becomes the value of that parameter, as one whole argument: no shell reads it.

@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::aside::Looks;
+use super::jobs::Books;
 use super::life::Life;
 use crate::io::clock::Clock;
 use crate::io::store::{Line, TraceRing, digest};
-use crate::logic::compute::JobBook;
+use crate::logic::compute::KEPT_EVERY;
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Latched, Overview};
 use crate::logic::observation::Observation;
@@ -25,8 +26,8 @@ use crate::units::Moment;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Observations that may wait for the controller; it drains at most these between two decisions.
 pub(super) const OBSERVATIONS: usize = 256;
-/// The book of jobs is kept at least this often, for the sake of what they have spent.
-const KEEPS_EVERY: Duration = Duration::from_secs(30);
+/// The daybook is kept this often: more would wear the disk, and a crash costs no more than that.
+const WRITES_DAYS_EVERY: Duration = Duration::from_secs(600);
 
 /// The controller's thread.
 pub(super) struct Mind {
@@ -45,17 +46,20 @@ pub(super) struct Mind {
     pub looks: Looks,
     /// The last decision.
     pub told: Option<Arc<Decision>>,
-    /// The way to whoever keeps the book of jobs.
-    pub books: SyncSender<JobBook>,
-    /// What was given there last: its number of changes, and when.
+    /// The way to whoever keeps the books.
+    pub books: SyncSender<Books>,
+    /// The book of jobs that was given there last: its number of changes, and when.
     pub kept: Option<(u64, Moment)>,
+    /// When the daybook was given there last.
+    pub days_kept: Moment,
 }
 
 impl Mind {
-    /// Until the end; whoever keeps the book of jobs gets the last one then.
+    /// Until the end; whoever keeps the books gets the last ones then.
     pub fn think(mut self, ends: &AtomicBool) {
         self.decide_until(ends);
-        let _ = self.books.send(self.controller.jobs().clone());
+        let (jobs, days) = (Some(self.controller.jobs().closed()), Some(self.controller.days()));
+        let _ = self.books.send(Books { jobs, days });
     }
 
     fn decide_until(&mut self, ends: &AtomicBool) {
@@ -125,18 +129,26 @@ impl Mind {
         {
             self.handed = Some(latched);
         }
-        self.keep_jobs(decision.at);
+        self.keep_books(decision.at);
         self.overviews.send_replace(Some(Arc::new(overview)));
         self.life.completed_cycle(writing);
     }
 
-    fn keep_jobs(&mut self, now: Moment) {
-        let book = self.controller.jobs();
-        let due = self.kept.is_none_or(|(changes, at)| {
-            changes != book.changes() || (at.age_at(now) >= KEEPS_EVERY && !book.jobs().is_empty())
+    fn keep_books(&mut self, now: Moment) {
+        let jobs = self.controller.jobs();
+        let changes = jobs.changes();
+        let due = self.kept.is_none_or(|(known, at)| {
+            changes != known || (at.age_at(now) >= KEPT_EVERY && !jobs.jobs().is_empty())
         });
-        if due && self.books.try_send(book.clone()).is_ok() {
-            self.kept = Some((book.changes(), now));
+        let days_due = self.days_kept.age_at(now) >= WRITES_DAYS_EVERY;
+        if !due && !days_due {
+            return;
+        }
+        let days = days_due.then(|| self.controller.days());
+        let books = Books { jobs: due.then(|| jobs.clone()), days };
+        if self.books.try_send(books).is_ok() {
+            self.kept = if due { Some((changes, now)) } else { self.kept };
+            self.days_kept = if days_due { now } else { self.days_kept };
         }
     }
 }

@@ -37,6 +37,26 @@ pub fn end_process_on_vital_panic(known: Arc<OnceLock<(PathBuf, Duration)>>) {
     }));
 }
 
+/// Waits until somebody asks for a stop: who. Nothing: `trial` came back, a release that did not prove itself.
+///
+/// # Errors
+/// When the signals cannot be listened to.
+pub fn wait(
+    with_stdin: bool,
+    trial: impl Future<Output = ()>,
+) -> std::io::Result<Option<&'static str>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let reason = runtime.block_on(async {
+        tokio::select! {
+            asked = requested(with_stdin) => asked.map(Some),
+            () = trial => Ok(None),
+        }
+    });
+    // The thread that reads standard input may block for ever: it is left behind.
+    runtime.shutdown_background();
+    reason
+}
+
 /// Waits for SIGINT or SIGTERM, and for the end of standard input when `with_stdin`.
 ///
 /// # Errors

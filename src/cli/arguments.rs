@@ -11,13 +11,16 @@ mod alarms;
 mod chargers;
 mod installer;
 mod jobs;
+mod updates;
 
 pub use alarms::Alarms;
 pub use chargers::Chargers;
 pub use jobs::Jobs;
+pub use updates::Updates;
 
 pub use installer::{Configs, Devices, Profiles, Scans, Which};
 
+use crate::config::BuiltIn;
 use crate::logic::site::Id;
 use crate::texts::{Lang, table};
 
@@ -162,8 +165,32 @@ pub enum Command {
     Warden {
         #[arg(long)]
         cores: f64,
+        /// Folder below which control groups may be made.
+        #[arg(long)]
+        groups: Option<PathBuf>,
         #[arg(last = true, required = true)]
         program: Vec<String>,
+    },
+    /// Does a built-in workload; started by `run`, below a warden.
+    #[command(hide = true)]
+    BuiltIn {
+        #[arg(value_parser = built_in)]
+        name: BuiltIn,
+        #[arg(long)]
+        config: PathBuf,
+        #[arg(long)]
+        state: PathBuf,
+        #[arg(long)]
+        models: PathBuf,
+        /// Site time.
+        #[arg(long)]
+        at: DateTime<Utc>,
+        /// 0 is today, 1 yesterday.
+        #[arg(long, default_value_t = 1.0)]
+        days_ago: f64,
+        /// Only this camera.
+        #[arg(long)]
+        camera: Option<String>,
     },
     /// Makes a fault visible on the running gateway and reports what it did against the bounds.
     Drill {
@@ -209,6 +236,11 @@ pub enum Command {
     Scan {
         #[command(subcommand)]
         action: Scans,
+    },
+    /// Another version of the program: put on trial, and undone by itself where it does not prove itself.
+    Update {
+        #[command(subcommand)]
+        action: Updates,
     },
     /// Prints the version.
     Version {
@@ -375,6 +407,12 @@ pub struct Demo {
 /// A speed of the demo.
 fn id(text: &str) -> Result<Id, String> {
     Id::try_from(text).map_err(|error| error.to_string())
+}
+
+/// A built-in workload by its name.
+fn built_in(name: &str) -> Result<BuiltIn, String> {
+    let all = || BuiltIn::ALL.map(BuiltIn::name).join(", ");
+    BuiltIn::named(name).ok_or_else(|| format!("the built-in workloads are {}", all()))
 }
 
 fn left_out(text: &str) -> Result<(Id, Duration), String> {

@@ -1,11 +1,14 @@
 //! `wattgate job`: asks for jobs and shows them, at the control socket of the gateway on this machine;
 //! and the warden, which the gateway starts for itself.
 
+use std::path::PathBuf;
+
 use super::arguments::{Format, Jobs, Place};
 use super::{FAILED, USAGE, alarm, complain, outcome, say};
+use crate::app::builtin;
 use crate::app::desk::{self, Answer, Request};
 use crate::io::workers;
-use crate::logic::decision::{JobView, Overview};
+use crate::logic::decision::{EnergyView, JobView, Overview};
 use crate::logic::site::{JobWish, SubmissionWords};
 use crate::texts::{Lang, fill, text};
 
@@ -32,13 +35,22 @@ pub fn run(action: Jobs, lang: Lang) -> u8 {
 }
 
 /// Guards a program until it ends, or the gateway does.
-pub fn warden(cores: f64, program: Vec<String>) -> u8 {
+pub fn warden((cores, groups): (f64, Option<PathBuf>), program: Vec<String>) -> u8 {
     let mut words = program.into_iter();
     let Some(program) = words.next() else { return USAGE };
     let arguments: Vec<String> = words.collect();
+    let hold = workers::Hold { cores, groups: groups.as_deref() };
     let done =
-        workers::guard(program.as_ref(), &arguments, cores, (std::io::stdin(), std::io::stdout()));
+        workers::guard(program.as_ref(), &arguments, hold, (std::io::stdin(), std::io::stdout()));
     outcome(done.map_err(|error| error.to_string()))
+}
+
+/// Does a built-in workload; what came of it, or why it was not done.
+pub fn built_in(options: &builtin::Options) -> u8 {
+    match builtin::run(options) {
+        Ok(done) => say(&done),
+        Err(error) => outcome(Err(error.to_string())),
+    }
 }
 
 fn ask(place: &Place, request: &Request, lang: Lang) -> Result<Answer, u8> {
@@ -73,13 +85,14 @@ fn list(place: &Place, only: Option<&String>, format: Format, lang: Lang) -> u8 
         return FAILED;
     }
     if format == Format::Json {
-        let all = serde_json::json!({"jobs": jobs, "budget": overview.job_budget});
+        let (budget, ledger) = (&overview.job_budget, &overview.ledger);
+        let all = serde_json::json!({"jobs": jobs, "budget": budget, "ledger": ledger});
         return say(&all.to_string());
     }
-    say(&table(&jobs, &overview, lang))
+    say(&table(&jobs, &overview, only.is_none(), lang))
 }
 
-fn table(jobs: &[&JobView], overview: &Overview, lang: Lang) -> String {
+fn table(jobs: &[&JobView], overview: &Overview, all: bool, lang: Lang) -> String {
     let mut lines = Vec::new();
     for job in jobs {
         let word = |value: serde_json::Value| value.as_str().unwrap_or("-").to_owned();
@@ -92,6 +105,9 @@ fn table(jobs: &[&JobView], overview: &Overview, lang: Lang) -> String {
             ("wh", format!("{:.3}", job.energy_wh)),
             ("joules", format!("{:.0}", job.joules)),
             ("method", word(serde_json::json!(job.method))),
+            ("hour", format!("{:.3}", job.hour_wh)),
+            ("day", format!("{:.3}", job.day_wh)),
+            ("held", held(job, lang)),
             ("deadline", job.deadline.format("%Y-%m-%d %H:%MZ").to_string()),
         ];
         lines.push(fill(lang, "cli.job.line", &values));
@@ -110,5 +126,33 @@ fn table(jobs: &[&JobView], overview: &Overview, lang: Lang) -> String {
         ];
         lines.push(fill(lang, "cli.job.budget", &values));
     }
+    if all {
+        lines.extend(ledger(overview, lang));
+    }
     lines.join("\n")
+}
+
+/// By what a job is held to its power.
+fn held(job: &JobView, lang: Lang) -> String {
+    let means = job.held_by.map(|means| serde_json::json!(means));
+    let means = means.as_ref().and_then(serde_json::Value::as_str);
+    means.map_or_else(|| "-".to_owned(), |means| text(lang, &format!("held.{means}")).to_owned())
+}
+
+/// What each workload and each camera has taken.
+fn ledger(overview: &Overview, lang: Lang) -> Vec<String> {
+    let line = |kind: &str, name: &str, energy: &EnergyView| {
+        let values = [
+            ("what", text(lang, kind).to_owned()),
+            ("name", name.to_owned()),
+            ("hour", format!("{:.3}", energy.hour_wh)),
+            ("day", format!("{:.3}", energy.day_wh)),
+            ("all", format!("{:.3}", energy.all_wh)),
+        ];
+        fill(lang, "cli.job.ledger", &values)
+    };
+    let workloads = overview.ledger.workloads.iter();
+    let lines = workloads.map(|(id, energy)| line("cli.job.workload", id.as_str(), energy));
+    let cameras = overview.ledger.cameras.iter();
+    lines.chain(cameras.map(|(id, energy)| line("cli.job.camera", id.as_str(), energy))).collect()
 }

@@ -19,6 +19,7 @@ mod plan;
 mod profile;
 mod scan;
 mod simulate;
+mod update;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -130,7 +131,12 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Charger { action } => charger::run(action, lang),
         Command::Model { action } => models(action, lang),
         Command::Job { action } => job::run(action, lang),
-        Command::Warden { cores, program } => job::warden(cores, program),
+        Command::Warden { cores, groups, program } => job::warden((cores, groups), program),
+        Command::BuiltIn { name, config, state, models, at, days_ago, camera } => {
+            let options =
+                app::builtin::Options { name, config, state, models, at, days_ago, camera };
+            job::built_in(&options)
+        }
         Command::Drill { name, out, place } => drill::run(name, &place, out, lang),
         Command::Profile { action } => profile::run(action, lang),
         Command::Config { action: arguments::Configs::Schema } => {
@@ -138,6 +144,7 @@ fn perform(command: Command, lang: Lang) -> u8 {
         }
         Command::Device { action } => device::run(action, lang),
         Command::Scan { action } => scan::run(action, lang),
+        Command::Update { action } => update::run(action, lang),
         Command::Version { format } => version(format == Format::Json),
     }
 }
@@ -165,6 +172,8 @@ fn outcome(done: Result<(), String>) -> u8 {
 }
 
 fn gateway(run: arguments::Run, lang: Lang) -> u8 {
+    let state = run.state.clone().unwrap_or_else(|| config::state_folder(&run.config));
+    app::releases::step_aside(&state);
     let code = match control::page_code() {
         Ok(code) => code,
         Err(error) => return outcome(Err(format!("no random numbers: {error}"))),

@@ -147,6 +147,8 @@ pub struct SiteFile {
     pub listen: Option<At<String>>,
     pub state: Option<String>,
     pub models: Option<String>,
+    /// Whose updates are taken.
+    pub updates: Option<At<String>>,
     pub sensors: Vec<SensorTable>,
     pub relays: Vec<RelayTable>,
     pub roles: RolesTable,
@@ -196,6 +198,11 @@ pub fn parse(text: &str, faults: &mut Faults) -> Option<SiteFile> {
         site_file.state = paths.text("state", faults);
         site_file.models = paths.text("models", faults);
         paths.finish(faults);
+    }
+    if let Some(mut updates) = walk.item("updates").and_then(|i| Walk::table(i, "updates", faults))
+    {
+        site_file.updates = needed_at(&mut updates, "signed_by", faults);
+        updates.finish(faults);
     }
     walk.finish(faults);
     Some(site_file)

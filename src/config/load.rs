@@ -139,7 +139,13 @@ pub fn load_or_last_good(path: &Path, state: Option<&Path>) -> Result<Loaded, Re
     }
 }
 
-/// The state folder that a file names, as far as it can be read.
+/// The state folder that a site file names, as far as the file can be read.
+#[must_use]
+pub fn state_folder(path: &Path) -> PathBuf {
+    let text = read(path).unwrap_or_default();
+    state_of(&text, path.parent().unwrap_or(Path::new(".")))
+}
+
 fn state_of(text: &str, folder: &Path) -> PathBuf {
     let named = text.parse::<toml_edit::Document<String>>().ok();
     let named = named.and_then(|doc| doc.get("paths")?.get("state")?.as_str().map(PathBuf::from));

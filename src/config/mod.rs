@@ -20,10 +20,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use check::{address_of, models_beside};
+pub use check::{INSTALLED, address_of, models_beside};
 pub use load::{
     DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
-    profiles_beside,
+    profiles_beside, state_folder,
 };
 pub use network::Network;
 pub use profile::{
@@ -59,6 +59,8 @@ pub struct Config {
     pub models: PathBuf,
     /// State folder: outbox, sockets, last good configuration.
     pub state: PathBuf,
+    /// Public key of minisign of whoever may update the program; without one nothing is taken.
+    pub updates: Option<String>,
 }
 
 /// One device on the field bus.
@@ -187,6 +189,8 @@ pub struct VisionConfig {
     pub watt_per_core: Option<f64>,
     /// A net on another machine.
     pub remote: Option<RemoteModel>,
+    /// Whether pictures that the small net doubts are kept.
+    pub evidence: bool,
 }
 
 /// A net on another machine, over the Open Inference Protocol v2.
@@ -312,8 +316,48 @@ pub struct Computing {
     pub idle_w: f64,
     /// Where Linux shows energy counters.
     pub powercap: PathBuf,
+    /// Folder below which control groups may be made, where the site file names one.
+    pub cgroup: Option<PathBuf>,
     /// How each workload is run.
     pub runners: BTreeMap<Id, Runner>,
+}
+
+/// What the gateway itself can do as a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuiltIn {
+    /// A day's energy, jobs and alarms, as files.
+    Report,
+    /// The big net on pictures that were kept because the small one doubted them.
+    Review,
+}
+
+impl BuiltIn {
+    /// All of them.
+    pub const ALL: [BuiltIn; 2] = [BuiltIn::Report, BuiltIn::Review];
+
+    /// What it is called in a site file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            BuiltIn::Report => "report",
+            BuiltIn::Review => "review",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<BuiltIn> {
+        BuiltIn::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// Parameters that a site file may declare for it; each has a value of its own where it does not.
+    #[must_use]
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            BuiltIn::Report => &["days_ago"],
+            BuiltIn::Review => &["camera"],
+        }
+    }
 }
 
 /// How a workload is run.
@@ -328,6 +372,8 @@ pub enum Runner {
     },
     /// `http://host:port/path` of a service that runs jobs.
     Endpoint(String),
+    /// This program itself.
+    BuiltIn(BuiltIn),
 }
 
 /// Page and API.

@@ -3,12 +3,16 @@
 //!
 //! What a stranger gets wrong: the overview is for people and records only; nothing that acts reads it.
 
+mod ledgers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::compute::{Account, Errand, JobState, Method};
+pub use ledgers::{EnergyView, JobBudgetView, JobView, LedgerView};
+
+use super::compute::Errand;
 use super::safety::alarms::Alarm;
 use super::safety::fire::{LatchedZone, ResetObstacle};
 use super::safety::interlock::Permitted;
@@ -307,62 +311,6 @@ pub struct PlanView {
     pub lanes: Vec<PlanLane>,
 }
 
-/// One job.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobView {
-    /// Its id.
-    pub id: Id,
-    /// Its workload.
-    pub workload: Id,
-    /// What people call that.
-    pub name: String,
-    /// Where it runs; nothing: on the gateway.
-    pub node: Option<Id>,
-    /// How far it is.
-    pub state: JobState,
-    /// Code of why it does what it does.
-    pub why: String,
-    /// Values of its parameters.
-    pub parameters: BTreeMap<String, String>,
-    /// When it was submitted.
-    pub submitted: DateTime<Utc>,
-    /// When it must be done.
-    pub deadline: DateTime<Utc>,
-    /// 0 to 9, higher first.
-    pub priority: u8,
-    /// What it may draw now, W.
-    pub power_w: f64,
-    /// What a run is thought to take, Wh.
-    pub need_wh: f64,
-    /// What it has taken, Wh.
-    pub energy_wh: f64,
-    /// The same, J.
-    pub joules: f64,
-    /// How that is known.
-    pub method: Option<Method>,
-    /// CPU time of this try, s.
-    pub cpu_s: f64,
-    /// When it was over.
-    pub ended: Option<DateTime<Utc>>,
-    /// What was wrong.
-    pub trouble: Option<String>,
-}
-
-/// What jobs have spent, and may.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct JobBudgetView {
-    /// In the running hour of UTC, Wh.
-    pub hour_wh: f64,
-    /// In the running day of UTC, Wh.
-    pub day_wh: f64,
-    /// Most in an hour, Wh.
-    pub per_hour_wh: Option<f64>,
-    /// Most in a day, Wh.
-    pub per_day_wh: Option<f64>,
-    /// Each workload since ever.
-    pub accounts: BTreeMap<Id, Account>,
-}
-
 /// What MQTT and the page show of the site, made every cycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overview {
@@ -431,6 +379,9 @@ pub struct Overview {
     /// What jobs have spent; nothing where no workload is declared.
     #[serde(default)]
     pub job_budget: Option<JobBudgetView>,
+    /// Where energy went.
+    #[serde(default)]
+    pub ledger: LedgerView,
 }
 
 /// The link to the broker and the outbox behind it, as the page shows them. Written by the uplink,

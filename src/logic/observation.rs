@@ -70,6 +70,8 @@ pub enum Trouble {
     LatchFault,
     /// The latch could not be read at start: every zone counts as tripped.
     LatchUnreadable,
+    /// An update did not prove itself: the version before it runs.
+    UpdateUndone,
 }
 
 /// A fact.

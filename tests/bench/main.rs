@@ -1,6 +1,7 @@
 //! Measured, not tested: how regular the control period is, quiet and under stress, and what the
 //! processes cost (`cargo bench --bench figures -- periods`), the nets against onnxruntime (`-- nets`), and
-//! what a camera costs (`-- cameras`), and how soon a sensor or a picture stops the piles when all is bad
+//! what a camera costs (`-- cameras`), what the cascade costs against the big net on everything
+//! (`-- cascade`), and how soon a sensor or a picture stops the piles when all is bad
 //! (`-- stops`, as root). All of it without an argument; takes about eight minutes.
 //!
 //! What a stranger gets wrong: every figure is a ratio to the quiet run of the same call, so that a slow
@@ -11,6 +12,9 @@
 #[path = "../wire/gateway.rs"]
 #[allow(dead_code)] // the wire tests use more of it
 mod gateway;
+#[path = "../wire/quiet.rs"]
+#[allow(dead_code)] // its tests are the wire tests'
+mod quiet;
 #[path = "../wire/rtsp.rs"]
 #[allow(dead_code, unused_imports)] // only its server
 mod rtsp;
@@ -21,6 +25,7 @@ mod urgent;
 mod yard;
 
 mod cameras;
+mod cascade;
 mod nets;
 
 use std::sync::Arc;
@@ -78,9 +83,10 @@ fn peak_mb(pid: u32) -> f64 {
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let parts: [(&str, fn()); 4] = [
+    let parts: [(&str, fn()); 5] = [
         ("nets", nets::run),
         ("cameras", cameras::run),
+        ("cascade", cascade::run),
         ("periods", control_periods),
         ("stops", stops),
     ];

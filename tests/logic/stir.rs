@@ -147,7 +147,13 @@ fn watch(yard: &mut Yard, period: u64, length: f64, by_big: bool) -> Vec<(f64, V
         let score = if by_big { 0.6 } else { 0.97 };
         let burns = matches!(yard.event, Event::Flame(_));
         let (flame, smoke) = if burns { (score, 0.0) } else { (0.0, score) };
-        let look = |part| PartLook { part, flame, smoke, stirs: stir.within(PARTS[part]) };
+        let look = |part| PartLook {
+            part,
+            flame,
+            smoke,
+            stirs: stir.within(PARTS[part]),
+            confirmed: false,
+        };
         let mut verdict = triage.judge(at, &[look(0), look(1)]);
         if by_big {
             let sees = Answer::Confirmed { flame: burns, smoke: !burns };

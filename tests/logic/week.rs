@@ -11,7 +11,7 @@ use simulators::scenario::Scenario;
 use wattgate::logic::compute::{Errand, JobNews};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{Compute, Id, Mode, Order, Site, SubmissionWords, Work, Workload};
-use wattgate::logic::vision::Verdict;
+use wattgate::logic::vision::{CameraLedger, Ledger, Verdict};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{Bench, id};
@@ -166,6 +166,48 @@ fn jobs_wait_for_a_cap_that_is_written_and_on_the_gateway_for_the_fire_watch() {
 fn until_again(bench: &mut Bench, holds: impl Fn(&[Errand]) -> bool) {
     let again = (0..600).any(|_| holds(&bench.second().errands));
     assert!(again, "not within ten minutes");
+}
+
+/// What the daybook says is what the world has really taken, and nothing is counted twice where the eyes begin anew.
+#[test]
+fn the_daybook_says_where_energy_went() {
+    let mut bench = Bench::new(3);
+    bench.run(60);
+    let wh = |bench: &Bench, flow: &str| {
+        bench.overview().ledger.site.get(flow).map_or(0.0, |energy| energy.all_wh)
+    };
+    let flows = ["grid_import", "grid_export", "pv", "chargers"];
+    let before = flows.map(|flow| wh(&bench, flow));
+    let mut truth = [0.0; 4];
+    let cars = bench.energy_to_cars_wh();
+    for second in 0..7200 {
+        // A building that takes much and little, so that the site imports and exports.
+        bench.world.set_building(Some(if second < 3600 { 12_000.0 } else { 200.0 }));
+        bench.second();
+        let grid = bench.world.grid_w() / 3600.0;
+        truth[0] += grid.max(0.0);
+        truth[1] += (-grid).max(0.0);
+        truth[2] += bench.world.hybrid.pv_w / 3600.0;
+    }
+    truth[3] = bench.energy_to_cars_wh() - cars;
+    for ((flow, before), truth) in flows.into_iter().zip(before).zip(truth) {
+        let told = wh(&bench, flow) - before;
+        assert!((told - truth).abs() <= 0.02 * truth + 5.0, "{flow}: {told} Wh of {truth} Wh");
+    }
+    assert!(truth[0] > 1_000.0 && truth[3] > 500.0, "the story needs energy: {truth:?}");
+    let camera = bench.site().cameras[0].id.clone();
+    let stranger = id("stranger");
+    for joules in [10.0, 25.0, 5.0, 6.0] {
+        let account = CameraLedger { joules, ..CameraLedger::default() };
+        let cameras = [(camera.clone(), account.clone()), (stranger.clone(), account)].into();
+        let ledger = Ledger { cameras, ..Ledger::default() };
+        bench.tell(|at| Observation::Looked { ledger, at });
+    }
+    bench.second();
+    let cameras = bench.overview().ledger.cameras;
+    let told = cameras[&camera].all_wh * 3600.0;
+    assert!((told - 31.0).abs() < 0.01, "10, 15 more, 5 of new eyes, 1 more: {told} J");
+    assert!(!cameras.contains_key(&stranger));
 }
 
 struct Week {

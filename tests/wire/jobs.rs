@@ -24,8 +24,8 @@ const WATTS_PER_CORE: f64 = 4.0;
 pub struct Gateway {
     pub process: Child,
     pub page: String,
-    state: PathBuf,
-    code: String,
+    pub state: PathBuf,
+    pub code: String,
 }
 
 impl Gateway {
@@ -76,12 +76,12 @@ impl Gateway {
         self.jobs()?.into_iter().find(|job| job["id"] == id)
     }
 
-    fn is(&self, id: &str, state: &str) -> Value {
+    pub fn is(&self, id: &str, state: &str) -> Value {
         let what = format!("job {id} to be {state}");
         until(&what, PATIENCE, || self.job(id).filter(|job| job["state"] == state))
     }
 
-    fn post(&self, path: &str, code: &str, body: &str) -> (u16, Value) {
+    pub fn post(&self, path: &str, code: &str, body: &str) -> (u16, Value) {
         let request = ureq::post(format!("{}/api/v1/{path}", self.page));
         let request = request.config().http_status_as_error(false).build();
         let mut answer = request.header("x-wattgate-code", code).send(body).expect("an answer");
@@ -96,7 +96,7 @@ impl Gateway {
         answer["job"].as_str().expect("an id").to_owned()
     }
 
-    fn cli(&self, words: &[&str]) -> (bool, String) {
+    pub fn cli(&self, words: &[&str]) -> (bool, String) {
         let out = Command::new(env!("CARGO_BIN_EXE_wattgate"))
             .args(["--lang", "en", "job"])
             .args(words)
@@ -140,7 +140,7 @@ fn program(word: &str) -> Option<u32> {
 }
 
 /// CPU seconds and state of a process, read by the test.
-fn used(pid: u32) -> (f64, String) {
+pub fn used(pid: u32) -> (f64, String) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<&str> =
         text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
@@ -212,7 +212,7 @@ fn a_real_program_is_started_capped_paused_and_cancelled_and_its_joules_are_righ
     println!("joules: {joules:.2}, meter of the test {meter:.2}");
     assert!((joules / meter - 1.0).abs() <= 0.1, "{joules} J, the meter says {meter} J");
     assert_eq!(told["method"], "cpu_time");
-
+    assert!(["turns", "cgroup"].iter().any(|means| told["held_by"] == **means), "{told}");
     assert!(gateway.cli(&["resume", &job]).0);
     burnt(pid, stopped, 0.3);
     let (listed, text) = gateway.cli(&["list"]);

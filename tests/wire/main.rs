@@ -8,6 +8,7 @@
 mod alarms;
 mod broker;
 mod browser;
+mod builtin;
 mod bus;
 mod demo;
 mod eyes;
@@ -25,6 +26,7 @@ mod safety;
 mod scenarios;
 mod starved;
 mod targets;
+mod updates;
 mod urgent;
 mod write_test;
 mod yard;

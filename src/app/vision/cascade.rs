@@ -97,11 +97,11 @@ impl Cascade {
 
     /// Puts what a look doubts before the big net. `eager`: there is another reason to look.
     pub fn ask(&self, camera: &Id, sight: &Sight, frame: &Frame, eager: bool) {
-        let doubts = sight.parts.iter().filter_map(|look| {
-            let place = (camera, look.part, sight.at);
-            Doubt::about(place, (look.flame, look.smoke), self.cuts, eager)
-        });
-        for doubt in doubts {
+        let about = |look| Doubt::about((camera, sight.at), look, self.cuts, eager);
+        for doubt in sight.parts.iter().filter_map(about) {
+            if !lock(&self.desk.0).escalation.is_worth(&doubt) {
+                continue;
+            }
             if let Some(crop) = Crop::of(frame, PARTS[doubt.part], self.side) {
                 lock(&self.desk.0).escalation.ask(doubt, crop);
                 self.desk.1.notify_one();
@@ -210,9 +210,10 @@ mod tests {
         Frame { rgb: rgb.repeat(160 * 90), width: 160, height: 90 }
     }
 
-    /// A look of which only the whole frame is in doubt.
+    /// A look of which only the whole frame is in doubt, where something stirs.
     fn doubtful(at: u64) -> Sight {
-        let look = |part, flame| PartLook { part, flame, smoke: 0.0, stirs: None };
+        let stirs = Some(Duration::from_secs(9));
+        let look = |part, flame| PartLook { part, flame, smoke: 0.0, stirs, confirmed: false };
         Sight {
             fire: 0.6,
             smoke: 0.0,
@@ -284,6 +285,29 @@ mod tests {
         let account = rig.cascade.account();
         assert_eq!((account.local, account.released, account.confirmed), (3, 1, 1));
         assert_eq!(account.trouble, None);
+    }
+
+    /// A stain that the small net takes for fire, for two minutes: what it costs.
+    #[test]
+    fn a_stain_over_the_cut_costs_nothing_and_one_below_it_a_look_a_minute() {
+        for (score, wanted) in [(0.95, 0), (0.6, 2)] {
+            let rig = Rig::new(None, 1.0);
+            let at = rig.now();
+            for second in 0..120 {
+                let mut sight = doubtful(at + second);
+                (sight.parts[0].flame, sight.parts[0].stirs) = (score, None);
+                rig.cascade.ask(&rig.camera, &sight, &plain([20, 20, 20]), false);
+                // One that waits for a minute's turn would be replaced by the next.
+                if second % 60 == 0 && wanted > 0 {
+                    rig.answer();
+                }
+            }
+            // What was asked before it has been answered by then.
+            rig.ask([255, 40, 10], at + 121);
+            rig.answer();
+            let account = rig.cascade.account();
+            assert_eq!(account.local, wanted + 1, "score {score}: {account:?}");
+        }
     }
 
     #[test]

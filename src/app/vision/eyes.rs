@@ -1,5 +1,5 @@
-//! How a frame is seen: the fire net on the whole frame, on a tile in turn and on the one most in doubt, the
-//! bay net on bays that changed or have not been looked at for a while, and the temporal logic of
+//! How a frame is seen: the fire net on the whole frame, on a tile in turn, on the one nearest to a doubt and
+//! on what the big net has confirmed, the bay net on bays that changed or have not been looked at for a while, and the temporal logic of
 //! `logic::vision` behind.
 //!
 //! What a stranger gets wrong: fire is looked for in every frame, whether anything moved or not; only
@@ -31,6 +31,11 @@ const TILES: usize = PARTS.len() - 1;
 /// How fast the usual pattern of a camera follows what it shows: a share of each look. At a look a second
 /// it takes a quarter of an hour, so that parked cars become part of it and a turned camera does not.
 const PATTERN_FOLLOWS: f32 = 0.001;
+/// A tile that comes this near to a doubt (1) is looked at again and again. A film of a burning house passes the cut
+/// of doubt every few looks only, and at one tile in turn that is met by chance. Our own figure.
+const CURIOUS: f64 = 0.6;
+/// For so long after it came near, or after the big net confirmed it: as long as a doubt counts in `triage`.
+const LINGERS: Duration = Duration::from_secs(5);
 
 /// The nets.
 pub struct Eyes {
@@ -89,8 +94,12 @@ pub struct Watch {
     owed: (f64, Option<Duration>),
     /// All tiles are looked at within this time; zero: one with every look.
     tiles_over: Duration,
-    /// The tile that was most in doubt in the last look.
+    /// The tile that came nearest to a doubt in the last seconds.
     hot: Option<usize>,
+    /// Of each part: when it came how near to a doubt, the nearest of the last seconds.
+    near: [Option<(Duration, f64)>; PARTS.len()],
+    /// Of each part: the last look in which the big net confirmed it.
+    confirmed: [Option<Duration>; PARTS.len()],
     health: Health,
     /// What the camera usually shows, and where nothing comes and goes.
     pattern: Option<Glance>,
@@ -152,10 +161,16 @@ impl Eyes {
         let mut which = vec![0];
         which.extend(watch.next_tiles(at));
         // What only a tile shows would be seen in every fourth look, and never be confirmed.
-        which.extend(watch.hot.filter(|hot| !which.contains(hot)));
+        let again =
+            (1..PARTS.len()).filter(|tile| watch.hot == Some(*tile) || watch.lingers(*tile, at));
+        let again: Vec<usize> = again.filter(|tile| !which.contains(tile)).collect();
+        which.extend(again);
         let mut parts = self.parts(frame, which)?;
-        parts.iter_mut().for_each(|look| look.stirs = watch.stir.within(PARTS[look.part]));
-        watch.hot = self.most_doubted(&parts);
+        for look in &mut parts {
+            look.stirs = watch.stir.within(PARTS[look.part]);
+            look.confirmed = watch.lingers(look.part, at);
+        }
+        watch.hot = watch.nearest(at, &parts, self.fire.cuts);
         let verdict = watch.triage.judge(at, &parts);
         let fire_ms = lap.ms();
         let read = self.read_bays(watch, frame, &glance, at);
@@ -200,19 +215,6 @@ impl Eyes {
         Ok(Sight { fire, smoke, verdict, bays, fault: None, tier, at, parts, stages })
     }
 
-    /// Of the tiles in doubt one that stirs, of these the one with the highest score: a stain scores high at every look.
-    fn most_doubted(&self, parts: &[PartLook]) -> Option<usize> {
-        let in_doubt = |look: &&PartLook| {
-            look.part > 0 && self.fire.cuts.single(look.flame, look.smoke) != Verdict::Clear
-        };
-        let score = |look: &PartLook| look.flame.max(look.smoke);
-        let stirs = |look: &PartLook| look.stirs.is_some();
-        let rank = |a: &&PartLook, b: &&PartLook| {
-            stirs(a).cmp(&stirs(b)).then_with(|| score(a).total_cmp(&score(b)))
-        };
-        parts.iter().filter(in_doubt).max_by(rank).map(|look| look.part)
-    }
-
     fn parts(
         &self,
         frame: &Frame,
@@ -220,7 +222,7 @@ impl Eyes {
     ) -> Result<Vec<PartLook>, ModelError> {
         let score = |part: usize| {
             let (flame, smoke) = self.fire.score(frame, PARTS[part])?;
-            Ok(PartLook { part, flame, smoke, stirs: None })
+            Ok(PartLook { part, flame, smoke, stirs: None, confirmed: false })
         };
         which.into_iter().map(score).collect()
     }
@@ -297,6 +299,8 @@ impl Watch {
             owed: (0.0, None),
             tiles_over: Duration::ZERO,
             hot: None,
+            near: [None; PARTS.len()],
+            confirmed: [None; PARTS.len()],
             health: Health::default(),
             pattern: None,
             background: gate::background(&areas),
@@ -359,8 +363,34 @@ impl Watch {
         self.pattern = None;
     }
 
+    /// Of the tiles that came near to a doubt lately one that stirs, of these the nearest: a stain scores high at every
+    /// look.
+    fn nearest(&mut self, at: Duration, parts: &[PartLook], cuts: FireCuts) -> Option<usize> {
+        for look in parts {
+            let reach = cuts.reach(look.flame, look.smoke);
+            let nearer = self.near[look.part]
+                .filter(|(then, nearest)| *nearest > reach && at.saturating_sub(*then) < LINGERS);
+            self.near[look.part] = nearer.or(Some((at, reach)));
+        }
+        let near = |tile: usize| {
+            let (then, reach) = self.near[tile]?;
+            let lately = at.saturating_sub(then) < LINGERS && reach >= CURIOUS;
+            lately.then(|| (self.stir.within(PARTS[tile]).is_some(), reach, tile))
+        };
+        let tiles = (1..PARTS.len()).filter_map(near);
+        tiles.max_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))).map(|(_, _, tile)| tile)
+    }
+
+    /// Whether the big net has confirmed this part a moment ago.
+    fn lingers(&self, part: usize, at: Duration) -> bool {
+        self.confirmed[part].is_some_and(|then| at.saturating_sub(then) < LINGERS)
+    }
+
     /// What the big net says of one part of the look at `at` (as in [`Sight`]); the verdict now.
     pub fn answer(&mut self, at: Duration, part: usize, answer: Answer) -> Verdict {
+        if matches!(answer, Answer::Confirmed { .. }) {
+            self.confirmed[part] = self.confirmed[part].max(Some(at));
+        }
         self.triage.answer(at, part, answer)
     }
 

@@ -416,7 +416,8 @@ mod tests {
             std::fs::write(file, bytes).unwrap();
             in_time
         });
-        let vision = VisionConfig { budget_wh: 1.0, watt_per_core: None, remote: None };
+        let vision =
+            VisionConfig { budget_wh: 1.0, watt_per_core: None, remote: None, evidence: false };
         let models = folder.path().to_owned();
         let place = cascade((&vision, models), &eyes, Clock::simulated(1.0, None), &inbox).unwrap();
         let at_once = place.get().is_none();

@@ -29,26 +29,31 @@ impl Second {
         self.rules = Escalation::new(0.0);
     }
 
-    /// A picture that stands alone: the big net has the last word on what was doubted, but for a score
-    /// over the alarm cut, which it cannot take back.
+    /// A picture that stands alone: the big net has the last word on what was doubted. Over the alarm cut it is not
+    /// asked, since it cannot take such a score back; and where it confirms one part, no other can change that.
     ///
     /// # Errors
     /// When the net fails.
     pub fn still(&mut self, sight: &mut Sight, frame: &Frame) -> Result<(), ModelError> {
+        if sight.verdict == Verdict::Alarm {
+            return Ok(());
+        }
+        let mut doubts = self.doubts(sight);
+        doubts.sort_by(|a, b| b.risk.total_cmp(&a.risk));
         let mut worst = None;
-        for (_, answer) in self.answers(sight, frame)? {
-            let verdict = match answer {
-                Answer::Released => Verdict::Clear,
-                Answer::Doubtful => Verdict::Doubtful,
-                Answer::Confirmed { .. } => Verdict::Alarm,
+        for doubt in doubts {
+            let verdict = match self.answer(&doubt, sight, frame)? {
+                Some(Answer::Released) => Verdict::Clear,
+                Some(Answer::Confirmed { .. }) => Verdict::Alarm,
+                Some(Answer::Doubtful) | None => Verdict::Doubtful,
             };
             worst = worst.max(Some(verdict));
+            if verdict == Verdict::Alarm {
+                break;
+            }
         }
         if let Some(worst) = worst {
-            sight.tier = Tier::Big;
-            if sight.verdict != Verdict::Alarm {
-                sight.verdict = worst;
-            }
+            (sight.tier, sight.verdict) = (Tier::Big, worst);
         }
         Ok(())
     }
@@ -63,10 +68,14 @@ impl Second {
         sight: &mut Sight,
         frame: &Frame,
     ) -> Result<(), ModelError> {
-        for (doubt, answer) in self.answers(sight, frame)? {
-            let answer = match answer {
-                Answer::Released if !self.rules.release(&doubt, sight.at) => Answer::Doubtful,
-                other => other,
+        for doubt in self.doubts(sight) {
+            if !self.rules.is_worth(&doubt) {
+                continue;
+            }
+            let answer = match self.answer(&doubt, sight, frame)? {
+                Some(Answer::Released) if !self.rules.release(&doubt, sight.at) => Answer::Doubtful,
+                Some(other) => other,
+                None => continue,
             };
             let verdict = watch.answer(sight.at, doubt.part, answer);
             sight.tier = Tier::Big;
@@ -77,23 +86,23 @@ impl Second {
         Ok(())
     }
 
-    fn answers(
+    fn doubts(&self, sight: &Sight) -> Vec<Doubt> {
+        let about = |look| Doubt::about((&self.film, sight.at), look, self.cuts, false);
+        sight.parts.iter().filter_map(about).collect()
+    }
+
+    /// What the net says; its cost is booked. Nothing where there is nothing to show it.
+    fn answer(
         &mut self,
+        doubt: &Doubt,
         sight: &mut Sight,
         frame: &Frame,
-    ) -> Result<Vec<(Doubt, Answer)>, ModelError> {
-        let mut answers = Vec::new();
-        for look in &sight.parts {
-            let place = (&self.film, look.part, sight.at);
-            let doubt = Doubt::about(place, (look.flame, look.smoke), self.cuts, false);
-            let crop =
-                doubt.as_ref().and_then(|_| Crop::of(frame, PARTS[look.part], self.net.side()));
-            if let (Some(doubt), Some(crop)) = (doubt, crop) {
-                let opinion = self.net.ask(&crop)?;
-                sight.stages.big_ms += opinion.cpu_ms;
-                answers.push((doubt, opinion.answer));
-            }
-        }
-        Ok(answers)
+    ) -> Result<Option<Answer>, ModelError> {
+        let Some(crop) = Crop::of(frame, PARTS[doubt.part], self.net.side()) else {
+            return Ok(None);
+        };
+        let opinion = self.net.ask(&crop)?;
+        sight.stages.big_ms += opinion.cpu_ms;
+        Ok(Some(opinion.answer))
     }
 }

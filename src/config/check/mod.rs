@@ -64,6 +64,7 @@ pub fn check(
     let web = listen(file.listen.as_ref(), faults);
     let state = folder.join(file.state.unwrap_or_else(|| DEFAULT_STATE.to_owned()));
     let models = models_folder(file.models.as_deref(), folder);
+    let updates = updates(file.updates.as_ref(), faults);
     let id = id?;
     let name = file.site.name.unwrap_or_else(|| id.to_string());
     let site = Site {
@@ -87,7 +88,29 @@ pub fn check(
     };
     let (devices, cameras) = (devices.configs, places.sources);
     let web = web?;
-    Some(Config { site, devices, cameras, mqtt, fieldbus, web, computing, vision, models, state })
+    Some(Config {
+        site,
+        devices,
+        cameras,
+        mqtt,
+        fieldbus,
+        web,
+        computing,
+        vision,
+        models,
+        state,
+        updates,
+    })
+}
+
+/// A key that can be one.
+fn updates(key: Option<&At<String>>, faults: &mut Faults) -> Option<String> {
+    let key = key?;
+    if let Err(cause) = minisign_verify::PublicKey::from_base64(&key.value) {
+        let values = vec![("key", key.value.clone()), ("cause", cause.to_string())];
+        faults.push(error("WG0144", key.at, values));
+    }
+    Some(key.value.clone())
 }
 
 fn valid_id(text: &At<String>, faults: &mut Faults) -> Option<Id> {
@@ -230,7 +253,10 @@ fn listen(text: Option<&At<String>>, faults: &mut Faults) -> Option<WebConfig> {
     }
 }
 
-/// Beside the site file, beside the executable, then `./models`; the first that exists.
+/// Tells a release that runs in another's place where the installed program lies, and its models.
+pub const INSTALLED: &str = "WATTGATE_INSTALLED";
+
+/// Beside the site file, beside the executable, beside the installed one, then `./models`; the first that exists.
 fn models_folder(named: Option<&str>, folder: &Path) -> PathBuf {
     match named {
         Some(named) => folder.join(named),
@@ -246,9 +272,14 @@ pub fn models_beside() -> PathBuf {
 
 fn find_models(folder: Option<&Path>) -> PathBuf {
     let beside_exe = std::env::current_exe().ok();
-    let beside_exe = beside_exe.and_then(|exe| exe.parent().map(|dir| dir.join("models")));
-    let candidates =
-        [folder.map(|dir| dir.join("models")), beside_exe, Some(PathBuf::from("models"))];
+    let beside = |exe: PathBuf| exe.parent().map(|dir| dir.join("models"));
+    let installed = std::env::var_os(INSTALLED).map(PathBuf::from);
+    let candidates = [
+        folder.map(|dir| dir.join("models")),
+        beside_exe.and_then(beside),
+        installed.and_then(beside),
+        Some(PathBuf::from("models")),
+    ];
     let mut there =
         candidates.into_iter().flatten().filter(|dir| dir.join("manifest.toml").exists());
     there.next().unwrap_or_else(|| PathBuf::from("models"))

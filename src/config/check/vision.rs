@@ -36,7 +36,8 @@ pub fn check(table: Option<&VisionTable>, faults: &mut Faults) -> VisionConfig {
         }
     };
     let budget_wh = table.budget_wh_per_h.unwrap_or(BUDGET_WH);
-    VisionConfig { budget_wh, watt_per_core: table.watt_per_core, remote }
+    let evidence = table.evidence.unwrap_or(false);
+    VisionConfig { budget_wh, watt_per_core: table.watt_per_core, remote, evidence }
 }
 
 /// `http://host:port`, nothing behind it.

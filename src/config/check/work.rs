@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::file::{ParameterTable, WorkTables, WorkloadTable};
+use super::super::file::{At, ParameterTable, WorkTables, WorkloadTable};
 use super::super::walk::{Faults, error};
-use super::super::{Computing, Runner};
+use super::super::{BuiltIn, Computing, Runner};
 use super::devices::{Devices, reference, unique_id};
 use crate::logic::site::{Allowed, Id, Work, Workload};
 use crate::units::{WattHours, Watts};
@@ -26,6 +26,7 @@ pub fn check(tables: &WorkTables, devices: &Devices, faults: &mut Faults) -> (Wo
     let mut computing = Computing {
         watts_per_core: table.watts_per_core.unwrap_or(WATTS_PER_CORE),
         idle_w: table.idle_w.unwrap_or(0.0),
+        cgroup: table.cgroup.clone().map(Into::into),
         powercap: table.powercap.clone().unwrap_or_else(|| POWERCAP.to_owned()).into(),
         runners: BTreeMap::new(),
     };
@@ -59,8 +60,11 @@ pub fn check(tables: &WorkTables, devices: &Devices, faults: &mut Faults) -> (Wo
     (work, computing)
 }
 
-/// Either a program of the gateway itself with its arguments, or the endpoint of a node.
+/// Something built in, a program of the gateway itself with its arguments, or the endpoint of a node.
 fn runner(table: &WorkloadTable, faults: &mut Faults) -> Option<Runner> {
+    if let Some(name) = &table.builtin {
+        return built_in(table, name, faults);
+    }
     let id = || vec![("id", table.id.as_ref().map_or_else(String::new, |id| id.value.clone()))];
     if table.url.is_some() != table.node.is_some() {
         // Neither the gateway's processor nor a node's meter would count what it takes.
@@ -106,6 +110,28 @@ fn runner(table: &WorkloadTable, faults: &mut Faults) -> Option<Runner> {
             None
         }
     }
+}
+
+/// One that there is, in no other way besides, with no parameters but those that it has.
+fn built_in(table: &WorkloadTable, name: &At<String>, faults: &mut Faults) -> Option<Runner> {
+    let Some(known) = BuiltIn::named(&name.value) else {
+        let all = BuiltIn::ALL.map(BuiltIn::name).join(", ");
+        faults.push(error("WG0127", name.at, vec![("name", name.value.clone()), ("all", all)]));
+        return None;
+    };
+    if !table.command.is_empty() || table.url.is_some() || table.node.is_some() {
+        let id = table.id.as_ref().map_or_else(String::new, |id| id.value.clone());
+        faults.push(error("WG0120", table.at, vec![("id", id)]));
+        return None;
+    }
+    for parameter in table.parameters.iter().filter_map(|table| table.name.as_ref()) {
+        if !known.parameters().contains(&parameter.value.as_str()) {
+            let all = known.parameters().join(", ");
+            let values = vec![("parameter", parameter.value.clone()), ("all", all)];
+            faults.push(error("WG0128", parameter.at, values));
+        }
+    }
+    Some(Runner::BuiltIn(known))
 }
 
 /// The most power, which is no less than the least and no more than the node has beyond its idle power.

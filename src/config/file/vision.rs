@@ -14,6 +14,7 @@ pub struct VisionTable {
     pub remote_model: Option<At<String>>,
     pub remote_timeout_ms: Option<f64>,
     pub remote_j: Option<f64>,
+    pub evidence: Option<bool>,
 }
 
 /// Reads the table.
@@ -26,6 +27,7 @@ pub fn read(item: &Item, faults: &mut Faults) -> Option<VisionTable> {
         remote_model: text_at(&mut walk, "remote_model", faults),
         remote_timeout_ms: walk.whole("remote_timeout_ms", 50.0..=10_000.0, faults),
         remote_j: walk.number("remote_j", 0.0..=100_000.0, faults),
+        evidence: walk.flag("evidence", faults),
     };
     walk.finish(faults);
     Some(table)

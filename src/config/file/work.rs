@@ -13,6 +13,7 @@ pub struct ComputeTable {
     pub watts_per_core: Option<f64>,
     pub idle_w: Option<f64>,
     pub powercap: Option<String>,
+    pub cgroup: Option<String>,
 }
 
 /// `[[workload]]`.
@@ -24,6 +25,7 @@ pub struct WorkloadTable {
     pub node: Option<At<String>>,
     pub command: Vec<(String, Option<usize>)>,
     pub url: Option<At<String>>,
+    pub builtin: Option<At<String>>,
     pub energy_wh: Option<f64>,
     pub min_w: Option<f64>,
     pub max_w: Option<At<f64>>,
@@ -66,6 +68,7 @@ fn compute(item: &Item, faults: &mut Faults) -> Option<ComputeTable> {
         watts_per_core: walk.number("watts_per_core", 0.1..=500.0, faults),
         idle_w: walk.number("idle_w", 0.0..=10_000.0, faults),
         powercap: walk.text("powercap", faults),
+        cgroup: walk.text("cgroup", faults),
     };
     walk.finish(faults);
     Some(table)
@@ -81,6 +84,7 @@ fn workload(mut walk: Walk<'_>, faults: &mut Faults) -> WorkloadTable {
         node: text_at(&mut walk, "node", faults),
         command: walk.texts("command", faults),
         url: text_at(&mut walk, "url", faults),
+        builtin: text_at(&mut walk, "builtin", faults),
         energy_wh: walk.number("energy_wh", 0.001..=1e7, faults),
         min_w: walk.number("min_w", 0.0..=1e5, faults),
         max_w: number_at(&mut walk, "max_w", 0.1..=1e5, faults),

@@ -87,6 +87,7 @@ impl Detector {
         let (writing, fit) = match entry.decoder {
             Decoder::Yolox => (Writing::Yolox, Fit::TopLeft),
             Decoder::Nanodet => (Writing::Nanodet, Fit::Stretched),
+            Decoder::Fastestdet => (Writing::Fastestdet, Fit::Stretched),
             Decoder::Yolov8 | Decoder::Logits => (Writing::Yolov8, Fit::Middle),
         };
         let size = (entry.width, entry.height);

@@ -100,6 +100,8 @@ pub enum Decoder {
     Yolox,
     /// `[1, boxes, labels + 4 * bins]`: scores, then a distribution for each side.
     Nanodet,
+    /// `[1, 5 + labels, rows, columns]` of cells of 16 pixels: objectness, offsets, sizes, scores.
+    Fastestdet,
 }
 
 impl Entry {
@@ -180,7 +182,8 @@ fn contradiction(entry: &Entry) -> Option<String> {
     }
     if is_detect == (entry.decoder == Decoder::Logits) {
         return Some(
-            "`decoder` must be yolov8, yolox or nanodet for detect, logits else".to_owned(),
+            "`decoder` must be yolov8, yolox, nanodet or fastestdet for detect, logits else"
+                .to_owned(),
         );
     }
     if (is_detect || entry.task == "classify") && entry.labels.is_empty() {

@@ -167,6 +167,11 @@ impl Bus {
         &self.habits
     }
 
+    /// Haste was wrong about a unit, see [`Habits::wronged`].
+    pub fn wronged(&mut self, unit: u8) {
+        self.habits.wronged(unit);
+    }
+
     /// Waits no longer than this for any answer from now on, whatever the pace of a call says. What comes later
     /// is known for late as long as the pace says all the same.
     pub fn wait_at_most(&mut self, span: Option<Duration>) {

@@ -43,6 +43,8 @@ pub enum Rank {
     ReadBack,
     /// A setpoint that would expire.
     Renewal,
+    /// A look at what another master may have changed.
+    Look,
     /// A read of the round.
     Fast,
     /// A read of what changes slowly.
@@ -86,6 +88,8 @@ pub struct Device {
     rota: Rota,
     pub(super) round: Option<Round>,
     next_poll: Option<Moment>,
+    /// Whether the request under way is waited for in haste.
+    pub(super) in_haste: bool,
     decoder: Decoder,
     findings: Vec<Finding>,
     refused_since: Option<Moment>,
@@ -139,6 +143,7 @@ impl Device {
             rota,
             round: None,
             next_poll: None,
+            in_haste: false,
             decoder,
             findings: Vec::new(),
             refused_since: None,
@@ -156,7 +161,8 @@ impl Device {
             None => self.next_poll.unwrap_or(now),
         };
         // A round under way has had an answer: the unit is there.
-        let probes = self.health.is_absent() && self.round.is_none();
+        let away = self.health.is_absent() || self.health.is_doubted();
+        let probes = away && self.round.is_none();
         let mut rank = if probes { Rank::Probe } else { Rank::Fast };
         if let Some((slow, _)) = self.next_slow(now)
             && slow.uptime < at.uptime
@@ -171,7 +177,8 @@ impl Device {
 
     /// The slow block that is due next, and when: none while a round is under way or due, or the unit is away.
     fn next_slow(&self, now: Moment) -> Option<(Moment, usize)> {
-        let idle = self.round.is_none() && !self.health.is_absent();
+        let away = self.health.is_absent() || self.health.is_doubted();
+        let idle = self.round.is_none() && !away;
         let due = self.next_poll.is_none_or(|poll| poll.uptime <= now.uptime);
         if idle && !due { self.rota.next_slow(now) } else { None }
     }
@@ -180,6 +187,39 @@ impl Device {
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.health.is_absent()
+    }
+
+    /// Whether it is asked again with patience before anything is said of it.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.health.is_doubted()
+    }
+
+    /// How often it is read.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.rota.period()
+    }
+
+    /// It is read at this moment first, and then by its period.
+    pub fn start_at(&mut self, at: Moment) {
+        self.next_poll = Some(at);
+    }
+
+    /// How long the answer to the next request is waited for, wall time, when nobody else needs the line for
+    /// `pause`. What is only read is waited for in haste where others share the line: it is asked again later. A
+    /// probe may have the whole of a pause.
+    pub fn waits(&mut self, rank: Rank, habits: &Habits, pause: Duration) -> Duration {
+        let (patience, call) = (self.patience(rank, habits), self.pace.call);
+        let wait = match rank {
+            Rank::Probe => patience.max(pause.min(health::LONGEST_PROBE)).min(call),
+            Rank::Look | Rank::Fast | Rank::Slow if self.health.is_shared() => {
+                habits.haste(self.config.unit, call).max(pause).min(patience)
+            }
+            _ => patience,
+        };
+        self.in_haste = wait < patience;
+        wait
     }
 
     /// How long an answer is waited for, wall time. A new setpoint has the whole time-out: it may be a stop.
@@ -191,9 +231,8 @@ impl Device {
                 let slowest = (habits.slowest(unit), habits.slowest_beside(unit));
                 self.health.probe_wait(slowest, call)
             }
-            Rank::ReadBack | Rank::Renewal | Rank::Fast | Rank::Slow if self.health.is_shared() => {
-                habits.patience(unit, call)
-            }
+            Rank::Setpoint => call,
+            _ if self.health.is_shared() => habits.patience(unit, call),
             _ => call,
         }
     }
@@ -214,8 +253,15 @@ impl Device {
             ProfileKind::SunspecMeter => self.read_sunspec_meter(bus, clock).await,
             _ => self.read_block(bus, clock).await,
         };
+        if done.is_ok() && self.health.cleared() {
+            bus.wronged(self.config.unit);
+        }
         let outcome = match done {
             Ok(None) => return,
+            Err(BusError::Timeout(_)) if self.in_haste => {
+                self.round = None;
+                return self.health.doubt();
+            }
             Ok(Some(outcome)) => Ok(outcome),
             Err(error) => Err(error),
         };
@@ -366,6 +412,7 @@ impl Device {
         let began = clock.now();
         let outcome = match self.take_block(i, (&mut *bus, clock)).await {
             Ok(None) => return,
+            Err(BusError::Timeout(_)) if self.in_haste => return self.health.doubt(),
             Ok(Some(unusable)) => Ok(Err(unusable)),
             Err(error) => Err(error),
         };
@@ -443,39 +490,4 @@ impl Device {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Address, builtin_profiles};
-    use crate::logic::site::Id;
-
-    #[test]
-    fn a_finding_that_was_not_heard_is_told_again() {
-        let config = DeviceConfig {
-            id: Id::try_from("pile").unwrap(),
-            profile: builtin_profiles()["alfen-ng9"].clone(),
-            address: Address::Tcp { host: "127.0.0.1".into(), port: 1 },
-            unit: 1,
-            failsafe_a: None,
-            serve_as: None,
-            relays: Vec::new(),
-        };
-        let mut device = Device::new(config, false, None);
-        let now = Moment { uptime: Duration::from_secs(1), utc: chrono::DateTime::UNIX_EPOCH };
-        let found = |device: &mut Device| {
-            let mut told = Vec::new();
-            device.find(now, &mut told);
-            told
-        };
-        for begins in [true, false] {
-            device.refuses_writes = begins;
-            let lost = found(&mut device);
-            assert!(
-                matches!(lost[..], [Observation::Found { holds, .. }] if holds == begins),
-                "{lost:?}"
-            );
-            device.was_not_heard(&lost[0]);
-            assert_eq!(found(&mut device), lost, "told again");
-            assert_eq!(found(&mut device), [], "and heard");
-        }
-    }
-}
+mod tests;

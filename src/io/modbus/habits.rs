@@ -3,8 +3,9 @@
 //! What a stranger gets wrong: the time-out of a profile is meant for the slowest device of its kind on the
 //! slowest line. Where units share a line, the others pay for it when one dies. So a unit that has answered
 //! many times is given up after a few times its slowest answer, never later than the profile says; it is then
-//! probed, and now and then for the whole time-out, since it may only have become slow (`health`). Answers of
-//! any kind count, refusals and echoes of writes too. Old ones fade.
+//! probed, and now and then for the whole time-out, since it may only have become slow (`health`). A read that
+//! can be made again later is waited for less still, in haste; who was wronged by that is given more time from
+//! then on. Answers of any kind count, refusals and echoes of writes too. Old ones fade.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,9 +16,16 @@ const KNOWN_AFTER: u32 = 16;
 /// found again late, and what it still says breaks the next exchange. Our own figures.
 const TIMES: u32 = 4;
 const LEAST: Duration = Duration::from_millis(500);
+/// In haste it is waited for so many times its slowest answer, and no less than this: with the silence after it,
+/// less than a twentieth of a second more than what units on one line are apart (`task`). Our own figures.
+const HASTY_TIMES: u32 = 3;
+const HASTY_LEAST: Duration = Duration::from_millis(40);
+/// No haste with a unit whose profile gives it more time than this: on a line without transaction ids it is left
+/// alone for that long afterwards, and its last reading would grow old. Our own figure.
+const HASTY_UP_TO: Duration = Duration::from_secs(2);
 /// Share of what it is above the newest answer by which the slowest one fades with each answer: half of it in
-/// 700. Our own figure.
-const FADES: u32 = 1024;
+/// 2,800, so that haste is wrong about a unit once in a long while and not every few minutes. Our own figure.
+const FADES: u32 = 4096;
 
 /// One unit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +58,25 @@ impl Habits {
     pub fn slowest_beside(&self, unit: u8) -> Duration {
         let others = self.0.iter().filter(|(other, _)| **other != unit);
         others.map(|(_, habit)| habit.slowest).max().unwrap_or_default()
+    }
+
+    /// Haste was wrong about a unit: it was there, and slower. It is waited for twice as long from now on.
+    pub fn wronged(&mut self, unit: u8) {
+        let habit = self.0.entry(unit).or_default();
+        habit.slowest = habit.slowest.max(HASTY_LEAST / HASTY_TIMES) * 2;
+    }
+
+    /// How long a unit is waited for in haste, where others wait behind it and it can be asked again later; at
+    /// most its [`Habits::patience`].
+    #[must_use]
+    pub fn haste(&self, unit: u8, call: Duration) -> Duration {
+        let patience = self.patience(unit, call);
+        match self.0.get(&unit) {
+            Some(habit) if habit.answers >= KNOWN_AFTER && call <= HASTY_UP_TO => {
+                (habit.slowest * HASTY_TIMES).max(HASTY_LEAST).min(patience)
+            }
+            _ => patience,
+        }
     }
 
     /// How long a unit is waited for where others wait behind it; at most the time-out of its profile.
@@ -92,6 +119,30 @@ mod tests {
         assert_eq!(habits.patience(7, CALL), CALL);
         assert_eq!((habits.slowest(7), habits.slowest_beside(7)), (ms(700), Duration::ZERO));
         assert_eq!((habits.slowest(8), habits.slowest_beside(8)), (Duration::ZERO, ms(700)));
+    }
+
+    #[test]
+    fn fb12_haste_is_a_few_answers_long_and_twice_as_long_for_who_was_wronged() {
+        let mut habits = Habits::default();
+        assert_eq!(habits.haste(7, CALL), CALL, "a stranger");
+        for _ in 0..KNOWN_AFTER {
+            habits.heard(7, ms(5));
+        }
+        assert_eq!(habits.haste(7, CALL), HASTY_LEAST);
+        assert_eq!(habits.haste(7, ms(30)), ms(30), "never longer than the profile says");
+        assert_eq!(habits.haste(7, ms(3000)), ms(500), "it would be left alone for too long");
+        let waits: Vec<u128> = (0..5)
+            .map(|_| {
+                habits.wronged(7);
+                habits.haste(7, CALL).as_millis()
+            })
+            .collect();
+        assert_eq!(waits, [79, 159, 319, 639, 1000], "up to the time-out");
+        habits.heard(8, ms(20));
+        for _ in 1..KNOWN_AFTER {
+            habits.heard(8, ms(20));
+        }
+        assert_eq!(habits.haste(8, CALL), ms(60));
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! ```text
 //!             time-out, exception 10 or 11, others wait behind it
 //!   present ────────────────────────────────────────────────────▶ absent: probed after 1, 2, 4 ... 30 s,
-//!      ▲                                                            in the pauses of the others
-//!      └──────────────────────── any answer ◀──────────────────────────┘
+//!    ▲  │ no answer in haste                              time-out  ▲ │     in the pauses of the others
+//!    │  └──────────────▶ doubted: asked again with patience ────────┘ │
+//!    │                      in a pause of the others                  │
+//!    └────────────────────── any answer ◀─────────────────────────────┘
 //! ```
 //! What a stranger gets wrong: a unit alone on its line is never absent. It is asked every period, since
 //! nobody waits behind it and its return should be seen at once.
@@ -22,9 +24,11 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 /// A probe waits at least this long for its answer: an RTU unit at 9600 baud needs up to 0.25 s.
 const LEAST_PROBE: Duration = Duration::from_millis(300);
 /// So many first probes wait at least this long: who was given up soon may only have become slower. Longer pauses
-/// are rare where ten units share a line. Our own figures.
+/// are rare where ten units share a line and are read one after the other (`task`). Our own figures.
 const FIRST_PROBES: u32 = 2;
-const LEAST_FIRST_PROBE: Duration = Duration::from_millis(600);
+const LEAST_FIRST_PROBE: Duration = Duration::from_millis(400);
+/// In a longer pause a probe waits up to this long: a neighbour may be told to stop meanwhile. Our own figure.
+pub const LONGEST_PROBE: Duration = Duration::from_millis(600);
 /// A probe waits this many times the slowest answer seen of the unit and of its neighbours.
 const PROBE_WAITS: (u32, u32) = (2, 4);
 /// Of so many probes this one waits for the whole time-out: the unit may only have become slow. The first of
@@ -56,6 +60,8 @@ pub struct Health {
     busy: u32,
     /// Device failures in a row.
     faults: u32,
+    /// It was waited for in haste and did not answer: nothing is known of it yet.
+    doubted: bool,
     rest_until: Option<Moment>,
     /// A write that was not answered waits for a reading since then.
     reads_first: Option<Moment>,
@@ -71,12 +77,31 @@ impl Health {
     /// The unit answered with values. Whether it was absent.
     pub fn answered(&mut self) -> bool {
         let was_absent = self.absent > 0;
+        self.doubted = false;
         (self.absent, self.busy, self.faults, self.rest_until) = (0, 0, 0, None);
         was_absent
     }
 
+    /// The unit did not answer in haste. That says nothing: it is asked again, with patience, in a pause of the
+    /// others.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Whether it is to be asked again with patience before anything is said of it.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        self.doubted
+    }
+
+    /// The unit answered; whether haste was wrong about it.
+    pub fn cleared(&mut self) -> bool {
+        std::mem::take(&mut self.doubted)
+    }
+
     /// The unit did not answer as it should.
     pub fn failed(&mut self, error: &BusError, now: Moment) {
+        self.doubted = false;
         let rest = |times: u32| {
             let seconds = 1u64 << (times.saturating_sub(1)).min(5);
             LONGEST_REST.min(Duration::from_secs(seconds))
@@ -217,6 +242,32 @@ mod tests {
     }
 
     #[test]
+    fn fb6_every_exception_is_handled_by_its_kind() {
+        use ExceptionCode::{
+            Acknowledge, GatewayPathUnavailable, GatewayTargetDevice, IllegalDataAddress,
+            IllegalDataValue, IllegalFunction, MemoryParityError, ServerDeviceBusy,
+            ServerDeviceFailure,
+        };
+        let after = |code: ExceptionCode| {
+            let mut health = Health::new(true);
+            (0..3).for_each(|_| health.failed(&BusError::Exception(code), at(10)));
+            (health.busy, health.faults, health.absent, health.rest_until.is_some())
+        };
+        for code in [IllegalFunction, IllegalDataAddress, IllegalDataValue] {
+            assert_eq!(after(code), (0, 0, 0, false), "{code}: its block is not asked again");
+        }
+        for code in [Acknowledge, ServerDeviceBusy] {
+            assert_eq!(after(code), (3, 0, 0, true), "{code}: left alone for a while");
+        }
+        for code in [ServerDeviceFailure, MemoryParityError] {
+            assert_eq!(after(code), (0, 3, 0, false), "{code}: the device is broken");
+        }
+        for code in [GatewayPathUnavailable, GatewayTargetDevice] {
+            assert_eq!(after(code), (0, 0, 3, true), "{code}: it is not behind the bridge");
+        }
+    }
+
+    #[test]
     fn only_a_unit_that_shares_its_line_is_absent() {
         for shared in [false, true] {
             let mut health = Health::new(shared);
@@ -237,7 +288,7 @@ mod tests {
             health.failed(&BusError::Timeout(call), at(10));
             waits.push(health.probe_wait((ms(10), ms(100)), call));
         }
-        assert_eq!(waits[..4], [ms(600), ms(600), ms(400), call]);
+        assert_eq!(waits[..4], [ms(400), ms(400), ms(400), call]);
         assert_eq!(waits[4..], [ms(400); 4]);
         assert_eq!(health.probe_wait((ms(300), ms(100)), call), ms(600), "its own answers");
         assert_eq!(health.probe_wait((ms(1), ms(1)), call), LEAST_PROBE);

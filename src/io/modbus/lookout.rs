@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::bus::Bus;
+use super::bus::{Bus, BusError};
 use super::codec::Raw;
 use super::device::{Device, Rank};
 use super::order::{Step, Want};
@@ -48,7 +48,7 @@ impl Device {
     pub(super) fn next_step(&self, want: &Want, now: Moment) -> (Moment, Rank, Step) {
         let next = self.order.next(want, now);
         let (at, rank, _) = next;
-        if rank != Rank::Renewal || self.health.is_absent() {
+        if rank != Rank::Renewal || self.health.is_absent() || self.health.is_doubted() {
             return next;
         }
         let registers = self.looked_after().len();
@@ -56,7 +56,7 @@ impl Device {
             return next;
         };
         let look = self.lookout.looked.map_or(now, |looked| looked.after(ROUND / parts));
-        if look.uptime < at.uptime { (look, Rank::Renewal, Step::Look) } else { next }
+        if look.uptime < at.uptime { (look, Rank::Look, Step::Look) } else { next }
     }
 
     /// Looks at the next register; notices when it holds something else than it was told.
@@ -75,6 +75,7 @@ impl Device {
             Ok(held) => {
                 self.notice_other(&format!("{address} holds {held:?}"), (asked, bus.made()))
             }
+            Err(BusError::Timeout(_)) if self.in_haste => self.health.doubt(),
             Err(error) => self.health.not_told(&error, clock.now()),
         }
     }

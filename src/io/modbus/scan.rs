@@ -1,15 +1,16 @@
 //! Which devices are there: open ports, unit ids behind them, what they say of themselves, SunSpec, and
 //! which profiles fit. It only reads.
 //!
-//! What a stranger gets wrong: many devices answer under any unit id. Units that show the same are one
-//! row. Stopping half-way is dropping the future: nothing is left behind but closed connections.
+//! What a stranger gets wrong: many devices on a network answer under any unit id. Units of one address that show
+//! the same are one row there, told when all were tried; on a serial line each is a device of its own and told at
+//! once. Stopping half-way is dropping the future: nothing is left behind but closed connections.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinSet;
 use tokio_modbus::ExceptionCode;
 
@@ -28,6 +29,8 @@ const MOST_HOSTS: u32 = 4096;
 const LEAST_CONFIDENCE: f64 = 0.5;
 /// Profiles that are told for a device.
 const MOST_FITS: usize = 3;
+/// What the places that are looked at may have to tell at a time.
+const STEPS: usize = 64;
 /// Time for a port to open.
 const OPEN_WITHIN: Duration = Duration::from_millis(700);
 
@@ -99,65 +102,97 @@ impl Score {
     }
 }
 
-/// Looks everywhere and tells what it finds, place by place. It ends early when nobody listens.
+/// What comes of looking at a place.
+enum Step {
+    /// So many steps are done.
+    Done(usize),
+    Found(Row),
+}
+
+/// Looks everywhere and tells what it finds, as it finds it. It ends early when nobody listens.
 pub async fn scan(wanted: Wanted, news: Sender<News>) {
-    let steps = wanted.units.len() + 1;
-    let total = wanted.places.len() * steps;
+    let total = wanted.places.len() * (wanted.units.len() + 1);
     let mut score = Score { done: 0, total, started: clock::instant() };
     let mut waiting = wanted.places.clone().into_iter();
+    let (told, mut steps) = mpsc::channel(STEPS);
     let mut running = JoinSet::new();
     loop {
         while running.len() < AT_A_TIME
             && let Some(place) = waiting.next()
         {
-            running.spawn(look_at(place, wanted.clone()));
+            running.spawn(look_at(place, wanted.clone(), told.clone()));
         }
-        let Some(done) = running.join_next().await else {
-            return;
+        let step = tokio::select! {
+            biased;
+            Some(step) = steps.recv() => step,
+            home = running.join_next() => match home {
+                Some(_) => continue,
+                // Everyone has come home, and what they had to tell is told.
+                None => return,
+            },
         };
-        score.done += steps;
-        for row in done.unwrap_or_default() {
-            if news.send(News::Found(row)).await.is_err() {
-                return;
+        let what = match step {
+            Step::Found(row) => News::Found(row),
+            Step::Done(count) => {
+                score.done += count;
+                score.news()
             }
-        }
-        if news.send(score.news()).await.is_err() {
+        };
+        if news.send(what).await.is_err() {
             return;
         }
     }
 }
 
-/// Everything behind one address.
-async fn look_at(place: Address, wanted: Wanted) -> Vec<Row> {
-    if let Address::Tcp { host, port } = &place {
-        let open = TcpStream::connect((host.as_str(), *port));
-        if !matches!(tokio::time::timeout(OPEN_WITHIN, open).await, Ok(Ok(_))) {
-            return Vec::new();
+/// Everything behind one address. Nobody listens any more when `told` is closed: then the rest is not worth
+/// looking at.
+async fn look_at(place: Address, wanted: Wanted, told: Sender<Step>) -> Option<()> {
+    let mut left = wanted.units.len() + 1;
+    let is_open = match &place {
+        Address::Tcp { host, port } => {
+            let open = TcpStream::connect((host.as_str(), *port));
+            matches!(tokio::time::timeout(OPEN_WITHIN, open).await, Ok(Ok(_)))
         }
-    }
+        _ => true,
+    };
+    let shares_ids = !matches!(place, Address::Serial(_));
     let pace = Pace { connect: Duration::from_secs(3), call: wanted.call, gap: Duration::ZERO };
     let mut bus = Bus::new(place.clone());
     let mut rows: Vec<Row> = Vec::new();
-    for &unit in &wanted.units {
-        match is_there(&mut bus, unit, pace).await {
-            Ok(true) => {}
-            Ok(false) => continue,
+    let units = wanted.units.iter().filter(|_| is_open);
+    for &unit in units {
+        let is_there = match is_there(&mut bus, unit, pace).await {
+            Ok(is_there) => is_there,
             Err(_) => break,
-        }
-        let mut row = Row {
-            address: place.to_string(),
-            units: vec![unit],
-            identity: bus.identify(unit, pace).await.unwrap_or_default(),
-            sunspec: models(&mut bus, unit, pace).await,
-            fits: Vec::new(),
         };
-        row.fits = fits(&mut bus, (unit, pace), &wanted.profiles, &row.sunspec).await;
-        match rows.iter_mut().find(|known| is_same(known, &row)) {
-            Some(known) => known.units.push(unit),
-            None => rows.push(row),
+        if is_there {
+            let row = row(&mut bus, &place, (unit, pace), &wanted.profiles).await;
+            match rows.iter_mut().find(|known| is_same(known, &row)) {
+                _ if !shares_ids => told.send(Step::Found(row)).await.ok()?,
+                Some(known) => known.units.push(unit),
+                None => rows.push(row),
+            }
         }
+        left -= 1;
+        told.send(Step::Done(1)).await.ok()?;
     }
-    rows
+    for row in rows {
+        told.send(Step::Found(row)).await.ok()?;
+    }
+    told.send(Step::Done(left)).await.ok()
+}
+
+/// What one unit is.
+async fn row(
+    bus: &mut Bus,
+    place: &Address,
+    (unit, pace): (u8, Pace),
+    profiles: &[Profile],
+) -> Row {
+    let identity = bus.identify(unit, pace).await.unwrap_or_default();
+    let sunspec = models(bus, unit, pace).await;
+    let fits = fits(bus, (unit, pace), profiles, &sunspec).await;
+    Row { address: place.to_string(), units: vec![unit], identity, sunspec, fits }
 }
 
 /// Whether two units show the same device.

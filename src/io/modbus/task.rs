@@ -2,15 +2,17 @@
 //! at a time.
 //!
 //! ```text
-//!   due now?  setpoints > their read backs > renewals > reads > slow reads > probes of absent ─▶ one request ─┐
-//!      ▲  nothing due: wait for a decision, the next due moment, or the stop                             │
-//!      └──────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!   due now?  setpoints > their read backs > renewals > looks > reads > slow reads > probes ─▶ one request ─┐
+//!      ▲  nothing due: wait for a decision, the next due moment, or the stop                              │
+//!      └───────────────────────────────────────────────────────────────────────────────────────────────────┘
 //!   decision fresh and writing: devices obey it; older than 5 s: they get the fallback; never writing:
 //!   nothing is written
 //! ```
 //! What a stranger gets wrong: the newest decision is looked at before every single request, so that a
 //! setpoint waits for one answer at most, however many reads are due. An absent unit is probed only where
-//! the others leave a pause, or after it has waited for fifteen seconds.
+//! the others leave a pause, or after it has waited for fifteen seconds. Units of one line are read one after the
+//! other with a little time between, so that a unit which dies costs its neighbour almost nothing; they leave
+//! half of the period for probes.
 
 use std::sync::Arc;
 use std::sync::mpsc::TrySendError;
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 use super::Wiring;
 use super::bus::Bus;
 use super::device::{Device, Rank};
+use crate::io::clock::Clock;
 use crate::logic::decision::Decision;
 use crate::logic::observation::Observation;
 use crate::logic::safety::interlock::{self, Permitted};
@@ -36,14 +39,19 @@ const FAREWELL: Duration = Duration::from_secs(4);
 const PROBE_AT_LAST: Duration = Duration::from_secs(15);
 /// A probe takes so much longer than it waits: the silence after it, and what is sent.
 const PROBE_MORE: Duration = Duration::from_millis(60);
-/// So long a stop waits for a pause that goes to an absent unit: those that forget soonest do after 6 s. Our own
-/// figure.
-const STOP_AT_LAST: Duration = Duration::from_secs(2);
+/// So long a stop waits for a pause that goes to an absent unit: those that forget soonest do after 6 s. And so long
+/// waits what is asked of a unit again that did not answer in haste. Our own figure.
+const ASKED_AT_LAST: Duration = Duration::from_secs(2);
+
+/// So far apart units of one line are read, wall time: what a unit that does not answer costs the next one, the
+/// silence after it (FB5) and a little more. Our own figure.
+const APART: Duration = Duration::from_millis(60);
 
 /// Runs until shutdown.
 pub async fn run(bus: Bus, devices: Vec<Device>, mut wiring: Wiring) {
     let fallback = interlock::fallback(&wiring.site);
     let mut link = Link { bus, devices, fallback, has_written: false };
+    link.line_up(&wiring.clock);
     loop {
         let wait = link.work(&wiring).await;
         if wait.is_zero() {
@@ -98,6 +106,18 @@ struct Link {
 }
 
 impl Link {
+    /// Gives each unit its own moment of the period, where several share the line.
+    fn line_up(&mut self, clock: &Clock) {
+        let Some(period) = self.devices.iter().map(Device::period).min() else {
+            return;
+        };
+        let (now, units) = (clock.now(), self.devices.len() as u32);
+        let apart = APART.mul_f64(clock.speed()).min(period / 2 / units);
+        for (place, device) in (0..units).zip(&mut self.devices) {
+            device.start_at(now.after(apart * place));
+        }
+    }
+
     /// Makes the most urgent request that is due. How long nothing is due after it, site time; zero when
     /// something was done.
     async fn work(&mut self, wiring: &Wiring) -> Duration {
@@ -113,7 +133,8 @@ impl Link {
         let first =
             |need: &&Need| (need.rank, self.devices[need.device].is_absent(), need.at.uptime);
         if let Some(need) = possible.min_by_key(first).copied() {
-            self.serve(need, &orders, wiring).await;
+            let pause = pause_beside(&need, &needs, wiring, now);
+            self.serve(need, pause, &orders, wiring).await;
             return Duration::ZERO;
         }
         let later = needs.iter().filter(|need| need.at.uptime > now.uptime);
@@ -164,22 +185,21 @@ impl Link {
     /// Whether a probe is over before anybody else needs the line.
     fn finds_pause(&self, probe: &Need, needs: &[Need], wiring: &Wiring) -> bool {
         let now = wiring.clock.now();
-        let at_last = if probe.writes { STOP_AT_LAST } else { PROBE_AT_LAST };
+        let device = &self.devices[probe.device];
+        let soon = probe.writes || device.is_doubted();
+        let at_last = if soon { ASKED_AT_LAST } else { PROBE_AT_LAST };
         if probe.at.age_at(now) >= at_last {
             return true;
         }
-        let wait = self.devices[probe.device].patience(Rank::Probe, self.bus.habits());
-        let takes = wait + PROBE_MORE;
-        let others = needs.iter().filter(|need| need.rank != Rank::Probe);
-        let pause = others.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
-        pause.is_none_or(|pause| wiring.clock.wall_time(pause) >= takes)
+        let wait = device.patience(Rank::Probe, self.bus.habits());
+        pause_beside(probe, needs, wiring, now) >= wait
     }
 
-    async fn serve(&mut self, need: Need, orders: &Orders, wiring: &Wiring) {
+    async fn serve(&mut self, need: Need, pause: Duration, orders: &Orders, wiring: &Wiring) {
         let mut told = Vec::new();
         let device = &mut self.devices[need.device];
         let (bus, clock) = (&mut self.bus, &wiring.clock);
-        bus.wait_at_most(Some(device.patience(need.rank, bus.habits())));
+        bus.wait_at_most(Some(device.waits(need.rank, bus.habits(), pause)));
         match (need.writes, orders) {
             (true, Orders::Decided(decision)) => {
                 device.obey(bus, clock, &decision.permitted, &mut told).await;
@@ -223,6 +243,13 @@ impl Link {
             tracing::warn!("not every device took its fallback before the stop");
         }
     }
+}
+
+/// How long, wall time, an answer can be waited for before any other unit needs the line; for ever where none does.
+fn pause_beside(one: &Need, needs: &[Need], wiring: &Wiring, now: Moment) -> Duration {
+    let others = needs.iter().filter(|need| need.rank != Rank::Probe && need.device != one.device);
+    let next = others.map(|need| need.at.uptime.saturating_sub(now.uptime)).min();
+    next.map_or(Duration::MAX, |next| wiring.clock.wall_time(next).saturating_sub(PROBE_MORE))
 }
 
 /// Hands an observation to the controller.

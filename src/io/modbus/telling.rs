@@ -104,7 +104,9 @@ impl Device {
         }
         let (at, rank, step) = self.next_step(&want, now);
         if !self.health.is_absent() {
-            return Some((at, rank));
+            // Of who is doubted nobody knows: what can wait is said in a pause of the others.
+            let waits = self.health.is_doubted() && rank == Rank::Renewal;
+            return Some((at, if waits { Rank::Probe } else { rank }));
         }
         let (is_new, checks) = (self.order.is_new_stop(&want), step == Step::ReadBack);
         let told = (is_new, self.order.is_held());
@@ -257,7 +259,7 @@ impl Device {
         let Some((at, rank)) = self.next_write(permitted, now) else {
             return false;
         };
-        if rank == Rank::Renewal && !self.limit_is_open(permitted, now) {
+        if matches!(rank, Rank::Renewal | Rank::Look) && !self.limit_is_open(permitted, now) {
             return false;
         }
         clock.sleep(at.uptime.saturating_sub(now.uptime)).await;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::io::store::Writes;
 use crate::logic::decision::{
-    BayView, CameraView, DeviceView, JobView, Overview, PlanView, Quality, ZoneView,
+    BayView, CameraView, DeviceView, EnergyView, JobView, Overview, PlanView, Quality, ZoneView,
 };
 use crate::logic::safety::alarms::Alarm;
 use crate::logic::site::Id;
@@ -75,6 +75,7 @@ pub(super) fn states(overview: &Overview) -> Vec<State> {
     states.extend(overview.alarms.iter().map(|alarm| alarm_state(overview, alarm)));
     states.extend(overview.jobs.iter().map(|job| job_state(overview, job)));
     states.extend(overview.looking.as_ref().map(|looking| looking_state(overview, looking)));
+    states.extend(ledger_states(overview));
     states.extend(overview.plan.as_ref().map(plan));
     states
 }
@@ -260,8 +261,48 @@ fn camera_state(o: &Overview, camera: &CameraView) -> State {
         "look_j": camera.look_j,
         "fault": camera.fault,
     });
+    let mut body = object(body);
+    if let Some(energy) = o.ledger.cameras.get(&camera.id) {
+        put_energy(&mut body, "", energy);
+    }
     let topic = format!("camera/{}/state", camera.id);
-    State { topic, ts: camera.ts.unwrap_or(o.ts), body: object(body) }
+    State { topic, ts: camera.ts.unwrap_or(o.ts), body }
+}
+
+/// Energy of the running hour and day of UTC and since it is counted: `<prefix>hour_wh` and so on.
+fn put_energy(body: &mut Map<String, Value>, prefix: &str, energy: &EnergyView) {
+    for (window, wh) in [("hour", energy.hour_wh), ("day", energy.day_wh), ("all", energy.all_wh)] {
+        body.insert(format!("{prefix}{window}_wh"), json!(wh));
+    }
+}
+
+/// Where the site's energy went, and what jobs have spent and may: `gateway/energy` and `gateway/jobs`.
+fn ledger_states(o: &Overview) -> Vec<State> {
+    let state = |about: &str, mut body: Map<String, Value>| {
+        body.insert("q".to_owned(), json!(Quality::Good));
+        State { topic: format!("gateway/{about}/state"), ts: o.ts, body }
+    };
+    let mut states = Vec::new();
+    if !o.ledger.site.is_empty() {
+        let mut body = Map::new();
+        for (flow, energy) in &o.ledger.site {
+            put_energy(&mut body, &format!("{flow}_"), energy);
+        }
+        states.push(state("energy", body));
+    }
+    if let Some(budget) = &o.job_budget {
+        let mut body = object(json!({
+            "hour_wh": budget.hour_wh,
+            "day_wh": budget.day_wh,
+            "budget_hour_wh": budget.per_hour_wh,
+            "budget_day_wh": budget.per_day_wh,
+        }));
+        for (workload, energy) in &o.ledger.workloads {
+            put_energy(&mut body, &format!("{workload}_"), energy);
+        }
+        states.push(state("jobs", body));
+    }
+    states
 }
 
 /// What looking costs, and the big net's account.

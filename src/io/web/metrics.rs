@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::WebState;
-use crate::logic::decision::{LinkView, OutboxView, Overview};
+use crate::logic::decision::{EnergyView, LinkView, OutboxView, Overview};
 use crate::logic::site::Id;
 use crate::logic::vision::{BayState, CameraLedger, Ledger, Metering};
 
@@ -52,6 +52,7 @@ pub async fn metrics(State(state): State<WebState>) -> Response {
     if let Some(overview) = state.overview.borrow().as_deref() {
         site(&mut sheet, overview);
         places(&mut sheet, overview);
+        ledger(&mut sheet, overview);
         if let Some(looking) = &overview.looking {
             cost_of_looking(&mut sheet, looking);
         }
@@ -111,6 +112,41 @@ fn places(sheet: &mut Sheet, o: &Overview) {
         ("wattgate_zone_level", "0 normal, 1 watch, 2 alarm, 3 trip", "zone"),
         o.zones.iter().map(|zone| (zone.id.as_str(), Some(f64::from(zone.level)))),
     );
+}
+
+/// Where energy went, in joules: each of the site's flows, workloads, cameras and jobs, in the running hour and
+/// day of UTC and since it is counted.
+fn ledger(sheet: &mut Sheet, o: &Overview) {
+    type Of = fn(&EnergyView) -> f64;
+    let windows: [(&str, Of); 3] =
+        [("hour", |e| e.hour_wh), ("day", |e| e.day_wh), ("total", |e| e.all_wh)];
+    let joules = |wh: f64| Some(wh * 3600.0);
+    for (window, of) in windows {
+        let name = format!("wattgate_site_energy_joules_{window}");
+        let flows = o.ledger.site.iter().map(|(flow, e)| (flow.as_str(), joules(of(e))));
+        sheet.each((&name, "Energy of the site", "flow"), flows);
+        let name = format!("wattgate_workload_energy_joules_{window}");
+        let workloads = o.ledger.workloads.iter().map(|(id, e)| (id.as_str(), joules(of(e))));
+        sheet.each((&name, "Energy of jobs", "workload"), workloads);
+        let name = format!("wattgate_camera_energy_joules_{window}");
+        let cameras = o.ledger.cameras.iter().map(|(id, e)| (id.as_str(), joules(of(e))));
+        sheet.each((&name, "Energy of looking", "camera"), cameras);
+    }
+    let jobs = o.jobs.iter().map(|job| (job.id.as_str(), Some(job.joules)));
+    sheet.each(("wattgate_job_energy_joules", "Energy of a job, all its tries", "job"), jobs);
+    let jobs = o.jobs.iter().map(|job| (job.id.as_str(), Some(job.power_w)));
+    sheet.each(("wattgate_job_granted_watts", "What a job may draw", "job"), jobs);
+    if let Some(budget) = &o.job_budget {
+        let bounds = [
+            ("wattgate_jobs_hour_joules", "Spent in this hour of UTC", Some(budget.hour_wh)),
+            ("wattgate_jobs_day_joules", "Spent in this day of UTC", Some(budget.day_wh)),
+            ("wattgate_jobs_budget_hour_joules", "Most in an hour", budget.per_hour_wh),
+            ("wattgate_jobs_budget_day_joules", "Most in a day", budget.per_day_wh),
+        ];
+        for (name, help, wh) in bounds {
+            sheet.plain(name, help, wh.and_then(joules));
+        }
+    }
 }
 
 /// Name, help, and the value of a camera's account.

@@ -10,12 +10,14 @@
 //! has left the program's process group.
 
 mod endpoint;
+mod group;
 mod meter;
 mod tree;
 mod warden;
 mod worker;
 
 pub use endpoint::Endpoint;
+pub use group::{delegated, sweep};
 pub use meter::Meter;
-pub use warden::{Report, guard};
+pub use warden::{Hold, Report, guard};
 pub use worker::Worker;

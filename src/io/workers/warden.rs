@@ -2,8 +2,9 @@
 //! program, holds it and all it starts to a share of the processor, tells what they use, and leaves
 //! nobody behind.
 //!
-//! What a stranger gets wrong: a share is kept by stopping and continuing, a tenth of a second at a
-//! time; so it holds for any number of threads and processes, and needs no rights.
+//! What a stranger gets wrong: a share is kept by a control group where one may be made, and by stopping and
+//! continuing else, a tenth of a second at a time; that holds for any number of threads and processes, and needs
+//! no rights. It also holds what has got out of its group.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read, Write};
@@ -17,8 +18,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use serde::{Deserialize, Serialize};
 
+use super::group::Group;
 use super::tree;
 use crate::io::clock::Clock;
+use crate::logic::compute::HeldBy;
 
 /// How often the share is kept.
 const TICK: Duration = Duration::from_millis(100);
@@ -28,6 +31,9 @@ const TELLS_EVERY: Duration = Duration::from_millis(500);
 const ENDS_IN: Duration = Duration::from_secs(2);
 /// So many seconds of its share a program may have saved up.
 const SAVED_S: f64 = 0.2;
+/// What a control group holds may be overdrawn by so many seconds of its share before the warden stops it, too:
+/// the kernel lets a group save up a little as well.
+const OVERDRAWN_S: f64 = 1.0;
 /// Of what the program prints, the end is kept.
 const MOST_OUTPUT: usize = 4096;
 /// Jobs come after everything else on the machine.
@@ -41,6 +47,8 @@ const FIRST_TO_GO: &str = "1000";
 pub enum Report {
     /// The program runs as this process.
     Began(i32),
+    /// By what it is held to its share.
+    HeldBy(HeldBy),
     /// CPU time of the program and all it started, s.
     CpuS(f64),
     /// It has ended and so has all it started.
@@ -56,6 +64,15 @@ pub enum Report {
     NotStarted(String),
 }
 
+/// How a program is to be held.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold<'a> {
+    /// Its share at first: 1 is one core.
+    pub cores: f64,
+    /// Folder below which control groups may be made.
+    pub groups: Option<&'a Path>,
+}
+
 /// What the warden is told, one line each: `cores <number>` (0: wait) or `stop`.
 enum Told {
     Cores(f64),
@@ -69,7 +86,7 @@ enum Told {
 pub fn guard(
     program: &Path,
     arguments: &[String],
-    cores: f64,
+    hold: Hold<'_>,
     (input, mut report): (impl Read + Send + 'static, impl Write),
 ) -> io::Result<()> {
     let mut tell = |what: &Report| -> io::Result<()> {
@@ -81,19 +98,24 @@ pub fn guard(
     // What a program leaves behind becomes a child of the warden and not of the system.
     let ready = rustix::process::set_child_subreaper(Some(own))
         .and_then(|()| rustix::process::setpriority_process(None, NICE));
+    let own = own.as_raw_nonzero().get();
+    let mut group = hold.groups.and_then(|parent| Group::make(parent, own, hold.cores).ok());
+    group = group.filter(|group| group.enter().is_ok());
     let started = ready.map_err(io::Error::from).and_then(|()| start(program, arguments));
+    // A warden that stays inside is held with its program, and no worse comes of it.
+    let _ = group.as_ref().map(Group::leave);
     let (pid, output) = match started {
         Ok(started) => started,
         Err(error) => return tell(&Report::NotStarted(error.to_string())),
     };
     // From here on there is no way out but past `end_all`.
-    let mut watch =
-        Watch { own: own.as_raw_nonzero().get(), cores, saved_s: SAVED_S, ..Watch::new() };
+    let mut watch = Watch { own, cores: hold.cores, saved_s: SAVED_S, group, ..Watch::new() };
     let (send, told) = channel();
     let ears =
         std::thread::Builder::new().name("told".to_owned()).spawn(move || hear(input, &send));
     // Who cannot be told any more is as gone as who says nothing any more.
     let heard = tell(&Report::Began(pid.as_raw_nonzero().get())).is_ok()
+        && tell(&Report::HeldBy(watch.held_by())).is_ok()
         && ears.is_ok()
         && watch.keep(pid, &told, &mut tell).unwrap_or(false);
     watch.end_all(heard);
@@ -182,13 +204,25 @@ struct Watch {
     stopped: bool,
     cpu_s: f64,
     code: Option<i32>,
+    group: Option<Group>,
     clock: Clock,
 }
 
 impl Watch {
     fn new() -> Watch {
         let clock = Clock::real();
-        Watch { own: 0, cores: 0.0, saved_s: 0.0, stopped: false, cpu_s: 0.0, code: None, clock }
+        let (stopped, code, group) = (false, None, None);
+        Watch { own: 0, cores: 0.0, saved_s: 0.0, stopped, cpu_s: 0.0, code, group, clock }
+    }
+
+    fn held_by(&self) -> HeldBy {
+        if self.group.is_some() { HeldBy::Cgroup } else { HeldBy::Turns }
+    }
+
+    /// A group that does not take a new share is none any more.
+    fn take_share(&mut self, cores: f64) {
+        self.cores = cores.max(0.0);
+        self.group = self.group.take().filter(|group| group.cap(self.cores).is_ok());
     }
 
     /// Until the program has ended or must. Whether there is still a gateway.
@@ -203,7 +237,13 @@ impl Watch {
             // Who stands still needs no close look.
             let waits = self.stopped && self.cores <= 0.0;
             match told.recv_timeout(if waits { TELLS_EVERY } else { TICK }) {
-                Ok(Told::Cores(cores)) => self.cores = cores.max(0.0),
+                Ok(Told::Cores(cores)) => {
+                    let before = self.held_by();
+                    self.take_share(cores);
+                    if self.held_by() != before {
+                        tell(&Report::HeldBy(self.held_by()))?;
+                    }
+                }
                 Ok(Told::Stop) => return Ok(true),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
@@ -246,7 +286,8 @@ impl Watch {
         let (living, used) = self.measure();
         self.saved_s += self.cores * span_s - used;
         self.saved_s = self.saved_s.min(SAVED_S * self.cores);
-        let stop = self.saved_s < 0.0 || self.cores <= 0.0;
+        let overdrawn_s = if self.group.is_some() { OVERDRAWN_S * self.cores } else { 0.0 };
+        let stop = self.saved_s < -overdrawn_s || self.cores <= 0.0;
         // Also while nothing changes: somebody may have been born meanwhile.
         if stop || self.stopped {
             signal(&living, if stop { Signal::STOP } else { Signal::CONT });

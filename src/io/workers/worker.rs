@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::warden::Report;
+use super::warden::{Hold, Report};
 
 /// Reports that may wait to be read; a warden whose reports nobody reads waits too.
 const REPORTS: usize = 64;
@@ -39,10 +39,15 @@ impl Worker {
         gateway: &Path,
         program: &Path,
         arguments: &[String],
-        cores: f64,
+        hold: Hold<'_>,
     ) -> io::Result<Worker> {
+        let cores = hold.cores;
+        let groups =
+            hold.groups.into_iter().flat_map(|path| ["--groups".as_ref(), path.as_os_str()]);
         let mut warden = Command::new(gateway)
-            .args(["warden", "--cores", &cores.to_string(), "--"])
+            .args(["warden", "--cores", &cores.to_string()])
+            .args(groups)
+            .arg("--")
             .arg(program)
             .args(arguments)
             .process_group(0)

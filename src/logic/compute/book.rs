@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Spent;
 use super::job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
-use crate::logic::site::{Id, Order, Submission, Work, Workload};
+use crate::logic::site::{Id, Order, Submission, Tally, Work, Workload};
 use crate::units::{Moment, WattHours, Watts};
 
 /// Jobs that may wait or run at a time.
@@ -34,6 +34,8 @@ const MOST_TROUBLE: usize = 200;
 pub const MOST_RUNNING: usize = 4;
 /// Pause before a job that failed is tried again, s, times its failures.
 const RETRY_S: i64 = 60;
+/// While jobs are there the book is kept at least this often; what was spent since may be lost in a crash.
+pub const KEPT_EVERY: Duration = Duration::from_secs(30);
 /// A reading that is this old says nothing about what was drawn since.
 const METER_GAP: Duration = Duration::from_secs(15);
 
@@ -43,6 +45,12 @@ pub struct JobBook {
     jobs: Vec<Job>,
     spent: Spent,
     accounts: BTreeMap<Id, Account>,
+    /// What each workload has taken by the hour and the day.
+    #[serde(default)]
+    tallies: BTreeMap<Id, Tally>,
+    /// Nothing has been spent since it was kept: the gateway had ended its jobs before.
+    #[serde(default)]
+    closed: bool,
     /// Counts up when something has changed that a plan depends on, or that must be kept.
     changes: u64,
     /// When each node's meter was last read; not kept.
@@ -74,6 +82,12 @@ impl JobBook {
         &self.accounts
     }
 
+    /// What each workload has taken by the hour and the day.
+    #[must_use]
+    pub fn tallies(&self) -> &BTreeMap<Id, Tally> {
+        &self.tallies
+    }
+
     /// What was spent in the running hour and day.
     #[must_use]
     pub fn spent(&self) -> Spent {
@@ -86,16 +100,26 @@ impl JobBook {
         self.changes
     }
 
+    /// As it is kept last, when all jobs were ended with the gateway.
+    #[must_use]
+    pub fn closed(&self) -> JobBook {
+        JobBook { closed: true, ..self.clone() }
+    }
+
     /// As it is after the gateway was started again: whatever ran was ended with it and begins anew. That
-    /// counts as a failure, as it may have been what ended the gateway.
+    /// counts as a failure, as it may have been what ended the gateway. What may have been spent after the book
+    /// was kept is taken off the budget, as a bound that a crash lifts is none.
     #[must_use]
     pub fn after_restart(mut self, work: &Work, now: DateTime<Utc>) -> JobBook {
+        let unknown_h = if self.closed { 0.0 } else { KEPT_EVERY.as_secs_f64() / 3600.0 };
+        self.closed = false;
         for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
             if job.has_begun() {
                 job.failures = job.failures.saturating_add(1);
+                self.spent.add(WattHours(job.granted.get() * unknown_h), now);
             }
             job.lost = job.used();
-            (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
+            (job.spent, job.cpu_s, job.held_by) = (WattHours(0.0), 0.0, None);
             job.state = JobState::Waiting;
         }
         // What the site file no longer knows or no longer allows is not done.
@@ -150,6 +174,8 @@ impl JobBook {
             lost: WattHours(0.0),
             cpu_s: 0.0,
             method: None,
+            lately: Spent::default(),
+            held_by: None,
             failures: 0,
             not_before: None,
             ended: None,
@@ -200,6 +226,11 @@ impl JobBook {
                 job.state = JobState::Running;
                 job.trouble = None;
             }),
+            JobNews::HeldBy(means) => {
+                // Nothing that a plan depends on: no change.
+                let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
+                job.into_iter().for_each(|job| job.held_by = Some(means));
+            }
             JobNews::Spent { energy, cpu_s, method } => {
                 let job = self.jobs.iter_mut().find(|job| job.ask.job == *id);
                 let Some(job) = job else { return };
@@ -211,6 +242,8 @@ impl JobBook {
                     let account = self.accounts.entry(job.ask.workload.clone()).or_default();
                     account.energy_wh += more.get();
                 }
+                job.lately.add(more, now);
+                self.tallies.entry(job.ask.workload.clone()).or_default().add(more, now);
                 self.spent.add(more, now);
             }
             JobNews::Done => self.end(id, JobState::Done, now),
@@ -252,8 +285,11 @@ impl JobBook {
         let energy = beyond_idle.get().max(0.0) * gap.as_secs_f64() / 3600.0;
         for job in &mut here {
             let share = if all > 0.0 { job.granted.get() / all } else { alike };
-            job.spent = WattHours(job.spent.get() + energy * share);
+            let more = WattHours(energy * share);
+            job.spent = WattHours(job.spent.get() + more.get());
             job.method = Some(Method::NodeMeter);
+            job.lately.add(more, at.utc);
+            self.tallies.entry(job.ask.workload.clone()).or_default().add(more, at.utc);
         }
         self.spent.add(WattHours(energy), at.utc);
     }

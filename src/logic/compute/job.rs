@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Window;
+use super::{Spent, Window};
 use crate::logic::site::{Id, Submission};
 use crate::units::{WattHours, Watts};
 
@@ -52,6 +52,18 @@ pub enum Method {
     NodeMeter,
     /// CPU time times the watts of one busy core, as calibrated in the site file.
     CpuTime,
+}
+
+/// By what a job is held to its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// A control group of its own (cgroup v2, `cpu.max`).
+    Cgroup,
+    /// Stopping and continuing it, a tenth of a second at a time, at the lowest priority.
+    Turns,
+    /// The service of its node.
+    Node,
 }
 
 /// Why a job does what it does now.
@@ -141,6 +153,12 @@ pub struct Job {
     pub cpu_s: f64,
     /// Where `spent` comes from; nothing before it ran.
     pub method: Option<Method>,
+    /// What all its tries took in the running hour and day.
+    #[serde(default)]
+    pub lately: Spent,
+    /// By what this try is held to its power; nothing before it ran.
+    #[serde(default)]
+    pub held_by: Option<HeldBy>,
     /// Tries that failed.
     pub failures: u8,
     /// No new try before.
@@ -182,6 +200,8 @@ impl Job {
 pub enum JobNews {
     /// It has begun.
     Started,
+    /// By what it is held to its power.
+    HeldBy(HeldBy),
     /// What this try has taken so far.
     Spent {
         /// Energy since it was started.

@@ -6,7 +6,7 @@ mod budget;
 mod cap;
 mod job;
 
-pub use book::{JobBook, MOST_LIVE, MOST_RUNNING, Share};
+pub use book::{JobBook, KEPT_EVERY, MOST_LIVE, MOST_RUNNING, Share};
 pub use budget::{Spent, Window};
 pub use cap::{CapRamp, allowed};
-pub use job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
+pub use job::{Account, Errand, HeldBy, Job, JobNews, JobReason, JobState, Method, Task};

@@ -190,5 +190,6 @@ fn plant(trouble: Trouble) -> Condition {
         Trouble::SafeMode => condition("safe_mode", "", Severity::Alarm),
         Trouble::LatchFault => condition("latch_fault", "", Severity::Alarm),
         Trouble::LatchUnreadable => condition("latch_unreadable", "", Severity::Trip),
+        Trouble::UpdateUndone => condition("update_undone", "", Severity::Warning),
     }
 }

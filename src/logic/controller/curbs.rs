@@ -222,6 +222,16 @@ mod tests {
         let left = curbs.import_left(seen(600, 0.0).0, demand).get();
         assert!((left - (27_000.0 - 7_200.0) * 1000.0 / 300.0).abs() < 1.0, "{left}");
     }
+
+    #[test]
+    fn before_anybody_looked_the_mean_was_imported() {
+        let demand = DemandLimit { power: Watts(30_000.0), minutes: 15 };
+        for second in [0, 1, 450, 840] {
+            let left = Curbs::default().import_left(seen(second, 0.0).0, demand).get();
+            assert!((left - 30_000.0).abs() < 1e-6, "{left} W after {second} s");
+        }
+    }
+
     #[test]
     fn every_window_begins_anew() {
         let demand = DemandLimit { power: Watts(30_000.0), minutes: 15 };

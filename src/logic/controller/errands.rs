@@ -44,8 +44,10 @@ impl Controller {
 }
 
 /// Every job for people.
-pub(super) fn views(c: &Controller) -> Vec<JobView> {
+pub(super) fn views(c: &Controller, now: Moment) -> Vec<JobView> {
     let view = |job: &Job| {
+        let mut lately = job.lately;
+        lately.turn(now.utc);
         let workload = c.site.work.workload(job.ask.workload.as_str());
         JobView {
             id: job.ask.job.clone(),
@@ -63,6 +65,9 @@ pub(super) fn views(c: &Controller) -> Vec<JobView> {
             energy_wh: round(job.used().get()),
             joules: round(job.used().get() * 3600.0),
             method: job.method,
+            hour_wh: round(lately.hour_wh),
+            day_wh: round(lately.day_wh),
+            held_by: job.held_by,
             cpu_s: round(job.cpu_s),
             ended: job.ended,
             trouble: job.trouble.clone(),
@@ -72,9 +77,10 @@ pub(super) fn views(c: &Controller) -> Vec<JobView> {
 }
 
 /// What jobs have spent; nothing where none can be asked for.
-pub(super) fn budget(c: &Controller) -> Option<JobBudgetView> {
+pub(super) fn budget(c: &Controller, now: Moment) -> Option<JobBudgetView> {
     let work = &c.site.work;
-    let spent = c.jobs.spent();
+    let mut spent = c.jobs.spent();
+    spent.turn(now.utc);
     (!work.workloads.is_empty()).then(|| JobBudgetView {
         hour_wh: round(spent.hour_wh),
         day_wh: round(spent.day_wh),

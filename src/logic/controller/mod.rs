@@ -10,6 +10,7 @@ mod calendar;
 mod computes;
 mod conditions;
 mod curbs;
+mod daybook;
 mod errands;
 mod grid;
 mod guarding;
@@ -43,7 +44,7 @@ use super::safety::alarms::AlarmBook;
 use super::safety::fire::{FireWatch, Hazard, Level};
 use super::safety::interlock;
 use super::site::{
-    Battery, Charger, ChargerReading, ChargerSetpoint, ChosenModes, Feeders, Id, Known,
+    Battery, Charger, ChargerReading, ChargerSetpoint, ChosenModes, Daybook, Feeders, Id, Known,
     MeterReading, OnBlind, Reading, Reason, Setpoints, Site, Snapshot, Vehicle,
 };
 use super::vision::{Ledger, Scene, Verdict};
@@ -84,6 +85,9 @@ pub struct Controller {
     troubles: BTreeSet<Trouble>,
     planning: Planning,
     jobs: JobBook,
+    daybook: Daybook,
+    /// Until when the daybook is written.
+    booked: Option<Moment>,
     reset_by: BTreeMap<Id, String>,
     guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
@@ -124,6 +128,8 @@ impl Controller {
             troubles: BTreeSet::new(),
             planning: Planning::default(),
             jobs: JobBook::default(),
+            daybook: Daybook::default(),
+            booked: None,
             reset_by: BTreeMap::new(),
             guarding: guarding::Guarding::new(now),
             eyes_gone: false,
@@ -201,7 +207,8 @@ impl Controller {
                 self.eyes_gone = true;
                 true
             }
-            Observation::Looked { ledger, .. } => {
+            Observation::Looked { ledger, at } => {
+                self.book_looking(&ledger, at);
                 self.looking = Some(ledger);
                 false
             }
@@ -325,6 +332,7 @@ impl Controller {
             }
         }
         let errands = self.errands(&permitted, now);
+        self.keep_daybook(now);
         Decision {
             sequence: self.sequence,
             at: now,

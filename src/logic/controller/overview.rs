@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Controller, arming, errands, guarding};
+use super::{Controller, arming, daybook, errands, guarding};
 use crate::logic::decision::{
     BayView, CameraView, Decision, DeviceView, Overview, Quality, RelayView, SensorView,
     SetpointView, ZoneView,
@@ -53,8 +53,9 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         relays: relays(c, decision),
         alarms: c.alarms.list(),
         plan: c.planning.view().cloned(),
-        jobs: errands::views(c),
-        job_budget: errands::budget(c),
+        jobs: errands::views(c, now),
+        job_budget: errands::budget(c, now),
+        ledger: daybook::ledger(c, now),
     };
     sum_up(&mut overview);
     overview

@@ -348,9 +348,7 @@ mod tests {
     fn cleared_alarms_stay_until_somebody_knows() {
         let mut book = AlarmBook::default();
         book.step(&[lost(0)], second(0));
-        for s in 1..60 {
-            book.step(&[], second(s));
-        }
+        (1..60).for_each(|s| book.step(&[], second(s)));
         let alarm = book.list().remove(0);
         assert!(!alarm.active && !alarm.acknowledged);
         assert_eq!(alarm.cleared, Some(second(6).utc), "gone for 5 s after the first look without");
@@ -372,6 +370,16 @@ mod tests {
         }
         book.step(&[lost(0)], second(10));
         assert!(!book.list()[0].acknowledged);
+    }
+
+    #[test]
+    fn what_is_over_stands_after_what_holds() {
+        let both = [named("a", Severity::Warning), named("b", Severity::Warning)];
+        for holds in both.chunks(1) {
+            let mut book = AlarmBook::default();
+            (0..20).for_each(|s| book.step(if s == 0 { &both } else { holds }, second(s)));
+            assert!(book.list()[0].active && !book.list()[1].active, "{holds:?}");
+        }
     }
 
     #[test]

@@ -153,3 +153,43 @@ fn middle(mut values: Vec<f64>) -> Option<f64> {
         _ => Some(values[middle]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    /// Whether a value that is `of` seconds at each second rises by 1 K/s in ten of them.
+    fn rises_by_one(seconds: &[u64], of: impl Fn(u64) -> f64) -> bool {
+        let last = *seconds.last().unwrap();
+        let sample = |age: Duration| {
+            let at = seconds.iter().rfind(|at| **at + age.as_secs() <= last)?;
+            Some(Sample { at: Duration::from_secs(*at), value: of(*at) })
+        };
+        rises(sample, WINDOW, 1.0)
+    }
+
+    #[test]
+    fn both_halves_of_a_window_rise_and_a_hole_in_it_says_nothing() {
+        let every: Vec<u64> = (0..=10).collect();
+        assert!(rises_by_one(&every, |at| at as f64));
+        assert!(!rises_by_one(&every, |at| if at < 5 { 0.0 } else { 10.0 }), "one step");
+        assert!(
+            !rises_by_one(&every, |at| if at <= 5 { at as f64 / 5.0 } else { 10.0 }),
+            "1 K, 9 K"
+        );
+        assert!(!rises_by_one(&every[..5], |at| at as f64), "too short");
+        assert!(rises_by_one(&[0, 7, 14], |at| at as f64), "a hole of less than half a window");
+        assert!(!rises_by_one(&[0, 12, 21], |at| at as f64), "a longer one");
+        assert!(!rises_by_one(&[3], |_| 90.0), "one sample");
+    }
+
+    #[test]
+    fn the_middle_is_of_one_of_two_or_there_is_none() {
+        assert_eq!(middle(Vec::new()), None);
+        assert_eq!(middle(vec![3.0]), Some(3.0));
+        assert_eq!(middle(vec![4.0, 1.0]), Some(2.5));
+        assert_eq!(middle(vec![4.0, 1.0, 2.0]), Some(2.0));
+    }
+}

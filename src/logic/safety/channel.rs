@@ -231,3 +231,59 @@ fn understood(sensor: &Sensor, raw: f64) -> Option<f64> {
     };
     possible.contains(&value).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::site::Id;
+
+    fn sensor() -> Sensor {
+        let id = Id::try_from("t1").unwrap();
+        Sensor {
+            id: id.clone(),
+            name: "t1".into(),
+            kind: SensorKind::CellTemperature,
+            zones: vec![id.clone()],
+            device: id,
+            points: vec!["t1".into()],
+            active_low: false,
+            loop_full: None,
+            certified: false,
+            stuck_after: None,
+            proof_every: None,
+        }
+    }
+
+    fn second(s: u64) -> Moment {
+        let utc = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        Moment { uptime: Duration::ZERO, utc }.after(Duration::from_secs(s))
+    }
+
+    /// A cell that had these temperatures, one a second.
+    fn channel(values: &[f64]) -> Channel {
+        let mut channel = Channel::new([60.0, 70.0, 80.0]);
+        for (s, value) in (0..).zip(values) {
+            channel.take(&sensor(), Some(*value), second(s));
+        }
+        channel
+    }
+
+    #[test]
+    fn one_wild_sample_moves_a_smooth_one_little() {
+        let channel = channel(&[20.0, 20.0, 29.0, 20.0, 21.0]);
+        let value = |age| channel.smooth_before(Duration::from_secs(age)).map(|s| s.value);
+        assert_eq!([value(1), value(2), value(3)], [Some(21.0), Some(20.0), Some(20.0)]);
+        assert_eq!(channel.before(Duration::from_secs(2)).map(|s| s.value), Some(29.0));
+    }
+
+    #[test]
+    fn what_is_older_than_the_slowest_rule_is_forgotten_and_what_comes_late_does_not_count() {
+        let mut channel = channel(&[20.0; 180]);
+        let at = |age| channel.before(Duration::from_secs(age)).map(|s| s.at.as_secs());
+        assert_eq!((at(130), at(131)), (Some(49), None));
+        channel.take(&sensor(), Some(25.0), second(170));
+        assert_eq!(channel.value(second(179)), Some(20.0));
+        channel.take(&sensor(), Some(25.0), second(179));
+        assert_eq!(channel.value(second(179)), Some(25.0), "two in one instant");
+    }
+}

@@ -104,3 +104,51 @@ impl Eyes {
         sees.then_some(Sight { verdict: eye.verdict, doubts: eye.doubts >= DOUBTS })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> Id {
+        Id::try_from(text).unwrap()
+    }
+
+    fn second(s: u64) -> Moment {
+        let utc = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        Moment { uptime: Duration::ZERO, utc }.after(Duration::from_secs(s))
+    }
+
+    fn scene(frame: u64, (verdict, tier): (Verdict, Tier)) -> Scene {
+        Scene {
+            camera: id("cam"),
+            frame,
+            at: second(frame),
+            fire: 0.0,
+            smoke: 0.0,
+            verdict,
+            tier,
+            bays: Vec::new(),
+            cpu_ms: 1.0,
+            fault: None,
+        }
+    }
+
+    #[test]
+    fn what_the_big_net_says_of_a_frame_replaces_the_verdict_and_counts_no_doubt_twice() {
+        let eye =
+            Eye { seen: None, frame: None, verdict: Verdict::Clear, doubts: 0, burns_late: false };
+        let mut eyes = Eyes { eyes: [(id("cam"), eye)].into(), blind_after: BLIND_AFTER };
+        let mut say = |frame: u64, verdict: Verdict, tier: Tier| {
+            eyes.see(&scene(frame, (verdict, tier)));
+            let sight = eyes.sight(&id("cam"), second(frame)).unwrap();
+            (sight.verdict, sight.doubts)
+        };
+        let (clear, doubt, alarm) = (Verdict::Clear, Verdict::Doubtful, Verdict::Alarm);
+        assert_eq!(say(1, doubt, Tier::Small), (doubt, false));
+        assert_eq!(say(1, doubt, Tier::Big), (doubt, false));
+        assert_eq!(say(1, clear, Tier::Small), (doubt, false), "again");
+        assert_eq!(say(2, doubt, Tier::Small), (doubt, true));
+        assert_eq!(say(2, alarm, Tier::Big), (alarm, true));
+        assert_eq!(say(3, clear, Tier::Small), (clear, false));
+    }
+}

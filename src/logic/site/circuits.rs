@@ -202,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_below_its_own_circuit_and_all_that_feed_it() {
+        let circuits = [
+            circuit("hall", None, 63.0, &["a"]),
+            circuit("row", Some("hall"), 32.0, &["b"]),
+            circuit("end", Some("row"), 16.0, &["c"]),
+            circuit("yard", None, 32.0, &["d"]),
+        ];
+        let below = |top: usize| -> String {
+            let is = |name: &&str| is_below(&id(name), &circuits[top], &circuits);
+            ["a", "b", "c", "d", "e"].iter().filter(|name| is(name)).copied().collect()
+        };
+        assert_eq!([0, 1, 2, 3].map(below), ["abc", "bc", "c", "d"]);
+    }
+
+    #[test]
     fn the_failsafe_sum_holds_on_every_circuit_and_phase() {
         let limits = GridLimits { max_base_load: Amps(22.0), ..plain().limits };
         let all = Phase::ALL;

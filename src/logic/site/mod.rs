@@ -1,10 +1,11 @@
 //! What the site is (`topology`), what was last seen of it (`readings`, `snapshot`), and what may be
 //! asked of it (`setpoints`); what energy costs (`tariff`), what feeds whom (`circuits`), what guards it
 //! (`guard`), how a grid operator bounds it (`dimming`), who may change phases (`switching`), how chargers charge
-//! (`modes`) and what batteries are for (`storage`), what it may be asked to compute (`work`), and what all of that
-//! is called (`id`).
+//! (`modes`) and what batteries are for (`storage`), what it may be asked to compute (`work`), what all of that is
+//! called (`id`), and where its energy went (`daybook`).
 
 mod circuits;
+mod daybook;
 mod dimming;
 mod guard;
 mod id;
@@ -19,6 +20,7 @@ mod topology;
 mod work;
 
 pub use circuits::{Circuit, Feeders, Line, Overload, Right, overloads};
+pub use daybook::{Daybook, Flow, Happened, Tally};
 pub use dimming::{DimContact, DimmingWords};
 pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
 pub use id::{Id, InvalidId};

@@ -26,6 +26,9 @@ pub enum Writing {
     /// `[boxes, labels + 4 * bins]`: a score for each label, then for each side the distribution of its
     /// distance in cells of 8, 16, 32 (and 64) pixels.
     Nanodet,
+    /// `[5 + labels, cells]` of 16 pixels: whether there is anything, offset in cells (through tanh), size as a share of
+    /// the picture (through a sigmoid), a score for each label.
+    Fastestdet,
 }
 
 /// Boxes that overlap more than this share are one.
@@ -48,6 +51,7 @@ pub fn boxes(
         Writing::Yolov8 => yolov8(values, labels, size)?,
         Writing::Yolox => yolox(values, labels, size)?,
         Writing::Nanodet => nanodet(values, labels, size)?,
+        Writing::Fastestdet => fastestdet(values, labels, size)?,
     };
     let good = |found: &Boxed| {
         found.score >= least && found.corners.iter().all(|corner| corner.is_finite())
@@ -128,6 +132,24 @@ fn nanodet(values: &[f32], labels: usize, size: (usize, usize)) -> Result<Vec<Bo
     }
     let count = cells(&[8, 16, 32, 64], size).len();
     Err(mismatch(values.len(), count * (labels + 32), labels))
+}
+
+fn fastestdet(values: &[f32], labels: usize, size: (usize, usize)) -> Result<Vec<Boxed>, String> {
+    let cells = cells(&[16], size);
+    let count = cells.len();
+    if values.len() != count * (5 + labels) {
+        return Err(mismatch(values.len(), count * (5 + labels), labels));
+    }
+    let at = |row: usize, i: usize| values[row * count + i];
+    let share = |logit: f32| 1.0 / (1.0 + libm::expf(-logit));
+    let read = |(i, (left, top, stride)): (usize, (f32, f32, f32))| {
+        let (x, y) = (left + libm::tanhf(at(1, i)), top + libm::tanhf(at(2, i)));
+        let (width, height) = (share(at(3, i)) * size.0 as f32, share(at(4, i)) * size.1 as f32);
+        let (label, score) = best((0..labels).map(|label| at(5 + label, i)));
+        let corners = around(x * stride, y * stride, width, height);
+        Boxed { label, score: score * at(0, i), corners }
+    };
+    Ok(cells.into_iter().enumerate().map(read).collect())
 }
 
 /// Mean of a distribution that is given as logits of 0, 1, 2, ...
@@ -258,8 +280,32 @@ mod tests {
     }
 
     #[test]
+    fn fastestdet_writes_planes_of_cells() {
+        let count = 4 * 2;
+        let mut values = vec![0.0f32; count * 7];
+        let i = 4 + 2;
+        let logit = |share: f32| (share / (1.0 - share)).ln();
+        let (x, y, width, height) = (38.0f32, 20.0f32, 16.0f32, 8.0f32);
+        let rows = [
+            0.9,
+            (x / 16.0 - 2.0).atanh(),
+            (y / 16.0 - 1.0).atanh(),
+            logit(width / 64.0),
+            logit(height / 32.0),
+            0.1,
+            0.8,
+        ];
+        for (row, value) in rows.into_iter().enumerate() {
+            values[row * count + i] = value;
+        }
+        let found = boxes(&values, Writing::Fastestdet, (2, 0.5), (64, 32)).unwrap();
+        assert_eq!(found.len(), 1);
+        close(&found[0], (1, 0.72, [30.0, 16.0, 46.0, 24.0]));
+    }
+
+    #[test]
     fn sizes_that_fit_no_such_detector_are_told() {
-        for writing in [Writing::Yolov8, Writing::Yolox, Writing::Nanodet] {
+        for writing in [Writing::Yolov8, Writing::Yolox, Writing::Nanodet, Writing::Fastestdet] {
             let told = boxes(&[0.0; 777], writing, (80, 0.5), (416, 416)).unwrap_err();
             assert!(told.contains("777") && told.contains("80 labels"), "{told}");
         }

@@ -8,18 +8,21 @@
 //! ```
 //! What a stranger gets wrong: nothing waits for the big net. A doubt derates as soon as the small net
 //! has it; the big one can take it back (not twice a minute for one part, never a score over the alarm
-//! cut) or add to it. A part whose budget is spent stays doubtful.
+//! cut) or add to it. A part whose budget is spent stays doubtful. And what is still is hardly worth asking about:
+//! it cannot become an alarm (`triage`), so a stain costs a look a minute and, over the alarm cut, none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{FireCuts, Verdict};
+use super::{FireCuts, PartLook, Verdict};
 use crate::logic::site::Id;
 
 /// A doubt below the alarm cut is worth an answer for as long as it counts in `triage`.
 const ASKED_WITHIN: Duration = Duration::from_secs(5);
 /// A part is released at most once in this time (decisions: not twice a minute).
 const RELEASED_ONCE_IN: Duration = Duration::from_secs(60);
+/// The big net is asked about a part that is still at most once in this time: all that can come of it is a release.
+const STILL_ASKED_ONCE_IN: Duration = RELEASED_ONCE_IN;
 /// Budgets are kept for each hour that ends now.
 const HOUR: Duration = Duration::from_secs(3600);
 /// Spent energy is remembered in pieces of this length; a piece counts until all of it is an hour old.
@@ -41,19 +44,26 @@ pub struct Doubt {
     pub risk: f64,
     /// Whether a small score is over the alarm cut.
     pub over: bool,
+    /// Whether the part is still, or nobody knows.
+    pub still: bool,
+    /// Whether the small net sees nothing here now, and only the big one did a moment ago.
+    pub lingers: bool,
 }
 
 impl Doubt {
-    /// The doubt about a part with these scores; nothing where there is none.
+    /// The doubt about a part of a look taken at `at`; nothing where there is none. `eager`: there is another
+    /// reason to look.
     #[must_use]
     pub fn about(
-        (camera, part, at): (&Id, usize, Duration),
-        (flame, smoke): (f64, f64),
+        (camera, at): (&Id, Duration),
+        look: &PartLook,
         cuts: FireCuts,
         eager: bool,
     ) -> Option<Doubt> {
+        let PartLook { part, flame, smoke, stirs, confirmed } = *look;
         let verdict = cuts.single(flame, smoke);
-        if verdict == Verdict::Clear {
+        let lingers = verdict == Verdict::Clear;
+        if lingers && !confirmed {
             return None;
         }
         let reach = |score: f64, from: f64, to: f64| {
@@ -64,7 +74,8 @@ impl Doubt {
         let smoke = reach(smoke, cuts.smoke_doubtful, cuts.smoke_alarm);
         let times = if eager { EAGER_COUNTS } else { 1.0 };
         let risk = flame.max(smoke) * times;
-        Some(Doubt { camera: camera.clone(), part, at, risk, over: verdict == Verdict::Alarm })
+        let (over, still) = (verdict == Verdict::Alarm, stirs.is_none());
+        Some(Doubt { camera: camera.clone(), part, at, risk, over, still, lingers })
     }
 }
 
@@ -112,6 +123,8 @@ impl Budget {
 pub struct Escalation<T> {
     waiting: BTreeMap<(Id, usize), (Doubt, T)>,
     released: BTreeMap<(Id, usize), Duration>,
+    /// When the big net was last asked about a part that was still.
+    asked_still: BTreeMap<(Id, usize), Duration>,
     budget: Budget,
     dropped: u64,
 }
@@ -123,6 +136,7 @@ impl<T> Escalation<T> {
         Escalation {
             waiting: BTreeMap::new(),
             released: BTreeMap::new(),
+            asked_still: BTreeMap::new(),
             budget: Budget::of(per_hour_j),
             dropped: 0,
         }
@@ -143,6 +157,22 @@ impl<T> Escalation<T> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether anything can come of asking about a doubt; a yes counts as having asked. What is still cannot be
+    /// confirmed, and what is over the alarm cut cannot be released.
+    pub fn is_worth(&mut self, doubt: &Doubt) -> bool {
+        if !doubt.still {
+            return true;
+        }
+        let place = (doubt.camera.clone(), doubt.part);
+        let since = |last: &Duration| doubt.at.saturating_sub(*last);
+        let again = self.asked_still.get(&place).is_some_and(|l| since(l) < STILL_ASKED_ONCE_IN);
+        if doubt.over || again {
+            return false;
+        }
+        self.asked_still.insert(place, doubt.at);
+        true
     }
 
     /// Puts a doubt among those that wait; it takes the place of an older one about the same part,
@@ -175,12 +205,13 @@ impl<T> Escalation<T> {
         self.waiting.remove(&place)
     }
 
-    /// Whether the big net's "nothing" takes this doubt back. Asking counts as a release.
+    /// Whether the big net's "nothing" takes this doubt back, which only the small net's own can be. Asking counts as
+    /// a release.
     pub fn release(&mut self, doubt: &Doubt, now: Duration) -> bool {
         let place = (doubt.camera.clone(), doubt.part);
         let again = self.released.get(&place);
         let too_soon = again.is_some_and(|last| now.saturating_sub(*last) < RELEASED_ONCE_IN);
-        if doubt.over || too_soon {
+        if doubt.over || doubt.lingers || too_soon {
             return false;
         }
         self.released.insert(place, now);
@@ -201,14 +232,19 @@ mod tests {
 
     fn doubt(camera: &str, part: usize, at: u64, score: f64) -> Doubt {
         let camera = Id::try_from(camera).unwrap();
-        Doubt::about((&camera, part, second(at)), (score, 0.0), CUTS, false).unwrap()
+        Doubt::about((&camera, second(at)), &seen(part, score, 0.0), CUTS, false).unwrap()
+    }
+
+    /// A part that stirs.
+    fn seen(part: usize, flame: f64, smoke: f64) -> PartLook {
+        PartLook { part, flame, smoke, stirs: Some(second(9)), confirmed: false }
     }
 
     #[test]
     fn only_the_doubt_band_and_above_is_asked_about() {
         let camera = Id::try_from("cam").unwrap();
         let about = |flame, smoke, eager| {
-            Doubt::about((&camera, 0, second(1)), (flame, smoke), CUTS, eager)
+            Doubt::about((&camera, second(1)), &seen(0, flame, smoke), CUTS, eager)
         };
         assert_eq!(about(0.39, 0.39, true), None);
         assert!(!about(0.6, 0.0, false).unwrap().over);
@@ -216,6 +252,19 @@ mod tests {
         assert!((about(0.6, 0.0, false).unwrap().risk - 0.5).abs() < 1e-9);
         assert!((about(0.6, 0.0, true).unwrap().risk - 1.0).abs() < 1e-9);
         assert!(about(f64::NAN, 0.0, false).is_some(), "not a number is doubt");
+    }
+
+    #[test]
+    fn what_the_big_net_has_confirmed_is_asked_again_and_is_no_doubt_to_take_back() {
+        let camera = Id::try_from("cam").unwrap();
+        let looks = |confirmed| PartLook { confirmed, ..seen(1, 0.1, 0.2) };
+        let about = |confirmed| Doubt::about((&camera, second(1)), &looks(confirmed), CUTS, false);
+        assert_eq!(about(false), None);
+        let lingers = about(true).unwrap();
+        assert!(lingers.lingers && !lingers.over && lingers.risk == 0.0, "{lingers:?}");
+        let mut queue: Escalation<()> = Escalation::new(10.0);
+        assert!(!queue.release(&lingers, second(1)));
+        assert!(queue.release(&doubt("cam", 1, 1, 0.6), second(1)), "and no release is used up");
     }
 
     #[test]
@@ -255,8 +304,8 @@ mod tests {
             for _ in 0..4000 {
                 now += Duration::from_millis(rng.u64(0..8000));
                 let camera = Id::try_from("a").unwrap();
-                let scores = (0.4 + rng.f64() * 0.6, 0.0);
-                queue.ask(Doubt::about((&camera, 0, now), scores, CUTS, true).unwrap(), ());
+                let look = seen(0, 0.4 + rng.f64() * 0.6, 0.0);
+                queue.ask(Doubt::about((&camera, now), &look, CUTS, true).unwrap(), ());
                 if queue.next(now).is_some() {
                     let joules = rng.f64() * most;
                     queue.budget().book(now, joules);
@@ -292,5 +341,23 @@ mod tests {
         assert!(queue.release(&doubt("a", 2, 30, 0.5), second(30)), "another tile");
         assert!(queue.release(&doubt("a", 1, 61, 0.5), second(61)));
         assert!(!queue.release(&doubt("b", 1, 61, 0.9), second(61)));
+    }
+
+    /// A stain: over the alarm cut no answer changes anything, below it only a release, once a minute.
+    #[test]
+    fn a_still_part_is_asked_about_once_a_minute_and_over_the_alarm_cut_never() {
+        let mut queue: Escalation<()> = Escalation::new(10.0);
+        let mut asked = |part, score, still: bool| {
+            let worth = |at| {
+                let doubt = Doubt { still, ..doubt("a", part, at, score) };
+                queue.is_worth(&doubt)
+            };
+            (0..600).map(worth).filter(|worth| *worth).count()
+        };
+        assert_eq!(asked(1, 0.9, true), 0, "a stain over the cut");
+        assert_eq!(asked(1, 0.6, true), 10, "one below it");
+        assert_eq!(asked(1, 0.6, false), 600, "what stirs");
+        assert_eq!(asked(1, 0.9, false), 600);
+        assert_eq!(asked(2, 0.6, true), 10, "another tile has its own minute");
     }
 }

@@ -50,6 +50,15 @@ pub struct FireCuts {
 }
 
 impl FireCuts {
+    /// How near the scores come to a doubt: 1 where it begins. Not a number is a doubt.
+    #[must_use]
+    pub fn reach(&self, flame: f64, smoke: f64) -> f64 {
+        if flame.is_nan() || smoke.is_nan() {
+            return 1.0;
+        }
+        (flame / self.flame_doubtful.max(1e-6)).max(smoke / self.smoke_doubtful.max(1e-6))
+    }
+
     /// What one pair of scores says by itself. A score that is not a number is doubtful.
     #[must_use]
     pub fn single(&self, flame: f64, smoke: f64) -> Verdict {
@@ -74,6 +83,9 @@ pub struct PartLook {
     pub smoke: f64,
     /// For how long this part has been stirring at one place; nothing where it is still, or where nobody knows.
     pub stirs: Option<Duration>,
+    /// Whether the big net has confirmed flame or smoke here a moment ago: it is asked again, whatever the small one
+    /// says now.
+    pub confirmed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -220,6 +232,7 @@ mod tests {
             flame: *flame,
             smoke: *smoke,
             stirs,
+            confirmed: false,
         };
         scores.iter().enumerate().map(part).collect()
     }

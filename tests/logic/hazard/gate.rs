@@ -10,11 +10,13 @@ use std::time::Duration;
 use wattgate::logic::decision::Decision;
 use wattgate::logic::safety::alarms::AlarmBook;
 use wattgate::logic::safety::fire::{FireWatch, Hazard, Level};
-use wattgate::logic::safety::interlock::{Permitted, at_failsafe, burning_zone, fallback, permit};
+use wattgate::logic::safety::interlock::{
+    Permitted, at_failsafe, blind_output, burning_zone, fallback, permit,
+};
 use wattgate::logic::safety::linkage::Isolation;
 use wattgate::logic::site::{
-    BatteryReading, ChargerSetpoint, Id, PvReading, Reading, Reason, RelaySetpoint, SensorKind,
-    Setpoints, Site,
+    BatteryReading, ChargerSetpoint, Id, Inverter, PvReading, Reading, Reason, RelaySetpoint,
+    SensorKind, Setpoints, Site,
 };
 use wattgate::logic::vision::{Scene, Tier, Verdict};
 use wattgate::units::{Amps, Moment, Soc, Watts};
@@ -301,5 +303,19 @@ fn every_decision_names_every_actuator() {
     for second in 0..30 {
         rig.second();
         assert!(complete(rig.decision(), &site), "{second} s after everything fell silent");
+    }
+}
+
+#[test]
+fn inverters_that_nobody_decides_about_share_what_may_be_exported_by_their_size() {
+    let mut site = site::guarded();
+    let inverter = |name: &str, watts: f64| Inverter { id: id(name), rated: Watts(watts) };
+    site.inverters = vec![inverter("east", 10_000.0), inverter("west", 30_000.0)];
+    for (export, east, west) in
+        [(Some(8_000.0), 2_000.0, 6_000.0), (None, 10_000.0, 30_000.0), (Some(0.0), 0.0, 0.0)]
+    {
+        site.limits.export = export.map(Watts);
+        let of = |i: usize| blind_output(&site, &site.inverters[i]).get();
+        assert!((of(0) - east).abs() < 1e-6 && (of(1) - west).abs() < 1e-6, "{export:?}");
     }
 }

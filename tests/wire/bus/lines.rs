@@ -135,16 +135,22 @@ fn fb5_ten_thousand_late_answers_are_never_believed() {
     assert_eq!(wrong, 0, "wrong values");
 }
 
-/// Ten units behind one bridge, the last of which has its own fault switches (`pile1`).
+/// Whether a unit of the shared line is one of so many that have the fault switches of `pile1`. They stand in the
+/// middle: those that are read after them would have to wait.
+pub(super) fn is_faulty(unit: u8, faulty: u8) -> bool {
+    (4..4 + faulty).contains(&unit)
+}
+
+/// Ten units behind one bridge, one of which has its own fault switches (`pile1`).
 fn shared_line(framing: Framing) -> Rig {
     line_with(framing, 1, |_| {})
 }
 
-/// Ten units behind one bridge, the last so many of which share the fault switches of `pile1`.
+/// Ten units behind one bridge, so many of which share the fault switches of `pile1`.
 pub(super) fn line_with(framing: Framing, faulty: u8, change: impl FnOnce(&mut Config)) -> Rig {
     let (runtime, sim) = rig::devices("sunny_day");
     let device = |unit: u8| {
-        let is_faulty = unit > UNITS - faulty;
+        let is_faulty = is_faulty(unit, faulty);
         let pile = if is_faulty { 0 } else { 3 };
         let name = if is_faulty { "pile1" } else { "pile4" }.to_owned();
         let map = Map::Pile(pile, Make::Alfen);
@@ -170,12 +176,20 @@ pub(super) fn line_with(framing: Framing, faulty: u8, change: impl FnOnce(&mut C
     Rig::start((runtime, sim), config, false)
 }
 
-/// Mean period of the healthy units, and its 99th percentile, over a span; the gap in which it begins counts.
-pub(super) fn periods(rig: &Rig, span: Duration, faulty: u8) -> (f64, f64) {
+/// Periods of the healthy units over a span, s.
+#[derive(Debug)]
+pub(super) struct Periods {
+    pub(super) mean: f64,
+    pub(super) p99: f64,
+    pub(super) longest: f64,
+}
+
+/// The gap in which the span begins counts.
+pub(super) fn periods(rig: &Rig, span: Duration, faulty: u8) -> Periods {
     let began = now();
     wait(span);
     let mut gaps = Vec::new();
-    for unit in 1..=UNITS - faulty {
+    for unit in (1..=UNITS).filter(|unit| !is_faulty(*unit, faulty)) {
         let seen = rig.readings(&format!("u{unit}"), began - seconds(1.2));
         let times: Vec<Instant> = seen.into_iter().map(|(at, _)| at).collect();
         assert!(times.len() > 2, "u{unit} answered {} times", times.len());
@@ -183,7 +197,7 @@ pub(super) fn periods(rig: &Rig, span: Duration, faulty: u8) -> (f64, f64) {
     }
     let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
     gaps.sort_by(f64::total_cmp);
-    (mean, gaps[(gaps.len() - 1) * 99 / 100])
+    Periods { mean, p99: gaps[(gaps.len() - 1) * 99 / 100], longest: gaps[gaps.len() - 1] }
 }
 
 fn others_do_not_wait(framing: Framing, what: &str, faults: Faults) {
@@ -191,27 +205,24 @@ fn others_do_not_wait(framing: Framing, what: &str, faults: Faults) {
     for unit in 1..=UNITS {
         rig.answered(&format!("u{unit}"), now(), PATIENCE);
     }
-    let (before, p99_before) = periods(&rig, seconds(12.0), 1);
+    let before = periods(&rig, seconds(12.0), 1);
     rig.faults("pile1", faults);
     // From the moment of its death on: the units have known each other for long enough.
-    let (first, p99_first) = periods(&rig, seconds(8.0), 1);
-    let (after, p99) = periods(&rig, seconds(8.0), 1);
-    println!(
-        "{framing:?}, {what}: mean period {before:.3} s, then {first:.3} s, then {after:.3} s; p99 \
-         {p99_before:.3} s, then {p99_first:.3} s, then {p99:.3} s"
-    );
-    // Of a unit that has just died half a second is waited for, once.
-    for (mean, p99, once) in [(first, p99_first, 0.5), (after, p99, 0.0)] {
-        assert!((mean / before - 1.0).abs() < 0.05, "the others' period changed by more than 5 %");
-        assert!(
-            p99 <= 1.2 * p99_before + once,
-            "the others' 99th percentile grew by more than 20 %"
-        );
+    let first = periods(&rig, seconds(8.0), 1);
+    let after = periods(&rig, seconds(8.0), 1);
+    println!("{framing:?}, {what}: {before:.3?}, then {first:.3?}, then {after:.3?}");
+    for then in [first, after] {
+        let change = then.mean / before.mean - 1.0;
+        assert!(change.abs() < 0.05, "the others' period changed by {change}");
+        assert!(then.p99 <= 1.05 * before.p99, "the others' 99th percentile grew by more than 5 %");
+        // Each single period, on a processor that is shared: what it does without a death is allowed.
+        let noise = before.longest - before.mean;
+        assert!(then.longest <= 1.05 * before.mean + noise, "one of them had to wait");
     }
     rig.heal("pile1");
     let healed = now();
     // The back-off of the probes is at most thirty seconds; after sixteen it stands at sixteen.
-    rig.answered(&format!("u{UNITS}"), healed, seconds(40.0));
+    rig.answered("u4", healed, seconds(40.0));
     println!("back after {:?}", healed.elapsed());
 }
 
@@ -275,13 +286,13 @@ fn a_setpoint_goes_between_the_requests_of_a_slow_sunspec_neighbour() {
 #[test]
 fn fb7_a_noisy_line_gives_right_values_or_none() {
     let rig = shared_line(Framing::Rtu);
-    rig.answered("u10", now(), PATIENCE);
+    rig.answered("u4", now(), PATIENCE);
     for (ppm, some) in [(1_000, true), (100_000, false)] {
         rig.faults("pile1", Faults { flips_ppm: ppm, ..Faults::default() });
         let began = now();
         wait(seconds(8.0));
         // One answer may have been on its way when the noise began.
-        let readings = rig.readings("u10", began + seconds(1.5));
+        let readings = rig.readings("u4", began + seconds(1.5));
         println!("{ppm} flips in a million bytes: {} readings in 6.5 s", readings.len());
         assert_eq!(!readings.is_empty(), some, "{ppm} ppm");
         for (_, reading) in readings {

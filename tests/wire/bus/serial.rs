@@ -15,7 +15,7 @@ use simulators::registers::{Map, Profiled};
 use simulators::site::{Site, start_lone};
 use tokio::runtime::Runtime;
 use wattgate::config::{self, BusIdentity, Table};
-use wattgate::io::modbus::{self, Bus, Pace};
+use wattgate::io::modbus::{self, Bus, Pace, scan};
 use wattgate::logic::site::Reading;
 use wattgate::units::Phase;
 
@@ -124,6 +124,43 @@ fn a_scan_of_a_serial_line_finds_the_unit_and_its_profile() {
     assert_eq!(rows[0]["fits"][0]["profile"], "eastron-sdm630", "{rows}");
     let address = rows[0]["address"].as_str().unwrap();
     assert!(address.starts_with("rtu://") && address.contains("19200"), "{address}");
+}
+
+/// A line is scanned for a minute and more: what is found on it is told at once, and how far it is after each unit.
+#[test]
+fn a_scan_of_a_serial_line_tells_each_unit_as_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_socat, ends) = pty_pair(folder.path());
+    let (runtime, sim) = rig::devices("one_pile");
+    let _inside = runtime.enter();
+    let port = serial2_tokio::SerialPort::open(&ends[1], 19_200).unwrap();
+    let devices = vec![meter(&sim, 2), meter(&sim, 3)];
+    runtime.spawn(modbus_server::serve_serial(port, devices));
+    let wanted = scan::Wanted {
+        places: vec![config::address_of(&format!("rtu://{}?baud=19200", ends[0])).unwrap()],
+        units: vec![2, 3, 4, 5],
+        profiles: vec![config::builtin_profiles()["eastron-sdm630"].clone()],
+        call: std::time::Duration::from_millis(500),
+    };
+    let (send, mut news) = tokio::sync::mpsc::channel(64);
+    runtime.spawn(scan::scan(wanted, send));
+    let mut told = Vec::new();
+    while let Some(news) = runtime.block_on(news.recv()) {
+        told.push(match news {
+            scan::News::Found(row) => format!("{:?} {}", row.units, row.fits[0].profile),
+            scan::News::Progress { done, total, .. } => format!("{done} of {total}"),
+        });
+    }
+    let expected = [
+        "[2] eastron-sdm630",
+        "1 of 5",
+        "[3] eastron-sdm630",
+        "2 of 5",
+        "3 of 5",
+        "4 of 5",
+        "5 of 5",
+    ];
+    assert_eq!(told, expected, "two meters of one kind are two devices");
 }
 
 /// What pysunspec2 makes of a device: model ids, and the scaled values of some points.

@@ -168,7 +168,47 @@ fn fire_that_only_a_tile_shows_is_confirmed_too() {
         eyes.see(watch, Duration::from_secs(look), &corner(false, look)).unwrap().parts.len()
     };
     assert!(looked(&mut watch, 10) <= 3);
-    assert_eq!(looked(&mut watch, 11), 2, "nothing in doubt, nothing more to look at");
+    assert!(looked(&mut watch, 15) <= 3);
+    assert_eq!(looked(&mut watch, 16), 2, "nothing near a doubt, nothing more to look at");
+}
+
+/// A tile that passes the cut of doubt now and then is not left to its turn.
+#[test]
+fn a_tile_that_comes_near_to_a_doubt_is_looked_at_for_five_seconds() {
+    let mut watch = watch();
+    let look = |part, flame| PartLook { part, flame, smoke: 0.0, stirs: None, confirmed: false };
+    let mut nearest =
+        |second, parts: &[PartLook]| watch.nearest(Duration::from_secs(second), parts, CUTS);
+    assert_eq!(nearest(1, &[look(0, 0.9), look(1, 0.29)]), None, "the whole is no tile");
+    assert_eq!(nearest(2, &[look(0, 0.1), look(2, 0.31)]), Some(2));
+    assert_eq!(nearest(3, &[look(0, 0.1), look(2, 0.0), look(3, 0.3)]), Some(2), "the nearest");
+    assert_eq!(nearest(6, &[look(0, 0.1), look(2, 0.0), look(4, 0.0)]), Some(2));
+    assert_eq!(nearest(7, &[look(0, 0.1), look(2, 0.0), look(1, 0.0)]), Some(3), "then that one");
+    assert_eq!(nearest(8, &[look(0, 0.1), look(2, 0.0)]), None);
+}
+
+/// What the big net has confirmed it is shown again, though the small one looks away for a while: smoke that only the
+/// big net sees well must be confirmed over five seconds.
+#[test]
+fn what_the_big_net_has_confirmed_is_looked_at_and_shown_to_it_again() {
+    let eyes = eyes_with("big", "task = \"fire\"", "");
+    let mut watch = eyes.watch(Vec::new());
+    let seen = |watch: &mut Watch, tenths| {
+        let (at, frame) = (Duration::from_millis(tenths * 100), corner(false, tenths));
+        let sight = eyes.see(watch, at, &frame).unwrap();
+        let shown = sight.parts.iter().filter(|look| look.confirmed);
+        shown.map(|look| look.part).collect::<Vec<_>>()
+    };
+    watch.tiles_over(Duration::from_secs(100));
+    assert_eq!(seen(&mut watch, 10), [] as [usize; 0]);
+    watch.answer(Duration::from_secs(1), 3, Answer::Confirmed { flame: false, smoke: true });
+    watch.answer(Duration::from_secs(1), 4, Answer::Released);
+    assert_eq!(seen(&mut watch, 20), [3]);
+    watch.answer(Duration::from_secs(2), 2, Answer::Confirmed { flame: true, smoke: false });
+    assert_eq!(seen(&mut watch, 59), [2, 3]);
+    assert_eq!(seen(&mut watch, 61), [2], "five seconds");
+    watch.answer(Duration::from_millis(6100), 2, Answer::Doubtful);
+    assert_eq!(seen(&mut watch, 71), [] as [usize; 0]);
 }
 
 #[test]

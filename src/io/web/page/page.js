@@ -3,6 +3,7 @@
 import { $, age, el, kw, lang, live_in, ready, speak, t, time, told } from './words.js';
 import { alarms } from './alarms.js';
 import { charging } from './charging.js';
+import { jobs } from './jobs.js';
 import { plan } from './plan.js';
 
 const OLD_S = 9;            // three periods of the slowest value
@@ -129,7 +130,7 @@ function draw() {
   $('mode').className = 'chip ' + (o.writing ? 'good' : 'warn');
   $('simulated').hidden = !d.simulated;
   $('clock').textContent = time(d.now) + (d.speed === 1 ? '' : ` ×${d.speed}`) + (d.speed > 5 ? ` ${t('page.accelerated')}` : '');
-  strip(o, d); flow(o); bays(o); fire(o); charging(o); devices(o); alarms(o); plan(o, d.now);
+  strip(o, d); flow(o); bays(o); fire(o); charging(o); devices(o); alarms(o); plan(o, d.now); jobs(o);
 }
 
 function watch() {

@@ -1,5 +1,6 @@
 //! The book of jobs, a second at a time.
 
+use super::super::job::HeldBy;
 use super::*;
 use crate::logic::site::{Allowed, NotAllowed, SubmissionWords};
 
@@ -192,7 +193,7 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
     book.hear(&id("a"), JobNews::Started, &work, second(1).utc);
     let spent = JobNews::Spent { energy: WattHours(7.0), cpu_s: 3.0, method: Method::Counter };
     book.hear(&id("a"), spent, &work, second(2).utc);
-    let text = serde_json::to_string(&book).unwrap();
+    let text = serde_json::to_string(&book.closed()).unwrap();
     let known: JobBook = serde_json::from_str(&text).unwrap();
     let again = known.clone().after_restart(&work, second(9).utc);
     assert_eq!(again.jobs().len(), 2);
@@ -307,4 +308,63 @@ fn the_book_is_bounded_and_learns_what_a_run_takes() {
     let ask = asked(&work, "next", "local", 12.0).unwrap();
     book.order(Order::Submit(ask), &work, second(2).utc);
     assert_eq!(book.jobs().last().unwrap().need, WattHours(100.0), "learned from runs");
+}
+
+#[test]
+fn a_ledger_of_each_workload_and_job_holds_every_hour_and_every_try() {
+    let work = work();
+    let mut book = with(&work, &[("a", "local", 12.0), ("b", "train", 12.0)]);
+    told(&mut book, &work, FREE, 9000.0, 0);
+    book.hear(&id("a"), JobNews::Started, &work, second(0).utc);
+    book.hear(&id("b"), JobNews::Started, &work, second(0).utc);
+    let spent =
+        |wh: f64| JobNews::Spent { energy: WattHours(wh), cpu_s: 0.0, method: Method::CpuTime };
+    book.hear(&id("a"), spent(3.0), &work, second(60).utc);
+    book.hear(&id("a"), spent(5.0), &work, second(120).utc);
+    book.hear(&id("a"), JobNews::Failed("no".into()), &work, second(130).utc);
+    // The node takes 1.8 kW for ten seconds: five watt-hours.
+    for s in [200, 210] {
+        book.meter(&id("node"), Watts(1800.0), &work, second(s));
+    }
+    // The next try, in the next hour.
+    told(&mut book, &work, FREE, 9000.0, 3600);
+    book.hear(&id("a"), JobNews::Started, &work, second(3601).utc);
+    book.hear(&id("a"), JobNews::HeldBy(HeldBy::Turns), &work, second(3601).utc);
+    book.hear(&id("a"), spent(7.0), &work, second(3700).utc);
+    let tally = |workload: &str| book.tallies()[&id(workload)].clone();
+    let (then, now) = (second(3000).utc, second(3700).utc);
+    let local = tally("local");
+    assert_eq!((local.hour(then).get(), local.hour(now).get()), (5.0, 7.0));
+    assert_eq!((local.day(now).get(), local.all().get()), (12.0, 12.0));
+    assert!((tally("train").hour(then).get() - 5.0).abs() < 1e-9);
+    let job = &book.jobs()[0];
+    assert_eq!((job.lately.hour_wh, job.lately.day_wh, job.used().get()), (7.0, 12.0, 12.0));
+    assert_eq!(job.held_by, Some(HeldBy::Turns));
+    // All tallies together are what the budget counts.
+    let sum = local.day(now).get() + tally("train").day(now).get();
+    assert!((book.spent().day_wh - sum).abs() < 1e-9);
+}
+
+#[test]
+fn a_crash_lifts_no_budget() {
+    let budgeted = Work { per_hour: Some(WattHours(300.0)), ..work() };
+    let mut book = with(&budgeted, &[("a", "local", 12.0), ("b", "local", 12.0)]);
+    let mut wh = 0.0;
+    // Killed every twenty seconds, before the book was kept again: what ran since is known to nobody.
+    for at in (0..3600).step_by(20) {
+        let told = told(&mut book, &budgeted, FREE, 0.0, at);
+        for (job, power) in &told {
+            wh += power * 20.0 / 3600.0;
+            book.hear(&id(job), JobNews::Started, &budgeted, second(at).utc);
+        }
+        book = book.after_restart(&budgeted, second(at + 20).utc);
+    }
+    assert!((100.0..=300.0).contains(&wh), "{wh} Wh");
+    // One that was closed has nothing open.
+    told(&mut book, &budgeted, FREE, 0.0, 7200);
+    book.hear(&id("a"), JobNews::Started, &budgeted, second(7200).utc);
+    let before = book.spent();
+    let again = book.closed().after_restart(&budgeted, second(7230).utc);
+    assert_eq!(again.spent(), before);
+    assert_ne!(book.after_restart(&budgeted, second(7230).utc).spent(), before);
 }

@@ -4,6 +4,8 @@
 //! What a stranger gets wrong: nothing here lets a node draw. Chargers only leave it what is kept; the node's
 //! own cap is made of what they left, and a node is still throttled before any charger has to stop.
 
+use std::borrow::Cow;
+
 use super::super::computes::tightest;
 use super::Controller;
 use crate::logic::compute;
@@ -13,13 +15,12 @@ use crate::units::{Amps, Moment, PerPhase, Volts, Watts};
 
 impl Controller {
     /// The rooms for chargers: all of them, less what is kept for jobs.
-    pub(super) fn beside_jobs(
+    pub(super) fn beside_jobs<'r>(
         &self,
-        rooms: &[Room],
+        rooms: &'r [Room],
         nominal: Volts,
         (claims, now): (&[Claim<'_>], Moment),
-    ) -> Vec<Room> {
-        let mut rest = rooms.to_vec();
+    ) -> Cow<'r, [Room]> {
         let wished = |node: &Compute| {
             // On one that does not answer nothing can run.
             self.compute(&node.id, now).usable()?;
@@ -27,8 +28,9 @@ impl Controller {
         };
         let nodes: Vec<(Compute, Watts)> = self.site.computes.iter().filter_map(wished).collect();
         if nodes.iter().all(|(_, wished)| *wished <= Watts::ZERO) {
-            return rest;
+            return Cow::Borrowed(rooms);
         }
+        let mut rest = rooms.to_vec();
         let promised: Vec<Claim<'_>> = claims.iter().map(promised).collect();
         let mut left = rooms.to_vec();
         for (claim, share) in promised.iter().zip(energy::allocate(rooms, nominal, &promised)) {
@@ -49,7 +51,7 @@ impl Controller {
                 rest[at].take(kept, nominal, node.phases.len() < 3);
             }
         }
-        rest
+        Cow::Owned(rest)
     }
 }
 

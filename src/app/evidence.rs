@@ -1,0 +1,117 @@
+//! Keeps the pictures of what the eyes doubt, on a thread of its own: the disk may take its time.
+//!
+//! What a stranger gets wrong: it only looks, five times a second, at what page and MQTT are shown. A picture that
+//! comes and goes between two looks is not kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::control::{RunError, named};
+use crate::config::Config;
+use crate::io::camera::StillBoard;
+use crate::io::store::Evidence;
+use crate::logic::decision::Overview;
+use crate::logic::site::Id;
+use crate::logic::vision::Verdict;
+use crate::units::Moment;
+
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
+
+/// Starts the thread where the site file wants it; it ends when it is told to stop.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) fn start(
+    config: &Config,
+    (stills, overview): (&StillBoard, &watch::Receiver<Option<Arc<Overview>>>),
+    stop: &Arc<AtomicBool>,
+) -> Result<Option<JoinHandle<()>>, RunError> {
+    if !config.vision.evidence {
+        return Ok(None);
+    }
+    let (mut evidence, stop) = (Evidence::open(&config.state), Arc::clone(stop));
+    let (stills, overview) = (stills.clone(), overview.clone());
+    let thread = named("evidence", move || {
+        let (mut seen, mut well) = (BTreeMap::new(), true);
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::park_timeout(LOOKS_EVERY);
+            let newest = overview.borrow().clone();
+            let Some(newest) = newest else { continue };
+            let kept = look(&mut evidence, &mut seen, &newest, &stills);
+            if let (Err(error), true) = (&kept, well) {
+                tracing::warn!(%error, "pictures of what is doubted are not kept");
+            }
+            well = kept.is_ok();
+        }
+    });
+    thread.map(Some)
+}
+
+/// Keeps the newest still of each camera that is in doubt, once.
+fn look(
+    evidence: &mut Evidence,
+    seen: &mut BTreeMap<Id, Moment>,
+    overview: &Overview,
+    stills: &StillBoard,
+) -> std::io::Result<()> {
+    for camera in overview.cameras.iter().filter(|camera| camera.fault.is_none()) {
+        let verdict = match camera.verdict {
+            Some(Verdict::Doubtful) => "doubtful",
+            Some(Verdict::Alarm) => "alarm",
+            Some(Verdict::Clear) | None => continue,
+        };
+        let Some(still) = stills.get(&camera.id) else { continue };
+        if seen.insert(camera.id.clone(), still.at) != Some(still.at) {
+            evidence.keep((&camera.id, still.at.utc), verdict, &still.jpeg)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::camera::Still;
+    use crate::io::clock::Clock;
+    use crate::io::store::pictures;
+
+    #[test]
+    fn each_still_of_a_camera_in_doubt_is_kept_once_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../tests/golden/mqtt/overview.json");
+        let mut overview: Overview = serde_json::from_str(text).unwrap();
+        let camera = overview.cameras[0].id.clone();
+        let stills = StillBoard::new([camera.clone()].into_iter());
+        let (mut evidence, mut seen) = (Evidence::open(folder.path()), BTreeMap::new());
+        let begun = Clock::real().now();
+        // (what is thought, whether it is blind, second of the newest still, pictures then)
+        let table = [
+            (Some(Verdict::Doubtful), false, None, 0),
+            (Some(Verdict::Clear), false, Some(0), 0),
+            (Some(Verdict::Doubtful), false, Some(0), 1),
+            (Some(Verdict::Doubtful), false, Some(0), 1),
+            (Some(Verdict::Alarm), false, Some(1), 2),
+            (Some(Verdict::Alarm), true, Some(2), 2),
+            (None, false, Some(3), 2),
+            (Some(Verdict::Clear), false, Some(4), 2),
+        ];
+        for (verdict, blind, second, expected) in table {
+            if let Some(second) = second {
+                let at = begun.after(Duration::from_secs(second));
+                stills.put(&camera, Still { jpeg: [7, 7].into(), at });
+            }
+            overview.cameras[0].verdict = verdict;
+            overview.cameras[0].fault = blind.then(|| "lost".to_owned());
+            look(&mut evidence, &mut seen, &overview, &stills).unwrap();
+            let kept = pictures(folder.path()).unwrap();
+            assert_eq!(kept.len(), expected, "{verdict:?} {blind} {second:?}");
+        }
+        let verdicts = pictures(folder.path()).unwrap().into_iter().map(|p| p.verdict);
+        assert_eq!(verdicts.collect::<Vec<_>>(), ["doubtful", "alarm"]);
+    }
+}

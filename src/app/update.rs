@@ -1,0 +1,239 @@
+//! `wattgate update install`: another version of the program, put on trial. Nothing of what runs is touched:
+//! the file goes into a folder of its own, and the next start of the gateway takes it (see [`super::releases`]).
+//!
+//! ```text
+//!   signature of the site's key ─▶ for this kind of machine, newer than what is kept ─▶ copied, flushed
+//!       ─▶ tried: says the same version, understands the site file ─▶ on trial from the next start on
+//! ```
+//! What a stranger gets wrong: version and machine are believed from the signature's trusted comment, which is
+//! signed too. A file name proves nothing, and a program that was asked for its version could lie.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::desk::{self, Answer, Request};
+use super::releases::{self, Book, Release, Trial, Version};
+use crate::io::clock::Clock;
+
+/// Largest program.
+const MOST_BYTES: u64 = 256 << 20;
+/// A signature is some hundred bytes.
+const MOST_SIGNATURE: u64 = 4096;
+/// A question to the new program takes this long at most.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has answered.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why an update is not taken. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// The site file names nobody whose updates are taken.
+    #[error("no key")]
+    NoKey,
+    /// A file cannot be read, or the state folder cannot be written.
+    #[error("{path}: {cause}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Not signed by the site's key.
+    #[error("{0}")]
+    Signature(String),
+    /// The trusted comment is not `wattgate VERSION MACHINE`.
+    #[error("{0}")]
+    Comment(String),
+    /// For another kind of machine.
+    #[error("{0}")]
+    Machine(String),
+    /// Not newer than what is there.
+    #[error("{version} is not newer than {floor}")]
+    Older {
+        /// Of the file.
+        version: Version,
+        /// What it must be above.
+        floor: Version,
+    },
+    /// It does not run here, says another version, or does not understand the site file.
+    #[error("{0}")]
+    Tried(String),
+}
+
+/// What is to be installed.
+#[derive(Clone, Debug)]
+pub struct Update<'u> {
+    /// The program; its signature lies beside it (`FILE.minisig`).
+    pub file: &'u Path,
+    /// Public key of minisign, as in `[updates] signed_by`.
+    pub key: Option<&'u str>,
+    /// The site file, which it must understand.
+    pub site: &'u Path,
+    /// The state folder.
+    pub state: &'u Path,
+}
+
+/// The kind of this machine, as the trusted comment says it: `linux-x86_64`.
+#[must_use]
+pub fn machine() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Puts an update on trial: it runs from the next start of the gateway on. Its version.
+///
+/// # Errors
+/// When it is not taken; see [`UpdateError`].
+pub fn install(update: &Update<'_>) -> Result<Version, UpdateError> {
+    let key = update.key.ok_or(UpdateError::NoKey)?;
+    let bytes = read(update.file, MOST_BYTES)?;
+    let version = signed(update.file, key, &bytes)?;
+    let state = update.state;
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| UpdateError::File { path, cause }
+    };
+    let folder = releases::folder(state);
+    fs::create_dir_all(&folder).map_err(at(&folder))?;
+    let mut book = Book::open(state).map_err(at(&folder))?;
+    if version <= book.floor() {
+        return Err(UpdateError::Older { version, floor: book.floor() });
+    }
+    let program = releases::program(state, version);
+    // A trial of the same version ends here; of what is kept nothing is touched.
+    book.trial = None;
+    book.keep(state).map_err(at(&folder))?;
+    put(&program, &bytes).map_err(at(&program))?;
+    tried(&program, version, update.site)?;
+    let sha256 = releases::hash(&program).map_err(at(&program))?;
+    let heard = heard(state);
+    book.trial = Some(Trial { release: Release { version, sha256 }, starts: 0, heard });
+    book.undone = None;
+    book.keep(state).map_err(at(&folder))?;
+    clear(state, &book);
+    Ok(version)
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, UpdateError> {
+    let failed = |cause| UpdateError::File { path: path.to_owned(), cause };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > most {
+        return Err(failed(io::Error::other(format!("{length} bytes are more than {most}"))));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// The version in the signed comment.
+fn signed(file: &Path, key: &str, bytes: &[u8]) -> Result<Version, UpdateError> {
+    let beside = PathBuf::from(format!("{}.minisig", file.display()));
+    let refused = |cause: String| UpdateError::Signature(format!("{}: {cause}", beside.display()));
+    let text = String::from_utf8(read(&beside, MOST_SIGNATURE)?);
+    let text = text.map_err(|error| refused(error.to_string()))?;
+    let key = minisign_verify::PublicKey::from_base64(key)
+        .map_err(|error| UpdateError::Signature(format!("signed_by: {error}")))?;
+    let signature =
+        minisign_verify::Signature::decode(&text).map_err(|error| refused(error.to_string()))?;
+    key.verify(bytes, &signature, false).map_err(|error| refused(error.to_string()))?;
+    let comment = signature.trusted_comment();
+    let bad = || UpdateError::Comment(comment.to_owned());
+    let mut words = comment.split_whitespace();
+    let (Some("wattgate"), Some(version), Some(for_machine), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(bad());
+    };
+    if for_machine != machine() {
+        return Err(UpdateError::Machine(for_machine.to_owned()));
+    }
+    Version::try_from(version.to_owned()).map_err(|_| bad())
+}
+
+/// Writes the program beside its place, flushes it, and moves it there.
+fn put(program: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = program.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let fresh = program.with_extension("new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&fresh, program)?;
+    File::open(folder)?.sync_all()?;
+    File::open(folder.parent().unwrap_or(folder))?.sync_all()
+}
+
+/// It runs here, is what it is signed as, and understands the site file.
+fn tried(program: &Path, version: Version, site: &Path) -> Result<(), UpdateError> {
+    let (status, said) = ask(program, &["version".as_ref()])?;
+    if !status.success() || said.trim() != format!("wattgate {version}") {
+        return Err(UpdateError::Tried(format!("version: {status}, `{}`", said.trim())));
+    }
+    let (status, said) = ask(program, &["check".as_ref(), site.as_os_str()])?;
+    if !status.success() {
+        return Err(UpdateError::Tried(format!("check {}: {status}\n{said}", site.display())));
+    }
+    Ok(())
+}
+
+fn ask(program: &Path, words: &[&std::ffi::OsStr]) -> Result<(ExitStatus, String), UpdateError> {
+    let failed = |error: io::Error| UpdateError::Tried(format!("{}: {error}", program.display()));
+    let mut answer = tempfile_in(program).map_err(failed)?;
+    let mut child = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(answer.try_clone().map_err(failed)?)
+        .stderr(answer.try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let asked = Clock::real().now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            let mut said = String::new();
+            io::Seek::rewind(&mut answer).map_err(failed)?;
+            let mut answer = io::Read::take(&answer, 1 << 16);
+            let _ = io::Read::read_to_string(&mut answer, &mut said);
+            return Ok((status, said));
+        }
+        if asked.age_at(Clock::real().now()) > ANSWERS_WITHIN {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(UpdateError::Tried(format!("no answer within {ANSWERS_WITHIN:?}")));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A file for the answer, without a name, so that nothing fills a pipe and waits.
+fn tempfile_in(program: &Path) -> io::Result<File> {
+    let path = program.with_extension("said");
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Devices that the gateway hears now; none where none runs.
+fn heard(state: &Path) -> usize {
+    match desk::ask(state, &Request::Overview) {
+        Ok(Answer::Overview(overview)) => releases::hears(&overview),
+        _ => 0,
+    }
+}
+
+/// Removes the programs that the book does not name; what cannot be removed only takes room.
+fn clear(state: &Path, book: &Book) {
+    let kept = book.kept.iter().map(|kept| kept.version);
+    let named: Vec<String> = kept
+        .chain(book.trial.iter().map(|trial| trial.release.version))
+        .map(String::from)
+        .collect();
+    for entry in fs::read_dir(releases::folder(state)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !named.contains(&name) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The daybook: how much energy went where, by the hour and the day, and which alarms there were. Nothing
+//! that acts reads it; it is what a bill, a report and a person ask for.
+//!
+//! What a stranger gets wrong: hours and days are those of UTC, as budgets are. A day of the site's own
+//! clock is a sum of hours, which is why two days of them are kept.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Id;
+use crate::units::WattHours;
+
+/// Hours that are kept: yesterday and today, wherever the site's clock stands and when it is changed.
+const MOST_HOURS: usize = 50;
+/// Days that are kept.
+const MOST_DAYS: usize = 31;
+/// Alarms that are kept; the oldest go first.
+const MOST_ALARMS: usize = 500;
+const HOUR_S: i64 = 3600;
+const DAY_S: i64 = 86_400;
+
+/// Energy of one thing by the hour and by the day.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Number of the hour since 1970 and its Wh, the newest last; hours without any are left out.
+    hours: VecDeque<(i64, f64)>,
+    /// The same of days.
+    days: VecDeque<(i64, f64)>,
+    /// Since it is counted, Wh.
+    all_wh: f64,
+}
+
+impl Tally {
+    /// Takes in what was spent until now; less than nothing is nothing.
+    pub fn add(&mut self, energy: WattHours, now: DateTime<Utc>) {
+        let wh = energy.get().max(0.0);
+        if wh > 0.0 {
+            self.all_wh += wh;
+            put(&mut self.hours, now.timestamp().div_euclid(HOUR_S), wh, MOST_HOURS);
+            put(&mut self.days, now.timestamp().div_euclid(DAY_S), wh, MOST_DAYS);
+        }
+    }
+
+    /// In the running hour.
+    #[must_use]
+    pub fn hour(&self, now: DateTime<Utc>) -> WattHours {
+        of(&self.hours, now.timestamp().div_euclid(HOUR_S))
+    }
+
+    /// In the running day.
+    #[must_use]
+    pub fn day(&self, now: DateTime<Utc>) -> WattHours {
+        of(&self.days, now.timestamp().div_euclid(DAY_S))
+    }
+
+    /// Since it is counted.
+    #[must_use]
+    pub fn all(&self) -> WattHours {
+        WattHours(self.all_wh)
+    }
+
+    /// In the hours that began from `from` on and before `to`.
+    #[must_use]
+    pub fn between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> WattHours {
+        let began = |hour: &i64| (from.timestamp()..to.timestamp()).contains(&(hour * HOUR_S));
+        let within = self.hours.iter().filter(|(hour, _)| began(hour));
+        WattHours(within.map(|(_, wh)| wh).sum())
+    }
+}
+
+/// Adds to the newest window or begins the next. What lies after `at` was booked by a clock that was set
+/// back since: it is not lost, and does not stay ahead for ever.
+fn put(windows: &mut VecDeque<(i64, f64)>, at: i64, wh: f64, most: usize) {
+    let mut wh = wh;
+    while let Some((_, more)) = windows.pop_back_if(|(last, _)| *last >= at) {
+        wh += more;
+    }
+    windows.push_back((at, wh));
+    while windows.len() > most {
+        windows.pop_front();
+    }
+}
+
+fn of(windows: &VecDeque<(i64, f64)>, at: i64) -> WattHours {
+    WattHours(windows.iter().rev().find(|(window, _)| *window == at).map_or(0.0, |(_, wh)| *wh))
+}
+
+/// Where energy of the site comes from and goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flow {
+    /// From the grid.
+    GridImport,
+    /// Into the grid.
+    GridExport,
+    /// Of the sun.
+    Pv,
+    /// Into batteries.
+    BatteryCharge,
+    /// Out of batteries.
+    BatteryDischarge,
+    /// Into cars.
+    Chargers,
+    /// Of compute nodes.
+    Compute,
+    /// Everything else, where all of the above are known.
+    Other,
+}
+
+impl Flow {
+    /// All of them.
+    pub const ALL: [Flow; 8] = [
+        Flow::GridImport,
+        Flow::GridExport,
+        Flow::Pv,
+        Flow::BatteryCharge,
+        Flow::BatteryDischarge,
+        Flow::Chargers,
+        Flow::Compute,
+        Flow::Other,
+    ];
+
+    /// Stable code: the key of its text (`flow.<code>`).
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Flow::GridImport => "grid_import",
+            Flow::GridExport => "grid_export",
+            Flow::Pv => "pv",
+            Flow::BatteryCharge => "battery_charge",
+            Flow::BatteryDischarge => "battery_discharge",
+            Flow::Chargers => "chargers",
+            Flow::Compute => "compute",
+            Flow::Other => "other",
+        }
+    }
+}
+
+/// An alarm as it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// Stable code.
+    pub code: String,
+    /// What it was about; empty for the site.
+    pub about: String,
+    /// When it began.
+    pub since: DateTime<Utc>,
+    /// When it was over; nothing while it is not.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Daybook {
+    /// Energy of the site.
+    pub flows: BTreeMap<Flow, Tally>,
+    /// Energy of looking, by camera.
+    pub cameras: BTreeMap<Id, Tally>,
+    /// Energy of jobs, by workload.
+    pub workloads: BTreeMap<Id, Tally>,
+    /// Alarms, the oldest first.
+    pub alarms: VecDeque<Happened>,
+}
+
+impl Daybook {
+    /// Books the alarms that are active now; one that is not among them any more is over.
+    pub fn see_alarms<'a>(
+        &mut self,
+        active: impl Iterator<Item = (&'a str, &'a str, DateTime<Utc>)>,
+        now: DateTime<Utc>,
+    ) {
+        let active: Vec<(&str, &str, DateTime<Utc>)> = active.collect();
+        for known in self.alarms.iter_mut().filter(|known| known.until.is_none()) {
+            let same = |(code, about, since): &(&str, &str, DateTime<Utc>)| {
+                *code == known.code && *about == known.about && *since == known.since
+            };
+            if !active.iter().any(same) {
+                known.until = Some(now);
+            }
+        }
+        for (code, about, since) in active {
+            let known = |alarm: &Happened| {
+                alarm.until.is_none() && alarm.code == code && alarm.about == about
+            };
+            if !self.alarms.iter().any(known) {
+                let (code, about) = (code.to_owned(), about.to_owned());
+                self.alarms.push_back(Happened { code, about, since, until: None });
+            }
+        }
+        while self.alarms.len() > MOST_ALARMS {
+            self.alarms.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn energy_is_booked_in_its_hour_and_day_and_only_so_many_are_kept() {
+        let mut tally = Tally::default();
+        let begun = at("2026-05-04T00:00:00Z");
+        for minute in 0..40 * 24 * 60 {
+            tally.add(WattHours(0.5), begun + chrono::Duration::minutes(minute));
+        }
+        let last = at("2026-06-12T23:59:00Z");
+        assert_eq!((tally.hour(last), tally.day(last)), (WattHours(30.0), WattHours(720.0)));
+        assert_eq!(tally.hour(at("2026-06-12T22:10:00Z")), WattHours(30.0));
+        assert_eq!(tally.hour(at("2026-06-13T00:00:00Z")), WattHours(0.0), "a new one");
+        assert_eq!(tally.all(), WattHours(40.0 * 720.0));
+        assert_eq!((tally.hours.len(), tally.days.len()), (MOST_HOURS, MOST_DAYS));
+        // A day of a clock that is eight hours ahead.
+        let (from, to) = (at("2026-06-11T16:00:00Z"), at("2026-06-12T16:00:00Z"));
+        assert_eq!(tally.between(from, to), WattHours(720.0));
+        tally.add(WattHours(-5.0), last);
+        assert_eq!(tally.day(last), WattHours(720.0), "nobody gives energy back");
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_and_is_set_back_loses_nothing_and_is_not_stuck() {
+        let mut tally = Tally::default();
+        tally.add(WattHours(1.0), at("2026-05-04T10:30:00Z"));
+        tally.add(WattHours(2.0), at("2099-01-01T00:00:00Z"));
+        tally.add(WattHours(4.0), at("2026-05-04T11:30:00Z"));
+        tally.add(WattHours(8.0), at("2026-05-04T12:30:00Z"));
+        let hour = |text: &str| tally.hour(at(text)).get();
+        assert_eq!(hour("2026-05-04T10:00:00Z"), 1.0);
+        assert_eq!(hour("2026-05-04T11:00:00Z"), 6.0);
+        assert_eq!(hour("2026-05-04T12:00:00Z"), 8.0);
+        assert_eq!((tally.day(at("2026-05-04T12:00:00Z")).get(), tally.all().get()), (15.0, 15.0));
+    }
+
+    #[test]
+    fn an_alarm_is_written_down_once_with_its_end_and_again_when_it_comes_back() {
+        let mut book = Daybook::default();
+        let second = |s| at("2026-05-04T10:00:00Z") + chrono::Duration::seconds(s);
+        let lost = |since| ("device_lost", "grid", second(since));
+        for s in 0..5 {
+            book.see_alarms([lost(0)].into_iter(), second(s));
+        }
+        book.see_alarms([].into_iter(), second(5));
+        book.see_alarms([lost(9), ("device_lost", "pile1", second(9))].into_iter(), second(9));
+        let told: Vec<_> =
+            book.alarms.iter().map(|a| (a.about.as_str(), a.since, a.until)).collect();
+        let expected = [
+            ("grid", second(0), Some(second(5))),
+            ("grid", second(9), None),
+            ("pile1", second(9), None),
+        ];
+        assert_eq!(told, expected);
+        // One that came back so soon that nobody saw it gone.
+        book.see_alarms([lost(11)].into_iter(), second(11));
+        let grid = book.alarms.iter().filter(|a| a.about == "grid");
+        assert_eq!(
+            grid.map(|a| a.until).collect::<Vec<_>>(),
+            [Some(second(5)), Some(second(11)), None]
+        );
+        for s in 0..600 {
+            book.see_alarms([("a", "b", second(s))].into_iter(), second(s));
+        }
+        assert_eq!(book.alarms.len(), MOST_ALARMS);
+    }
+}
