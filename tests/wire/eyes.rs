@@ -30,7 +30,7 @@ fn root() -> &'static Path {
 
 /// A camera server: another picture for every request, so that nothing looks frozen. `hazard`: how much flame
 /// and smoke is in them, 0 to 1.
-pub fn camera_server(hazard: f64) -> u16 {
+fn camera_server(hazard: f64) -> u16 {
     let mut scene = Scene::of(&World::new(Scenario::one_pile(), 1));
     (scene.slots[0].fire, scene.slots[0].smoke) = (hazard, hazard);
     let mut pictures = Vec::new();

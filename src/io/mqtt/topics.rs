@@ -298,7 +298,7 @@ fn ledger_states(o: &Overview) -> Vec<State> {
             "budget_day_wh": budget.per_day_wh,
         }));
         for (workload, energy) in &o.ledger.workloads {
-            put_energy(&mut body, &format!("{workload}_"), energy);
+            put_energy(&mut body, &format!("workload_{workload}_"), energy);
         }
         states.push(state("jobs", body));
     }

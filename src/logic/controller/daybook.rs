@@ -15,8 +15,28 @@ use crate::units::{Moment, WattHours, Watts};
 
 /// Decisions that are further apart have nothing between them that is known.
 const GAP: Duration = Duration::from_secs(5);
+/// The site's energy is written down this often: nobody wants a new figure of each flow every second.
+const WRITTEN_EVERY: Duration = Duration::from_secs(10);
 /// Joules of a watt-hour.
 const JOULES: f64 = 3600.0;
+
+/// Energy of the site that is not written down yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flowed {
+    since: Option<Moment>,
+    until: Option<Moment>,
+    wh: BTreeMap<Flow, f64>,
+}
+
+impl Flowed {
+    /// It counts for the time at which it ended.
+    fn write_into(&self, book: &mut Daybook) {
+        let Some(until) = self.until else { return };
+        for (flow, wh) in &self.wh {
+            book.flows.entry(*flow).or_default().add(WattHours(*wh), until.utc);
+        }
+    }
+}
 
 impl Controller {
     /// Takes up what was kept before the gateway started. To be called before the first decision.
@@ -27,7 +47,9 @@ impl Controller {
     /// The daybook as it is now, to be kept; what workloads took is in the book of jobs until then.
     #[must_use]
     pub fn days(&self) -> Daybook {
-        Daybook { workloads: self.jobs.tallies().clone(), ..self.daybook.clone() }
+        let mut days = Daybook { workloads: self.jobs.tallies().clone(), ..self.daybook.clone() };
+        self.flowed.write_into(&mut days);
+        days
     }
 
     /// What looking has cost since the vision process told it last; it counts from zero when it is new.
@@ -48,11 +70,16 @@ impl Controller {
         let active = alarms.iter().filter(|alarm| alarm.active);
         let told = active.map(|alarm| (alarm.code.as_str(), alarm.about.as_str(), alarm.since));
         self.daybook.see_alarms(told, now.utc);
-        let gap = self.booked.replace(now).map(|before| before.age_at(now));
-        let Some(gap) = gap.filter(|gap| *gap < GAP) else { return };
-        for (flow, power) in self.flows(now) {
-            let energy = WattHours(power.get() * gap.as_secs_f64() / 3600.0);
-            self.daybook.flows.entry(flow).or_default().add(energy, now.utc);
+        let gap = self.flowed.until.replace(now).map(|before| before.age_at(now));
+        if let Some(gap) = gap.filter(|gap| *gap < GAP) {
+            for (flow, power) in self.flows(now) {
+                let wh = self.flowed.wh.entry(flow).or_insert(0.0);
+                *wh += power.get() * gap.as_secs_f64() / 3600.0;
+            }
+        }
+        if self.flowed.since.is_none_or(|since| since.age_at(now) >= WRITTEN_EVERY) {
+            self.flowed.write_into(&mut self.daybook);
+            self.flowed = Flowed { since: Some(now), until: Some(now), ..Flowed::default() };
         }
     }
 

@@ -86,8 +86,7 @@ pub struct Controller {
     planning: Planning,
     jobs: JobBook,
     daybook: Daybook,
-    /// Until when the daybook is written.
-    booked: Option<Moment>,
+    flowed: daybook::Flowed,
     reset_by: BTreeMap<Id, String>,
     guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
@@ -129,7 +128,7 @@ impl Controller {
             planning: Planning::default(),
             jobs: JobBook::default(),
             daybook: Daybook::default(),
-            booked: None,
+            flowed: daybook::Flowed::default(),
             reset_by: BTreeMap::new(),
             guarding: guarding::Guarding::new(now),
             eyes_gone: false,
