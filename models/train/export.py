@@ -239,6 +239,10 @@ def main():
     if args.params:
         shape = net.of_size(args.params)
         model = net.Net(**shape).eval()
+        for norm in (m for m in model.modules() if isinstance(m, torch.nn.LayerNorm)):
+            # Alike, they would be written once and passed on by nodes that no trained net has.
+            torch.nn.init.normal_(norm.weight, 1, 0.02)
+            torch.nn.init.normal_(norm.bias, 0, 0.02)
         write_onnx(model, (1, 3, shape["size"], shape["size"]), args.out / f"random-{args.params}.onnx")
         print(f"{net.count_params(model)} parameters, {net.count_mflop(shape)} MFLOP, random weights")
         return

@@ -149,16 +149,21 @@ pub fn run(options: &RunOptions) -> Result<(), RunError> {
     if storm {
         make_safe(&mut config);
     }
-    config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
-        tracing::warn!(%cause, "the last good copy of the site file could not be kept");
-    });
+    let watched = Arc::new(AtomicBool::new(false));
+    releases::end_unless_watched(&config.state, &watched);
+    // The version before one on trial may not understand what this one does: it keeps its own copy.
+    if releases::on_trial(&config.state).is_none() {
+        config::keep_last_good(&config, &loaded.text).unwrap_or_else(|cause| {
+            tracing::warn!(%cause, "the last good copy of the site file could not be kept");
+        });
+    }
     let clock = Clock::simulated(options.speed, options.site_time);
     let begun = Begun { options, fell_back: loaded.fell_back.is_some(), storm, start };
     // A port that is taken is no crash.
     let forget = |_: &RunError| begun.start.forget(Clock::real().now().uptime);
     let state = config.state.clone();
     let gateway = Gateway::start(config, clock, &begun).inspect_err(forget)?;
-    let trial = releases::trial(state, gateway.overview.clone());
+    let trial = releases::trial(state, (gateway.overview.clone(), watched));
     let reason = shutdown::wait(options.stop_with_stdin, trial)
         .map_err(|cause| RunError::Start { what: "signals", cause })?;
     tracing::info!(reason = reason.unwrap_or("this release did not prove itself"), "stopping");

@@ -3,25 +3,27 @@
 //! or one that is on trial.
 //!
 //! ```text
-//!   update install ─▶ on trial ─▶ 20 decisions, every device heard that was heard before ─▶ kept
-//!                        └─ two starts without that, or 40 s, or a damaged file ─▶ undone: the last kept one
+//!   update install ─▶ on trial ─▶ 20 decisions, as many devices heard as before ─▶ kept
+//!                        └─ two starts without that, or 40 s, or a bad signature ─▶ undone: the last kept one
 //! ```
 //! What a stranger gets wrong: a version that crashes before its first line cannot undo itself. So the start is
-//! counted, on disk, by the installed version before the new one gets a turn (fault PR6).
+//! counted, on disk, by the installed version before the new one gets a turn (fault PR6). And the book is only
+//! a memory: what runs is signed by the key of the site file, which is looked at again at every start.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::control::lock;
+use super::update;
 use crate::config;
 use crate::io::clock::Clock;
 use crate::io::store::write_whole;
@@ -36,9 +38,14 @@ const PROVEN_BY: u32 = 20;
 const IN_A_ROW: Duration = Duration::from_secs(3);
 /// From its start on; the control loop itself is watched by the service manager.
 const PROVEN_WITHIN: Duration = Duration::from_secs(40);
-/// Folder of the releases in the state folder, and the book in it.
+/// A trial that ended after this long does not get its second start: both would take longer than the minute.
+const LATE_END: Duration = Duration::from_secs(20);
+/// A release on trial that has not come as far as to be watched by then ends.
+const STARTED_WITHIN: Duration = Duration::from_secs(45);
+/// Folder of the releases in the state folder, the book in it, and who writes the book.
 const FOLDER: &str = "releases";
 const BOOK: &str = "book.json";
+const LOCK: &str = "book.lock";
 /// The program in the folder of its version.
 pub const PROGRAM: &str = "wattgate";
 /// Says to a release which one it is, and that it chooses no other.
@@ -81,22 +88,16 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A program in the folder of releases.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Release {
-    /// Its version, as signed.
-    pub version: Version,
-    /// Hash of the program, hexadecimal.
-    pub sha256: String,
-}
-
 /// A release that has not proven itself yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// Which.
-    pub release: Release,
+    pub version: Version,
     /// How often it was started.
     pub starts: u32,
+    /// When it was started last, time since boot.
+    #[serde(default)]
+    pub began: Duration,
     /// Devices that the version before it heard when it was installed.
     pub heard: usize,
 }
@@ -105,23 +106,33 @@ pub struct Trial {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failing {
-    /// It ended by itself, or was ended, at each of its starts.
+    /// It ended by itself, or was ended, at its starts.
     Ended,
     /// It ran and did not prove itself.
     Unproven,
-    /// Its file is not what was installed.
+    /// Its file is not, or no longer, what the site's key signed.
     Damaged,
+    /// A person undid it.
+    Asked,
+    /// A reason of a later version: the installed one reads what every later one writes.
+    #[serde(other)]
+    Other,
 }
 
 /// The book of releases.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Book {
     /// The newest one that has proven itself; nothing: the installed one.
-    pub kept: Option<Release>,
+    pub kept: Option<Version>,
+    /// The one that was kept before it.
+    pub before: Option<Version>,
     /// The one on trial.
     pub trial: Option<Trial>,
-    /// The last one that did not prove itself.
+    /// The last one that was undone.
     pub undone: Option<(Version, Failing)>,
+    /// The highest one that was ever kept.
+    pub highest: Option<Version>,
 }
 
 impl Book {
@@ -145,44 +156,58 @@ impl Book {
         write_whole(&folder(state), BOOK, &serde_json::to_vec_pretty(self)?)
     }
 
-    /// No version below this is taken.
+    /// No version that is not above this is taken.
     #[must_use]
     pub fn floor(&self) -> Version {
-        self.kept.as_ref().map_or(Version::own(), |kept| kept.version.max(Version::own()))
+        [self.kept, self.highest].into_iter().flatten().fold(Version::own(), Version::max)
     }
 
-    /// What is to run in the place of the installed version `own`; a trial's start is counted.
-    fn next(&mut self, own: Version, is_whole: impl Fn(&Release) -> bool) -> Option<Release> {
+    /// What is to run in the place of the installed version `own` at `uptime` since boot; a trial's start is
+    /// counted.
+    fn next(
+        &mut self,
+        (own, uptime): (Version, Duration),
+        is_signed: impl Fn(Version) -> bool,
+    ) -> Option<Version> {
         if let Some(trial) = &mut self.trial {
-            let failing = if trial.release.version <= own {
-                None
-            } else if trial.starts >= TRIES {
-                Some(Failing::Ended)
-            } else if !is_whole(&trial.release) {
-                Some(Failing::Damaged)
-            } else {
-                trial.starts += 1;
-                return Some(trial.release.clone());
-            };
-            match failing {
-                Some(failing) => self.undo(failing),
+            let late = uptime.checked_sub(trial.began).is_some_and(|age| age > LATE_END);
+            if trial.version <= own {
                 // The installed version was replaced by one as new.
-                None => self.trial = None,
+                self.trial = None;
+            } else if trial.starts >= TRIES || (trial.starts > 0 && late) {
+                self.undo(Failing::Ended);
+            } else if !is_signed(trial.version) {
+                self.undo(Failing::Damaged);
+            } else {
+                (trial.starts, trial.began) = (trial.starts + 1, uptime);
+                return Some(trial.version);
             }
         }
-        let kept = self.kept.clone().filter(|kept| kept.version > own)?;
-        if is_whole(&kept) {
-            return Some(kept);
+        while let Some(kept) = self.kept.filter(|kept| *kept > own) {
+            if is_signed(kept) {
+                return Some(kept);
+            }
+            self.undone = Some((kept, Failing::Damaged));
+            self.kept = self.before.take();
         }
-        self.undone = Some((kept.version, Failing::Damaged));
-        self.kept = None;
         None
     }
 
     fn undo(&mut self, failing: Failing) {
         if let Some(trial) = self.trial.take() {
-            self.undone = Some((trial.release.version, failing));
+            self.undone = Some((trial.version, failing));
         }
+    }
+
+    /// Undoes what is on trial, or else what is kept. Which; nothing where there is neither.
+    pub fn undo_last(&mut self) -> Option<Version> {
+        if self.trial.is_some() {
+            self.undo(Failing::Asked);
+        } else {
+            self.undone = Some((self.kept?, Failing::Asked));
+            self.kept = self.before.take();
+        }
+        self.undone.map(|(version, _)| version)
     }
 }
 
@@ -192,30 +217,25 @@ pub fn folder(state: &Path) -> PathBuf {
     state.join(FOLDER)
 }
 
-/// Where the program of a version lies.
+/// Where the program of a version lies; its signature lies beside it.
 #[must_use]
 pub fn program(state: &Path, version: Version) -> PathBuf {
     folder(state).join(version.to_string()).join(PROGRAM)
 }
 
-/// Hash of a file, hexadecimal.
+/// Held while the book is read, changed and written.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn hash(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher, mut part) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut part)? {
-            0 => break,
-            length => hasher.update(&part[..length]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+/// When the disk refuses.
+pub fn hold(state: &Path) -> io::Result<File> {
+    let file = File::create(folder(state).join(LOCK))?;
+    file.lock()?;
+    Ok(file)
 }
 
-/// Puts the release that is to run into the place of this process. Comes back where that is this program
-/// itself: it is a release already, or there is none, or none can run.
-pub fn step_aside(state: &Path) {
+/// Puts the release that is to run into the place of this process; `site` names the key. Comes back where that is
+/// this program itself: it is a release already, or there is none, or none can run.
+pub fn step_aside(state: &Path, site: &Path) {
     if std::env::var_os(RUNS_AS).is_some() || !folder(state).join(BOOK).exists() {
         return;
     }
@@ -223,77 +243,124 @@ pub fn step_aside(state: &Path) {
     let Ok(_held) = lock(state) else {
         return;
     };
-    let release = match choose(state) {
-        Ok(Some(release)) => release,
-        Ok(None) => return,
-        Err(error) => {
-            tracing::error!(%error, "the book of releases cannot be used: the installed version runs");
-            return;
-        }
+    let key = config::signed_by(site);
+    let is_signed = |version: Version| {
+        let signed = key.as_deref().map(|key| update::signed(&program(state, version), key));
+        signed.is_some_and(|signed| signed.is_ok_and(|(signed, _)| signed == version))
     };
-    tracing::info!(version = %release.version, "this release runs in the place of the installed version");
-    let error = Command::new(program(state, release.version))
-        .args(std::env::args_os().skip(1))
-        .env(RUNS_AS, release.version.to_string())
-        .envs(std::env::current_exe().map(|exe| (config::INSTALLED, exe)))
-        .exec();
-    tracing::error!(%error, version = %release.version, "the release cannot run: the installed version does");
-}
-
-/// The next release; the book is on disk before it gets its turn.
-fn choose(state: &Path) -> io::Result<Option<Release>> {
-    let mut book = Book::open(state)?;
-    let before = book.clone();
-    let is_whole = |release: &Release| {
-        hash(&program(state, release.version)).is_ok_and(|found| found == release.sha256)
-    };
-    let next = book.next(Version::own(), is_whole);
-    if book != before {
-        if book.undone != before.undone {
-            tracing::error!(undone = ?book.undone, "the update did not prove itself and is undone");
-        }
-        book.keep(state)?;
+    let releases = choose(state, is_signed).unwrap_or_else(|error| {
+        tracing::error!(%error, "the book of releases cannot be used: the installed version runs");
+        Vec::new()
+    });
+    for version in releases {
+        tracing::info!(%version, "this release runs in the place of the installed version");
+        let error = Command::new(program(state, version))
+            .args(std::env::args_os().skip(1))
+            .env(RUNS_AS, version.to_string())
+            .envs(std::env::current_exe().map(|exe| (config::INSTALLED, exe)))
+            .exec();
+        tracing::error!(%error, %version, "the release cannot run");
     }
-    Ok(next)
 }
 
-/// The version that did not prove itself, until another one is installed.
+/// The releases that may run, the first one first; the book is on disk before they get their turn.
+fn choose(state: &Path, is_signed: impl Fn(Version) -> bool) -> io::Result<Vec<Version>> {
+    let _held = hold(state)?;
+    let mut book = Book::open(state)?;
+    let (before, now) = (book.clone(), (Version::own(), Clock::real().now().uptime));
+    let next = book.next(now, &is_signed);
+    let kept = |book: &Book| book.kept.filter(|kept| *kept > now.0 && is_signed(*kept));
+    if book == before {
+        return Ok(next.into_iter().collect());
+    }
+    if book.undone != before.undone {
+        tracing::error!(undone = ?book.undone, "the update is undone");
+    }
+    if let Err(error) = book.keep(state) {
+        // A start that cannot be counted is no trial; what is kept needs no counting.
+        tracing::error!(%error, "the book of releases cannot be written: no trial");
+        return Ok(kept(&before).into_iter().collect());
+    }
+    clear(state, &book);
+    let kept = kept(&book).filter(|kept| Some(*kept) != next);
+    Ok(next.into_iter().chain(kept).collect())
+}
+
+/// Removes the programs that the book does not name; what cannot be removed only takes room.
+fn clear(state: &Path, book: &Book) {
+    let trial = book.trial.as_ref().map(|trial| trial.version);
+    let named: Vec<String> =
+        [book.kept, book.before, trial].into_iter().flatten().map(String::from).collect();
+    for entry in fs::read_dir(folder(state)).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !named.contains(&name) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether an update was undone, until another one is installed; also where nobody can tell.
 #[must_use]
 pub fn undone(state: &Path) -> bool {
-    Book::open(state).is_ok_and(|book| book.undone.is_some())
+    Book::open(state).map_or(true, |book| book.undone.is_some())
+}
+
+/// What this process has to prove: the trial that it is.
+#[must_use]
+pub fn on_trial(state: &Path) -> Option<Trial> {
+    let own = Version::try_from(std::env::var(RUNS_AS).ok()?).ok()?;
+    Book::open(state).ok()?.trial.filter(|trial| trial.version == own)
+}
+
+/// Ends a release on trial that hangs before anybody watches it: `watched` is set by [`trial`].
+pub fn end_unless_watched(state: &Path, watched: &Arc<AtomicBool>) {
+    if on_trial(state).is_none() {
+        return;
+    }
+    let watched = Arc::clone(watched);
+    let wait = move || {
+        std::thread::sleep(STARTED_WITHIN);
+        if !watched.load(Ordering::Relaxed) {
+            tracing::error!("this release hangs at its start and ends");
+            std::process::exit(1);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("trial".to_owned()).spawn(wait) {
+        tracing::warn!(%error, "nobody ends this release where it hangs at its start");
+    }
 }
 
 /// Comes back only where this process is a release on trial and does not prove itself: that is written down, and
 /// it should end as failed.
-pub async fn trial(state: PathBuf, overviews: watch::Receiver<Option<Arc<Overview>>>) {
+pub async fn trial(
+    state: PathBuf,
+    (overviews, watched): (watch::Receiver<Option<Arc<Overview>>>, Arc<AtomicBool>),
+) {
+    watched.store(true, Ordering::Relaxed);
     if let Some(trial) = on_trial(&state) {
         let proof = proven(trial.heard, overviews, hears);
         let is_proven = tokio::time::timeout(PROVEN_WITHIN, proof).await.is_ok();
-        if !settle(&state, trial, is_proven) {
+        if !settle(&state, &trial, is_proven) {
             return;
         }
     }
     std::future::pending().await
 }
 
-/// What this process has to prove: the trial that it is.
-fn on_trial(state: &Path) -> Option<Trial> {
-    let own = Version::try_from(std::env::var(RUNS_AS).ok()?).ok()?;
-    Book::open(state).ok()?.trial.filter(|trial| trial.release.version == own)
-}
-
 /// Writes down how a trial ended; whether its release may go on.
-fn settle(state: &Path, trial: Trial, is_proven: bool) -> bool {
-    let version = trial.release.version;
+fn settle(state: &Path, trial: &Trial, is_proven: bool) -> bool {
+    let version = trial.version;
+    let held = hold(state);
     let mut book = Book::open(state).unwrap_or_default();
-    if book.trial.as_ref().is_none_or(|now| now.release != trial.release) {
+    if book.trial.as_ref().is_none_or(|now| now.version != version) {
         // Another update came meanwhile: the next start is about that one.
         return true;
     }
     if is_proven {
         let mut kept = book.clone();
-        (kept.kept, kept.trial) = (Some(trial.release), None);
-        match kept.keep(state) {
+        kept.before = kept.kept.replace(version);
+        (kept.trial, kept.highest) = (None, kept.highest.max(Some(version)));
+        match held.and_then(|_held| kept.keep(state)) {
             Ok(()) => {
                 tracing::info!(%version, "this release has proven itself");
                 return true;
@@ -345,13 +412,14 @@ mod tests {
         Version::try_from(text.to_owned()).unwrap()
     }
 
-    fn release(text: &str) -> Release {
-        Release { version: version(text), sha256: text.to_owned() }
+    fn trial(text: &str) -> Book {
+        let trial = Trial { version: version(text), starts: 0, began: Duration::ZERO, heard: 3 };
+        Book { trial: Some(trial), ..Book::default() }
     }
 
-    fn trial(text: &str) -> Book {
-        let trial = Trial { release: release(text), starts: 0, heard: 3 };
-        Book { trial: Some(trial), ..Book::default() }
+    /// The installed version, soon after another start.
+    fn own(text: &str, second: u64) -> (Version, Duration) {
+        (version(text), Duration::from_secs(100 + second))
     }
 
     #[test]
@@ -365,32 +433,80 @@ mod tests {
 
     #[test]
     fn a_trial_that_ends_twice_is_undone_and_the_last_kept_one_runs() {
-        let mut book = Book { kept: Some(release("0.2.0")), ..trial("0.3.0") };
-        let own = version("0.1.0");
+        let mut book = Book { kept: Some(version("0.2.0")), ..trial("0.3.0") };
         for start in 1..=TRIES {
-            assert_eq!(book.next(own, |_| true), Some(release("0.3.0")));
+            assert_eq!(book.next(own("0.1.0", start.into()), |_| true), Some(version("0.3.0")));
             assert_eq!(book.trial.as_ref().unwrap().starts, start);
         }
-        assert_eq!(book.next(own, |_| true), Some(release("0.2.0")));
+        assert_eq!(book.next(own("0.1.0", 3), |_| true), Some(version("0.2.0")));
         assert_eq!(book.undone, Some((version("0.3.0"), Failing::Ended)));
-        assert_eq!(book.next(own, |_| true), Some(release("0.2.0")), "and stays");
+        assert_eq!(book.next(own("0.1.0", 4), |_| true), Some(version("0.2.0")), "and stays");
     }
 
     #[test]
-    fn a_damaged_file_never_runs() {
+    fn a_trial_that_ends_late_gets_no_second_start_unless_the_power_went() {
+        for (later, runs) in [(5, "0.3.0"), (20, "0.3.0"), (21, "0.2.0")] {
+            let mut book = Book { kept: Some(version("0.2.0")), ..trial("0.3.0") };
+            assert_eq!(book.next(own("0.1.0", 0), |_| true), Some(version("0.3.0")));
+            assert_eq!(book.next(own("0.1.0", later), |_| true), Some(version(runs)), "{later} s");
+        }
+        // Another boot: the time since it is shorter than when the trial began.
         let mut book = trial("0.3.0");
-        assert_eq!(book.next(version("0.1.0"), |_| false), None);
+        assert_eq!(book.next(own("0.1.0", 900), |_| true), Some(version("0.3.0")));
+        assert_eq!(book.next(own("0.1.0", 0), |_| true), Some(version("0.3.0")));
+    }
+
+    #[test]
+    fn what_is_not_signed_never_runs_and_the_one_before_it_does() {
+        let mut book = trial("0.3.0");
+        assert_eq!(book.next(own("0.1.0", 0), |_| false), None);
         assert_eq!(book.undone, Some((version("0.3.0"), Failing::Damaged)));
-        let mut book = Book { kept: Some(release("0.2.0")), ..Book::default() };
-        assert_eq!(book.next(version("0.1.0"), |_| false), None);
-        assert_eq!(book.undone, Some((version("0.2.0"), Failing::Damaged)));
+        let (kept, before) = (Some(version("0.4.0")), Some(version("0.2.0")));
+        let both = Book { kept, before, highest: kept, ..Book::default() };
+        let mut book = both.clone();
+        let older = |version: Version| Some(version) == before;
+        assert_eq!(book.next(own("0.1.0", 0), older), before);
+        assert_eq!(book.undone, Some((version("0.4.0"), Failing::Damaged)));
+        assert_eq!(book.floor(), version("0.4.0"), "damage opens no way for an older one");
+        let mut book = both.clone();
+        assert_eq!(book.next(own("0.1.0", 0), |_| false), None);
+        // A person goes back one, and no further than to the installed one.
+        let mut book = both;
+        assert_eq!([0, 1, 2].map(|_| book.undo_last()), [kept, before, None]);
+        assert_eq!(book.next(own("0.1.0", 0), |_| true), None);
     }
 
     #[test]
     fn an_installed_version_that_is_newer_runs_itself() {
-        let mut book = Book { kept: Some(release("0.2.0")), ..trial("0.3.0") };
-        assert_eq!(book.next(version("0.3.0"), |_| true), None);
+        let mut book = Book { kept: Some(version("0.2.0")), ..trial("0.3.0") };
+        assert_eq!(book.next(own("0.3.0", 0), |_| true), None);
         assert_eq!((book.trial, book.undone), (None, None));
+    }
+
+    #[test]
+    fn the_book_of_a_later_version_is_read_all_the_same() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir(folder(state.path())).unwrap();
+        let text = r#"{"kept": "0.2.0", "undone": ["0.3.0", "did_not_like_it"], "moon": 3}"#;
+        fs::write(folder(state.path()).join(BOOK), text).unwrap();
+        let mut book = Book::open(state.path()).unwrap();
+        assert_eq!(book.undone, Some((version("0.3.0"), Failing::Other)));
+        assert_eq!(book.next(own("0.1.0", 0), |_| true), Some(version("0.2.0")));
+    }
+
+    #[test]
+    fn where_the_start_cannot_be_counted_what_is_kept_runs() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir(folder(state.path())).unwrap();
+        let newer = |patch: u32| Version([Version::own().0[0] + 1, 0, patch]);
+        let mut book = Book { kept: Some(newer(0)), ..trial("0.3.0") };
+        book.trial.as_mut().unwrap().version = newer(1);
+        book.keep(state.path()).unwrap();
+        // A folder where the fresh book would be written.
+        fs::create_dir(folder(state.path()).join("book.json.new")).unwrap();
+        assert_eq!(choose(state.path(), |_| true).unwrap(), [newer(0)]);
+        fs::remove_dir(folder(state.path()).join("book.json.new")).unwrap();
+        assert_eq!(choose(state.path(), |_| true).unwrap(), [newer(1), newer(0)]);
     }
 
     #[test]
@@ -400,16 +516,16 @@ mod tests {
         for is_proven in [true, false] {
             let book = trial("0.3.0");
             book.keep(state.path()).unwrap();
-            assert_eq!(settle(state.path(), book.trial.unwrap(), is_proven), is_proven);
+            assert_eq!(settle(state.path(), &book.trial.unwrap(), is_proven), is_proven);
             let book = Book::open(state.path()).unwrap();
-            assert_eq!(book.kept, is_proven.then(|| release("0.3.0")));
+            assert_eq!(book.kept, is_proven.then(|| version("0.3.0")));
             assert_eq!(book.undone.is_some(), !is_proven);
             assert_eq!(book.trial, None);
         }
         let newer = trial("0.4.0");
         newer.keep(state.path()).unwrap();
         for is_proven in [true, false] {
-            assert!(settle(state.path(), trial("0.3.0").trial.unwrap(), is_proven));
+            assert!(settle(state.path(), &trial("0.3.0").trial.unwrap(), is_proven));
             assert_eq!(Book::open(state.path()).unwrap(), newer);
         }
     }

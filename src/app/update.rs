@@ -6,17 +6,18 @@
 //!       ─▶ tried: says the same version, understands the site file ─▶ on trial from the next start on
 //! ```
 //! What a stranger gets wrong: version and machine are believed from the signature's trusted comment, which is
-//! signed too. A file name proves nothing, and a program that was asked for its version could lie.
+//! signed too. A file name proves nothing, and a program that was asked for its version could lie. And this
+//! version need not understand the site file: the new one must.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::desk::{self, Answer, Request};
-use super::releases::{self, Book, Release, Trial, Version};
+use super::releases::{self, Book, Trial, Version};
 use crate::io::clock::Clock;
 
 /// Largest program.
@@ -59,6 +60,15 @@ pub enum UpdateError {
         /// What it must be above.
         floor: Version,
     },
+    /// The state folder belongs to another user.
+    #[error("{0}")]
+    Owner(PathBuf),
+    /// This version is on trial already.
+    #[error("{0}")]
+    OnTrial(Version),
+    /// The gateway that runs does not say which devices it hears.
+    #[error("{0}")]
+    Deaf(String),
     /// It does not run here, says another version, or does not understand the site file.
     #[error("{0}")]
     Tried(String),
@@ -89,32 +99,68 @@ pub fn machine() -> String {
 /// When it is not taken; see [`UpdateError`].
 pub fn install(update: &Update<'_>) -> Result<Version, UpdateError> {
     let key = update.key.ok_or(UpdateError::NoKey)?;
-    let bytes = read(update.file, MOST_BYTES)?;
-    let version = signed(update.file, key, &bytes)?;
+    let (version, bytes) = signed(update.file, key)?;
     let state = update.state;
     let at = |path: &Path| {
         let path = path.to_owned();
         move |cause| UpdateError::File { path, cause }
     };
     let folder = releases::folder(state);
+    fs::create_dir_all(state).map_err(at(state))?;
+    // Others would leave files that the gateway may not write, and root would run what the gateway may exchange.
+    if fs::metadata(state).map_err(at(state))?.uid() != rustix::process::geteuid().as_raw() {
+        return Err(UpdateError::Owner(state.to_owned()));
+    }
     fs::create_dir_all(&folder).map_err(at(&folder))?;
-    let mut book = Book::open(state).map_err(at(&folder))?;
-    if version <= book.floor() {
-        return Err(UpdateError::Older { version, floor: book.floor() });
+    let _one = only_one(&folder)?;
+    let open = || Book::open(state).map_err(at(&folder));
+    let floor = open()?.floor();
+    if version <= floor {
+        return Err(UpdateError::Older { version, floor });
+    }
+    if open()?.trial.is_some_and(|trial| trial.version == version) {
+        return Err(UpdateError::OnTrial(version));
     }
     let program = releases::program(state, version);
-    // A trial of the same version ends here; of what is kept nothing is touched.
-    book.trial = None;
-    book.keep(state).map_err(at(&folder))?;
     put(&program, &bytes).map_err(at(&program))?;
+    let signature = read(&beside(update.file), MOST_SIGNATURE)?;
+    put(&beside(&program), &signature).map_err(at(&program))?;
     tried(&program, version, update.site)?;
-    let sha256 = releases::hash(&program).map_err(at(&program))?;
-    let heard = heard(state);
-    book.trial = Some(Trial { release: Release { version, sha256 }, starts: 0, heard });
+    let heard = heard(state)?;
+    let _held = releases::hold(state).map_err(at(&folder))?;
+    let mut book = open()?;
+    book.trial = Some(Trial { version, starts: 0, began: Duration::ZERO, heard });
     book.undone = None;
     book.keep(state).map_err(at(&folder))?;
-    clear(state, &book);
     Ok(version)
+}
+
+/// Undoes what is on trial, or else what is kept, from the next start on; which.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub fn undo(state: &Path) -> io::Result<Option<Version>> {
+    if !releases::folder(state).exists() {
+        return Ok(None);
+    }
+    let _held = releases::hold(state)?;
+    let mut book = Book::open(state)?;
+    let undone = book.undo_last();
+    book.keep(state)?;
+    Ok(undone)
+}
+
+/// One installation at a time, also while the book is not held.
+fn only_one(folder: &Path) -> Result<File, UpdateError> {
+    let path = folder.join("install.lock");
+    let file =
+        File::create(&path).map_err(|cause| UpdateError::File { path: path.clone(), cause })?;
+    file.try_lock().map_err(|error| UpdateError::File { path, cause: error.into() })?;
+    Ok(file)
+}
+
+fn beside(file: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.minisig", file.display()))
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, UpdateError> {
@@ -126,36 +172,40 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, UpdateError> {
     fs::read(path).map_err(failed)
 }
 
-/// The version in the signed comment.
-fn signed(file: &Path, key: &str, bytes: &[u8]) -> Result<Version, UpdateError> {
-    let beside = PathBuf::from(format!("{}.minisig", file.display()));
-    let refused = |cause: String| UpdateError::Signature(format!("{}: {cause}", beside.display()));
-    let text = String::from_utf8(read(&beside, MOST_SIGNATURE)?);
+/// The version that a file is signed as, and its bytes.
+///
+/// # Errors
+/// When it cannot be read, is not signed by `key` (minisign, `FILE.minisig`), or not for this kind of machine.
+pub fn signed(file: &Path, key: &str) -> Result<(Version, Vec<u8>), UpdateError> {
+    let signature = beside(file);
+    let refused =
+        |cause: String| UpdateError::Signature(format!("{}: {cause}", signature.display()));
+    let bytes = read(file, MOST_BYTES)?;
+    let text = String::from_utf8(read(&signature, MOST_SIGNATURE)?);
     let text = text.map_err(|error| refused(error.to_string()))?;
     let key = minisign_verify::PublicKey::from_base64(key)
         .map_err(|error| UpdateError::Signature(format!("signed_by: {error}")))?;
     let signature =
         minisign_verify::Signature::decode(&text).map_err(|error| refused(error.to_string()))?;
-    key.verify(bytes, &signature, false).map_err(|error| refused(error.to_string()))?;
+    key.verify(&bytes, &signature, false).map_err(|error| refused(error.to_string()))?;
     let comment = signature.trusted_comment();
     let bad = || UpdateError::Comment(comment.to_owned());
-    let mut words = comment.split_whitespace();
-    let (Some("wattgate"), Some(version), Some(for_machine), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
+    let words: Vec<&str> = comment.split_whitespace().collect();
+    let ["wattgate", version, for_machine] = words.as_slice() else {
         return Err(bad());
     };
-    if for_machine != machine() {
-        return Err(UpdateError::Machine(for_machine.to_owned()));
+    if *for_machine != machine() {
+        return Err(UpdateError::Machine((*for_machine).to_owned()));
     }
-    Version::try_from(version.to_owned()).map_err(|_| bad())
+    let version = Version::try_from((*version).to_owned()).map_err(|_| bad())?;
+    Ok((version, bytes))
 }
 
 /// Writes the program beside its place, flushes it, and moves it there.
 fn put(program: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = program.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let fresh = program.with_extension("new");
+    let fresh = PathBuf::from(format!("{}.new", program.display()));
     let mut file = File::create(&fresh)?;
     file.write_all(bytes)?;
     file.set_permissions(fs::Permissions::from_mode(0o755))?;
@@ -216,24 +266,12 @@ fn tempfile_in(program: &Path) -> io::Result<File> {
 }
 
 /// Devices that the gateway hears now; none where none runs.
-fn heard(state: &Path) -> usize {
+fn heard(state: &Path) -> Result<usize, UpdateError> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
     match desk::ask(state, &Request::Overview) {
-        Ok(Answer::Overview(overview)) => releases::hears(&overview),
-        _ => 0,
-    }
-}
-
-/// Removes the programs that the book does not name; what cannot be removed only takes room.
-fn clear(state: &Path, book: &Book) {
-    let kept = book.kept.iter().map(|kept| kept.version);
-    let named: Vec<String> = kept
-        .chain(book.trial.iter().map(|trial| trial.release.version))
-        .map(String::from)
-        .collect();
-    for entry in fs::read_dir(releases::folder(state)).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !named.contains(&name) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+        Ok(Answer::Overview(overview)) => Ok(releases::hears(&overview)),
+        Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => Ok(0),
+        Ok(_) => Err(UpdateError::Deaf("no decision yet".to_owned())),
+        Err(error) => Err(UpdateError::Deaf(error.to_string())),
     }
 }

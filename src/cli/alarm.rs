@@ -40,13 +40,12 @@ pub fn run(action: Alarms, lang: Lang) -> u8 {
 pub(super) fn state(place: &Place, lang: Lang) -> Result<PathBuf, u8> {
     match (&place.state, &place.config) {
         (Some(state), _) => Ok(state.clone()),
-        (None, Some(file)) => match config::load_or_last_good(file, None) {
-            Ok(loaded) => Ok(loaded.config.state),
-            Err(report) => {
-                complain(report.render(lang).trim_end());
-                Err(CONFIGURATION)
-            }
-        },
+        // A release that runs may know more of the file than this version.
+        (None, Some(file)) if file.exists() => Ok(config::state_folder(file)),
+        (None, Some(file)) => {
+            complain(&fill(lang, "cli.no_site_file", &[("file", file.display().to_string())]));
+            Err(CONFIGURATION)
+        }
         (None, None) => Ok(PathBuf::from(config::DEFAULT_STATE)),
     }
 }

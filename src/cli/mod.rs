@@ -173,7 +173,7 @@ fn outcome(done: Result<(), String>) -> u8 {
 
 fn gateway(run: arguments::Run, lang: Lang) -> u8 {
     let state = run.state.clone().unwrap_or_else(|| config::state_folder(&run.config));
-    app::releases::step_aside(&state);
+    app::releases::step_aside(&state, &run.config);
     let code = match control::page_code() {
         Ok(code) => code,
         Err(error) => return outcome(Err(format!("no random numbers: {error}"))),

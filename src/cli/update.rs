@@ -13,22 +13,37 @@ use crate::texts::{Lang, fill, text};
 pub fn run(action: Updates, lang: Lang) -> u8 {
     match action {
         Updates::Install { program, config, state } => install(&program, &config, state, lang),
-        Updates::Show { place } => match alarm::state(&place, lang) {
-            Ok(state) => show(&state, lang),
-            Err(code) => code,
-        },
+        Updates::Undo { place } => {
+            alarm::state(&place, lang).map_or_else(|code| code, |state| undo(&state, lang))
+        }
+        Updates::Show { place } => {
+            alarm::state(&place, lang).map_or_else(|code| code, |state| show(&state, lang))
+        }
+    }
+}
+
+fn undo(state: &Path, lang: Lang) -> u8 {
+    match update::undo(state) {
+        Ok(Some(version)) => {
+            say(&fill(lang, "cli.update.undo", &[("version", version.to_string())]))
+        }
+        Ok(None) => {
+            complain(text(lang, "cli.update.nothing"));
+            FAILED
+        }
+        Err(error) => outcome(Err(format!("{}: {error}", releases::folder(state).display()))),
     }
 }
 
 fn install(file: &Path, site: &Path, state: Option<PathBuf>, lang: Lang) -> u8 {
-    let config = match config::load(site) {
-        Ok((config, _)) => config,
-        Err(report) => {
-            complain(report.render(lang).trim_end());
-            return CONFIGURATION;
-        }
-    };
-    let (state, key) = (state.unwrap_or(config.state), config.updates.as_deref());
+    if !site.exists() {
+        complain(&fill(lang, "cli.no_site_file", &[("file", site.display().to_string())]));
+        return CONFIGURATION;
+    }
+    // The new version must understand the site file; this one need not.
+    let state = state.unwrap_or_else(|| config::state_folder(site));
+    let key = config::signed_by(site);
+    let key = key.as_deref();
     match update::install(&Update { file, key, site, state: &state }) {
         Ok(version) => {
             let before = Book::open(&state).unwrap_or_default().floor();
@@ -64,6 +79,13 @@ fn why(error: &UpdateError, file: &Path, lang: Lang) -> String {
             let values = [("version", version.to_string()), ("floor", floor.to_string())];
             fill(lang, "cli.update.older", &values)
         }
+        UpdateError::Owner(state) => {
+            fill(lang, "cli.update.owner", &[("state", state.display().to_string())])
+        }
+        UpdateError::OnTrial(version) => {
+            fill(lang, "cli.update.already", &[("version", version.to_string())])
+        }
+        UpdateError::Deaf(cause) => fill(lang, "cli.update.deaf", &[("cause", cause.clone())]),
         UpdateError::Tried(cause) => fill(lang, "cli.update.tried", &[("cause", cause.clone())]),
     }
 }
@@ -78,10 +100,13 @@ fn show(state: &Path, lang: Lang) -> u8 {
     let version = |version: Version| ("version", version.to_string());
     let mut lines = vec![fill(lang, "cli.update.installed", &[version(Version::own())])];
     if let Some(kept) = &book.kept {
-        lines.push(fill(lang, "cli.update.kept", &[version(kept.version)]));
+        lines.push(fill(lang, "cli.update.kept", &[version(*kept)]));
+    }
+    if let Some(before) = &book.before {
+        lines.push(fill(lang, "cli.update.before", &[version(*before)]));
     }
     if let Some(trial) = &book.trial {
-        let values = [version(trial.release.version), ("starts", trial.starts.to_string())];
+        let values = [version(trial.version), ("starts", trial.starts.to_string())];
         lines.push(fill(lang, "cli.update.trial", &values));
     }
     if let Some((undone, failing)) = &book.undone {
@@ -89,6 +114,8 @@ fn show(state: &Path, lang: Lang) -> u8 {
             Failing::Ended => "cli.update.ended",
             Failing::Unproven => "cli.update.unproven",
             Failing::Damaged => "cli.update.damaged",
+            Failing::Asked => "cli.update.asked",
+            Failing::Other => "cli.update.other",
         };
         let values = [version(*undone), ("why", text(lang, why).to_owned())];
         lines.push(fill(lang, "cli.update.undone", &values));

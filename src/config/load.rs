@@ -139,6 +139,14 @@ pub fn load_or_last_good(path: &Path, state: Option<&Path>) -> Result<Loaded, Re
     }
 }
 
+/// Whose updates a site file takes, as far as the file can be read: what it says beside that may be for a later
+/// version.
+#[must_use]
+pub fn signed_by(path: &Path) -> Option<String> {
+    let document = read(path).ok()?.parse::<toml_edit::Document<String>>().ok()?;
+    Some(document.get("updates")?.get("signed_by")?.as_str()?.to_owned())
+}
+
 /// The state folder that a site file names, as far as the file can be read.
 #[must_use]
 pub fn state_folder(path: &Path) -> PathBuf {

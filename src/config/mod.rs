@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use check::{INSTALLED, address_of, models_beside};
 pub use load::{
     DEFAULT_STATE, Loaded, keep_last_good, load, load_or_last_good, no_such_profile, profile_file,
-    profiles_beside, state_folder,
+    profiles_beside, signed_by, state_folder,
 };
 pub use network::Network;
 pub use profile::{

@@ -2,7 +2,7 @@
 //! processes cost (`cargo bench --bench figures -- periods`), the nets against onnxruntime (`-- nets`), and
 //! what a camera costs (`-- cameras`), what the cascade costs against the big net on everything
 //! (`-- cascade`), and how soon a sensor or a picture stops the piles when all is bad
-//! (`-- stops`, as root). All of it without an argument; takes about eight minutes.
+//! (`-- stops`, as root). All of it without an argument; takes about ten minutes.
 //!
 //! What a stranger gets wrong: every figure is a ratio to the quiet run of the same call, so that a slow
 //! machine says the same as a fast one.

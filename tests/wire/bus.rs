@@ -12,6 +12,7 @@ mod faults;
 mod fewest;
 mod lines;
 mod peers;
+mod renewed;
 pub mod rig;
 mod serial;
 mod served;

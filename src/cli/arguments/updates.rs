@@ -19,6 +19,11 @@ pub enum Updates {
         #[arg(long)]
         state: Option<PathBuf>,
     },
+    /// Undoes what is on trial, or else what is kept, from the next start on.
+    Undo {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Which version runs, which is on trial, which was undone.
     Show {
         #[command(flatten)]

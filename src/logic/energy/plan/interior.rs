@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
         shared.iter_mut().zip(&self.left).for_each(|(v, left)| *v += left);
         want_own.copy_from_slice(own);
         want.copy_from_slice(shared);
-        self.factor.solve(program, own, shared);
+        self.factor.solve(own, shared);
         program.times_transposed(own, shared, dx);
         if exact {
             // Once more on what is left over.
@@ -194,7 +194,7 @@ impl<'a> Walk<'a> {
             program.times(dx, met_own, met);
             met_own.iter_mut().zip(&*want_own).for_each(|(m, w)| *m = w - *m);
             met.iter_mut().zip(&*want).for_each(|(m, w)| *m = w - *m);
-            self.factor.solve(program, met_own, met);
+            self.factor.solve(met_own, met);
             own.iter_mut().zip(&*met_own).for_each(|(o, m)| *o += m);
             shared.iter_mut().zip(&*met).for_each(|(o, m)| *o += m);
             program.times_transposed(own, shared, dx);

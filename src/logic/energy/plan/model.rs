@@ -64,9 +64,7 @@ impl<'a> Model<'a> {
         let above = (0..steps).map(|t| top(t) - site.so_far).fold(0.0, f64::max);
         let room = if site.per_kw > 0.0 { above } else { 0.0 };
         let peaked = |t: usize| room > TINY && top(t) > site.so_far + TINY;
-        let free = matches!(freedom, Freedom::Fluid);
-        let peaks: Vec<bool> = (0..steps).map(peaked).collect();
-        let rows = Rows::new(site, phases, &peaks, free);
+        let rows = Rows::new(site, phases, &(0..steps).map(peaked).collect::<Vec<bool>>());
         let mut model = Model {
             weights: weights(site),
             program: Program::new(rows.count),

@@ -103,12 +103,11 @@ pub struct Factor {
     inverse: Vec<f64>,
     own: Vec<f64>,
     /// First shared row that an own row couples, and where its couplings begin: one for every row from there
-    /// to the last, nothing in those between that it has no part in; of few columns only those it has a part in.
+    /// to the last, nothing in those between that it has no part in.
     low: Vec<usize>,
     coupled: Vec<usize>,
     coupling: Vec<f64>,
-    /// For each coupling the first shared row of the column it comes from, counted from `low`; where an own row has
-    /// few columns, the shared row itself.
+    /// For each coupling the first shared row of the column it comes from, counted from `low`.
     column_first: Vec<usize>,
     /// Multiplications that one factorisation takes, about.
     pub effort: u64,
@@ -127,12 +126,6 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     rest + ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]))
 }
 
-/// Whether an own row is removed pair by pair.
-fn few(program: &Program, own: usize) -> bool {
-    let (from, to) = program.span[own];
-    to - from <= FEW
-}
-
 impl Factor {
     /// The shape of the factor of `program`, without numbers and without room for them.
     pub fn shape(program: &Program) -> Factor {
@@ -143,24 +136,16 @@ impl Factor {
         for (from, to) in &program.span {
             let entries = &program.row[program.start[*from]..program.start[*to]];
             let low = entries.iter().copied().min().unwrap_or(0);
-            entries.iter().for_each(|row| first[*row] = first[*row].min(low));
-            let at = column_first.len();
-            if to - from <= FEW {
-                for row in entries {
-                    if !column_first[at..].contains(row) {
-                        column_first.push(*row);
-                    }
-                }
-                lows.push(low);
-                coupled.push(column_first.len());
-                continue;
-            }
             let end = entries.iter().max().map_or(low, |high| high + 1);
+            let at = column_first.len();
             column_first.resize(at + end - low, 0);
             for j in *from..*to {
                 let entries = &program.row[program.start[j]..program.start[j + 1]];
                 let least = entries.iter().copied().min().unwrap_or(low);
-                entries.iter().for_each(|row| column_first[at + row - low] = least - low);
+                for row in entries {
+                    column_first[at + row - low] = least - low;
+                    first[*row] = first[*row].min(low);
+                }
                 effort += (entries.len() * (end - low) / 4) as u64;
             }
             lows.push(low);
@@ -174,8 +159,8 @@ impl Factor {
         let mut offset = vec![0; rows + 1];
         for i in 0..rows {
             offset[i + 1] = offset[i] + i - first[i] + 1;
-            // As far as this row and each above it both reach.
-            effort += (first[i]..i).map(|j| (j - first[j].max(first[i]) + 1) as u64).sum::<u64>();
+            let width = (i - first[i]) as u64;
+            effort += width * width / 2;
         }
         let own = program.own_rhs.len();
         Factor {
@@ -211,29 +196,20 @@ impl Factor {
             }
             let weight = theta * program.own_coef[j];
             self.own[own] += weight * program.own_coef[j];
+            let (base, low) = (self.coupled[own], self.low[own]);
             for k in program.start[j]..program.start[j + 1] {
-                let place = self.place(program, own, program.row[k]);
-                self.coupling[place] += weight * program.coef[k];
+                self.coupling[base + program.row[k] - low] += weight * program.coef[k];
             }
         }
         for own in 0..self.own.len() {
-            if few(program, own) {
+            let (from, to) = program.span[own];
+            if to - from <= FEW {
                 self.remove_few(program, theta, own);
             } else {
                 self.remove(program, theta, own);
             }
         }
         self.decompose();
-    }
-
-    /// Where the coupling of an own row with a shared one stands.
-    fn place(&self, program: &Program, own: usize, row: usize) -> usize {
-        let base = self.coupled[own];
-        if !few(program, own) {
-            return base + row - self.low[own];
-        }
-        let known = &self.column_first[base..self.coupled[own + 1]];
-        base + known.iter().position(|known| *known == row).unwrap_or(0)
     }
 
     fn add(&mut self, program: &Program, j: usize, weight: f64) {
@@ -326,15 +302,10 @@ impl Factor {
     }
 
     /// Solves the normal equations in place.
-    pub fn solve(&self, program: &Program, own: &mut [f64], shared: &mut [f64]) {
+    pub fn solve(&self, own: &mut [f64], shared: &mut [f64]) {
         for (k, value) in own.iter().enumerate() {
             let factor = value / self.own[k].max(1e-300);
-            let range = self.coupled[k]..self.coupled[k + 1];
-            let (coupling, rows) = (&self.coupling[range.clone()], &self.column_first[range]);
-            if few(program, k) {
-                coupling.iter().zip(rows).for_each(|(c, row)| shared[*row] -= factor * c);
-                continue;
-            }
+            let coupling = &self.coupling[self.coupled[k]..self.coupled[k + 1]];
             let target = shared[self.low[k]..].iter_mut();
             target.zip(coupling).for_each(|(s, c)| *s -= factor * c);
         }
@@ -351,12 +322,8 @@ impl Factor {
             shared[self.first[i]..i].iter_mut().zip(row).for_each(|(s, l)| *s -= value * l);
         }
         for (k, value) in own.iter_mut().enumerate() {
-            let range = self.coupled[k]..self.coupled[k + 1];
-            let (coupling, rows) = (&self.coupling[range.clone()], &self.column_first[range]);
-            let sum = match few(program, k) {
-                true => coupling.iter().zip(rows).map(|(c, row)| c * shared[*row]).sum(),
-                false => dot(coupling, &shared[self.low[k]..self.low[k] + coupling.len()]),
-            };
+            let coupling = &self.coupling[self.coupled[k]..self.coupled[k + 1]];
+            let sum = dot(coupling, &shared[self.low[k]..self.low[k] + coupling.len()]);
             *value = (*value - sum) / self.own[k].max(1e-300);
         }
     }
