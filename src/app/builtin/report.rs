@@ -6,7 +6,7 @@
 //! when it was made, which is up to ten minutes old.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -169,10 +169,14 @@ fn words(report: &Value, lang: Lang) -> String {
     lines.join("\n")
 }
 
-/// Removes the oldest where there are too many; their names sort by day.
+/// Removes the oldest where there are too many; their names begin with the day, and what has another is a person's.
 fn forget_old(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.get(..10).is_some_and(|day| day.parse::<NaiveDate>().is_ok())
+    };
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(ours).collect();
     files.sort();
     for old in files.iter().take(files.len().saturating_sub(MOST_FILES)) {
         let _ = std::fs::remove_file(old);
@@ -238,6 +242,20 @@ mod tests {
             assert_eq!((day.date.to_string().as_str(), day.from), (date, at(from)), "{zone} {now}");
             assert_eq!((day.to - day.from).num_hours(), hours, "{zone} {now}");
         }
+    }
+
+    #[test]
+    fn the_oldest_reports_go_and_nothing_of_a_person() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let begun = NaiveDate::from_ymd_opt(2026, 1, 1).unwrap();
+        for day in begun.iter_days().take(MOST_FILES + 1) {
+            std::fs::write(place(&format!("{day}.json")), "{}").unwrap();
+        }
+        std::fs::write(place("0-notes.txt"), "a person's").unwrap();
+        forget_old(folder.path());
+        assert!(place("0-notes.txt").exists());
+        assert!(!place("2026-01-01.json").exists() && place("2026-01-02.json").exists());
     }
 
     #[test]
