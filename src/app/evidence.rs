@@ -52,13 +52,15 @@ pub(super) fn start(
     thread.map(Some)
 }
 
-/// Keeps the newest still of each camera that is in doubt, once.
+/// Keeps the newest still of each camera that is in doubt, once. One that cannot be kept keeps no other from it;
+/// the first such error.
 fn look(
     evidence: &mut Evidence,
     seen: &mut BTreeMap<Id, Moment>,
     overview: &Overview,
     stills: &StillBoard,
 ) -> std::io::Result<()> {
+    let mut said = Ok(());
     for camera in overview.cameras.iter().filter(|camera| camera.fault.is_none()) {
         let verdict = match camera.verdict {
             Some(Verdict::Doubtful) => "doubtful",
@@ -67,10 +69,11 @@ fn look(
         };
         let Some(still) = stills.get(&camera.id) else { continue };
         if seen.insert(camera.id.clone(), still.at) != Some(still.at) {
-            evidence.keep((&camera.id, still.at.utc), verdict, &still.jpeg)?;
+            let kept = evidence.keep((&camera.id, still.at.utc), verdict, &still.jpeg);
+            said = said.and(kept.map(|_| ()));
         }
     }
-    Ok(())
+    said
 }
 
 #[cfg(test)]
@@ -113,5 +116,27 @@ mod tests {
         }
         let verdicts = pictures(folder.path()).unwrap().into_iter().map(|p| p.verdict);
         assert_eq!(verdicts.collect::<Vec<_>>(), ["doubtful", "alarm"]);
+    }
+
+    #[test]
+    fn a_camera_whose_picture_cannot_be_kept_keeps_no_other_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../tests/golden/mqtt/overview.json");
+        let mut overview: Overview = serde_json::from_str(text).unwrap();
+        let mut first = overview.cameras[0].clone();
+        (first.verdict, first.fault) = (Some(Verdict::Alarm), None);
+        let mut second = first.clone();
+        second.id = Id::try_from("second").unwrap();
+        let ids = [first.id.clone(), second.id.clone()];
+        let stills = StillBoard::new(ids.iter().cloned());
+        let at = Clock::real().now();
+        ids.iter().for_each(|id| stills.put(id, Still { jpeg: [7, 7].into(), at }));
+        std::fs::create_dir(folder.path().join("evidence")).unwrap();
+        std::fs::write(folder.path().join("evidence").join(ids[0].as_str()), "").unwrap();
+        overview.cameras = vec![first, second];
+        let mut evidence = Evidence::open(folder.path());
+        assert!(look(&mut evidence, &mut BTreeMap::new(), &overview, &stills).is_err());
+        let kept = pictures(folder.path()).unwrap().into_iter().map(|picture| picture.camera);
+        assert_eq!(kept.collect::<Vec<_>>(), ["second"]);
     }
 }
