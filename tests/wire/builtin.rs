@@ -84,8 +84,10 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
     assert!(["turns", "cgroup"].iter().any(|means| told["held_by"] == **means), "{told}");
     assert!(reviewed < pictures && kept(&gateway, "json") == reviewed, "it waits half way");
     assert!(gateway.cli(&["resume", &job]).0);
+    // How much of the processor is left for it is not ours to promise.
+    let long = Duration::from_secs(180);
+    until("the rest", long, || (kept(&gateway, "json") == pictures).then_some(()));
     gateway.is(&job, "done");
-    assert_eq!(kept(&gateway, "json"), pictures);
     its_energy_is_told(&gateway, &job);
     the_days_are_reported(&gateway);
 }
