@@ -1,8 +1,8 @@
 //! Pictures of what the eyes doubted, in the state folder (`evidence/CAMERA/TIME-VERDICT.jpg`), for whoever looks
 //! later: a person, or the big net when energy is cheap.
 //!
-//! What a stranger gets wrong: an event has so many pictures and no more, the whole folder so many bytes and days.
-//! The oldest go first, whatever they show.
+//! What a stranger gets wrong: an event has so many pictures and no more, the whole folder so many bytes and days,
+//! and all of them give way where the disk has little left. The oldest go first, whatever they show.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,14 @@ const NEW_EVENT_S: i64 = 60;
 const MOST_DAYS: i64 = 7;
 /// What they may take, bytes.
 const MOST_BYTES: u64 = 500 << 20;
+/// What they leave free of the disk, bytes: latch, books and outbox need it more.
+const LEAST_FREE: u64 = 64 << 20;
+/// Looking through all of them takes a while: for old ones it is done this often, s.
+const CLEARS_EVERY_S: i64 = 600;
+/// Most that go for their age at a time: a clock may be wrong.
+const MOST_AT_ONCE: usize = 60;
+/// What a write that was cut off leaves behind.
+const HALF: &str = "new";
 /// Time in a file's name.
 const TIME: &str = "%Y%m%dT%H%M%S%3fZ";
 const PICTURE: &str = "jpg";
@@ -57,20 +65,37 @@ pub struct Evidence {
     folder: PathBuf,
     /// The running event of each camera: when the last doubt was, and pictures so far.
     events: BTreeMap<Id, (DateTime<Utc>, u32)>,
+    /// When all were looked through, and what they have taken since, bytes.
+    cleared: Option<(DateTime<Utc>, u64)>,
     most_bytes: u64,
+    least_free: u64,
 }
 
 impl Evidence {
-    /// Keeps them in this state folder.
+    /// Keeps them in this state folder, and removes what a power cut has left half written there.
     #[must_use]
     pub fn open(state: &Path) -> Evidence {
-        Evidence { folder: state.join(FOLDER), events: BTreeMap::new(), most_bytes: MOST_BYTES }
+        let folder = state.join(FOLDER);
+        let cameras = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let files = cameras.flat_map(|camera| fs::read_dir(camera.path()).into_iter().flatten());
+        for path in files.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == HALF) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Evidence {
+            folder,
+            events: BTreeMap::new(),
+            cleared: None,
+            most_bytes: MOST_BYTES,
+            least_free: LEAST_FREE,
+        }
     }
 
     /// Keeps a picture that was doubted, unless its event has enough. Whether it was kept.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or has too little left for anything but what the gateway needs.
     pub fn keep(
         &mut self,
         (camera, at): (&Id, DateTime<Utc>),
@@ -86,28 +111,62 @@ impl Evidence {
             return Ok(false);
         }
         event.1 += 1;
-        let folder = self.folder.join(camera.as_str());
+        let (folder, size) = (self.folder.join(camera.as_str()), jpeg.len() as u64);
+        fs::create_dir_all(&self.folder)?;
+        // First of all: after a write that fails there would never be room again.
+        self.make_room(at, size)?;
         fs::create_dir_all(&folder)?;
         replace(&folder, &format!("{}-{verdict}.{PICTURE}", at.format(TIME)), jpeg)?;
-        self.forget_old(at)?;
+        self.cleared = self.cleared.map(|(when, bytes)| (when, bytes + size));
         Ok(true)
     }
 
-    /// Makes room: what is too old, and the oldest of what is too much.
-    fn forget_old(&self, now: DateTime<Utc>) -> io::Result<()> {
+    /// Room for `more` bytes, looking through all pictures only where that is due.
+    fn make_room(&mut self, now: DateTime<Utc>, more: u64) -> io::Result<()> {
+        let needed = self.least_free.saturating_add(more);
+        let known = self.cleared.is_some_and(|(when, bytes)| {
+            (now - when).num_seconds().abs() < CLEARS_EVERY_S && bytes + more <= self.most_bytes
+        });
+        if known && self.free()? >= needed {
+            return Ok(());
+        }
+        self.cleared = None;
+        self.cleared = Some((now, self.forget_old(now, more)?));
+        if self.free()? < needed {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// What the disk has left, bytes.
+    fn free(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Removes what is too old, and the oldest of what is too much for `more` bytes to come; what is left, bytes.
+    fn forget_old(&self, now: DateTime<Utc>, more: u64) -> io::Result<u64> {
         let pictures = pictures_in(&self.folder)?;
         let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
         let sizes: Vec<u64> = pictures.iter().map(|p| size(&p.path) + size(&p.review())).collect();
         let mut bytes: u64 = sizes.iter().sum();
+        let theirs = bytes.saturating_add(self.free()?).saturating_sub(self.least_free);
+        let mut most = self.most_bytes.min(theirs);
+        if bytes + more > most {
+            // A little more, so that the next ones find room without all this.
+            most -= most / 16;
+        }
+        let mut aged = 0;
         for (picture, size) in pictures.iter().zip(sizes) {
-            let old = (now - picture.at).num_days() >= MOST_DAYS;
-            if old || bytes > self.most_bytes {
+            let old = aged < MOST_AT_ONCE && (now - picture.at).num_days() >= MOST_DAYS;
+            aged += usize::from(old);
+            if old || bytes + more > most {
                 bytes -= size;
                 fs::remove_file(&picture.path)?;
                 let _ = fs::remove_file(picture.review());
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 
@@ -175,11 +234,62 @@ mod tests {
         let week = 7 * 86_400;
         assert!(evidence.keep((&south, at(221)), "alarm", &[7; 1000]).unwrap());
         let left = pictures(folder.path()).unwrap();
-        assert_eq!((left.len(), left[0].at), (30, at(3)), "the oldest three gave way");
+        assert_eq!((left.len(), left[0].at), (28, at(5)), "the oldest gave way, a few at once");
         assert!(!all[0].review().exists());
         assert!(evidence.keep((&south, at(week + 220)), "alarm", &[7; 1000]).unwrap());
         let left: Vec<_> = pictures(folder.path()).unwrap().into_iter().map(|p| p.at).collect();
         assert_eq!(left, [at(221), at(week + 220)], "a week is over");
         assert!(folder.path().join("evidence/north/note.txt").exists());
+    }
+
+    /// A picture of long ago, whose name is all that says so.
+    fn put(state: &Path, second: i64) -> PathBuf {
+        let folder = state.join("evidence/north");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(format!("{}-alarm.jpg", at(second).format(TIME)));
+        fs::write(&path, [7; 1000]).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_disk_that_is_full_gets_its_room_back_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), 0);
+        let half = put(folder.path(), 1).with_extension("jpg.new");
+        fs::write(&half, "cut off").unwrap();
+        let mut evidence = Evidence::open(folder.path());
+        assert!(!half.exists(), "what a power cut has left");
+        let north = Id::try_from("north").unwrap();
+        assert!(evidence.keep((&north, at(2)), "alarm", &[7; 1000]).unwrap());
+        assert_eq!(pictures(folder.path()).unwrap().len(), 3);
+        evidence.least_free = u64::MAX;
+        let refused = evidence.keep((&north, at(3)), "alarm", &[7; 1000]).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(pictures(folder.path()).unwrap(), [], "they give way");
+        evidence.least_free = 0;
+        assert!(evidence.keep((&north, at(4)), "alarm", &[7; 1000]).unwrap());
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_takes_a_few_and_not_all() {
+        let folder = tempfile::tempdir().unwrap();
+        (0..200).for_each(|second| drop(put(folder.path(), second)));
+        let mut evidence = Evidence::open(folder.path());
+        let (north, year) = (Id::try_from("north").unwrap(), 365 * 86_400);
+        assert!(evidence.keep((&north, at(70 * year)), "alarm", &[7; 1000]).unwrap());
+        let left = pictures(folder.path()).unwrap();
+        assert_eq!((left.len(), left[0].at), (141, at(60)));
+    }
+
+    #[test]
+    fn all_pictures_are_looked_through_seldom() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evidence = Evidence::open(folder.path());
+        let north = Id::try_from("north").unwrap();
+        let mut keep = |second| evidence.keep((&north, at(second)), "alarm", &[7; 1000]).unwrap();
+        assert!(keep(0));
+        let old = put(folder.path(), -8 * 86_400);
+        assert!(keep(1) && keep(599) && old.exists());
+        assert!(keep(600) && !old.exists());
     }
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Length of the kernel's accounting period, µs: its own default.
 const PERIOD_US: f64 = 100_000.0;
+/// Weight against the gateway's own group, which has the kernel's 100: a low priority counts only within a group.
+const WEIGHT: &str = "1";
 /// The kernel takes no smaller share.
 const LEAST_US: f64 = 1_000.0;
 /// The group in which the packaged unit runs the gateway itself, beside those of jobs.
@@ -47,6 +49,8 @@ impl Group {
         }
         let group = Group { folder: parent.join(format!("{NAME}{own}")), home };
         fs::create_dir(&group.folder)?;
+        // Better none than one that is as heavy as control and fire watch.
+        fs::write(group.folder.join("cpu.weight"), WEIGHT)?;
         group.cap(cores)?;
         Ok(group)
     }
@@ -142,6 +146,7 @@ mod tests {
         let group = make(7).unwrap();
         assert_eq!(read(parent.join("cgroup.subtree_control")), "+cpu");
         assert_eq!(read(parent.join("job-7/cpu.max")), "25000 100000");
+        assert_eq!(read(parent.join("job-7/cpu.weight")), "1", "the gateway comes first");
         group.enter().unwrap();
         assert_eq!(read(parent.join("job-7/cgroup.procs")), "0");
         group.leave().unwrap();

@@ -36,6 +36,8 @@ pub const MOST_RUNNING: usize = 4;
 const RETRY_S: i64 = 60;
 /// While jobs are there the book is kept at least this often; what was spent since may be lost in a crash.
 pub const KEPT_EVERY: Duration = Duration::from_secs(30);
+/// And so much when they were ended with the gateway, which nobody is told: as long as ending may take.
+const ENDS_IN: Duration = Duration::from_secs(10);
 /// A reading that is this old says nothing about what was drawn since.
 const METER_GAP: Duration = Duration::from_secs(15);
 
@@ -48,7 +50,7 @@ pub struct JobBook {
     /// What each workload has taken by the hour and the day.
     #[serde(default)]
     tallies: BTreeMap<Id, Tally>,
-    /// Nothing has been spent since it was kept: the gateway had ended its jobs before.
+    /// Little has been spent since it was kept: the gateway ended, and its jobs with it.
     #[serde(default)]
     closed: bool,
     /// Counts up when something has changed that a plan depends on, or that must be kept.
@@ -111,13 +113,19 @@ impl JobBook {
     /// was kept is taken off the budget, as a bound that a crash lifts is none.
     #[must_use]
     pub fn after_restart(mut self, work: &Work, now: DateTime<Utc>) -> JobBook {
-        let unknown_h = if self.closed { 0.0 } else { KEPT_EVERY.as_secs_f64() / 3600.0 };
+        let unknown = if self.closed { ENDS_IN } else { KEPT_EVERY };
+        let unknown_h = unknown.as_secs_f64() / 3600.0;
         self.closed = false;
         for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
+            // Its share may have risen since the book was kept: that is no change for which it is kept anew.
+            let most = work.workload(job.ask.workload.as_str()).map_or(job.granted, |w| w.max);
+            if job.has_begun() || job.granted > Watts::ZERO {
+                self.spent.add(WattHours(most.get() * unknown_h), now);
+            }
             if job.has_begun() {
                 job.failures = job.failures.saturating_add(1);
-                self.spent.add(WattHours(job.granted.get() * unknown_h), now);
             }
+            job.granted = Watts::ZERO;
             job.lost = job.used();
             (job.spent, job.cpu_s, job.held_by) = (WattHours(0.0), 0.0, None);
             job.state = JobState::Waiting;

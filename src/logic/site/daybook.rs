@@ -16,6 +16,8 @@ use crate::units::WattHours;
 const MOST_HOURS: usize = 50;
 /// Days that are kept.
 const MOST_DAYS: usize = 31;
+/// Windows of a clock that is behind that are kept beside them for a while, so that they drive nothing out.
+const SPARE: usize = 4;
 /// Alarms that are kept; the oldest go first.
 const MOST_ALARMS: usize = 500;
 const HOUR_S: i64 = 3600;
@@ -70,16 +72,24 @@ impl Tally {
     }
 }
 
-/// Adds to the newest window or begins the next. What lies after `at` was booked by a clock that was set
-/// back since: it is not lost, and does not stay ahead for ever.
+/// Adds to a window, in order. Where there are too many the oldest goes; where some lie ahead, one of the two clocks
+/// was wrong, and what is furthest from now goes on whichever side, a little later.
 fn put(windows: &mut VecDeque<(i64, f64)>, at: i64, wh: f64, most: usize) {
-    let mut wh = wh;
-    while let Some((_, more)) = windows.pop_back_if(|(last, _)| *last >= at) {
-        wh += more;
+    match windows.binary_search_by_key(&at, |(window, _)| *window) {
+        Ok(place) => windows.get_mut(place).into_iter().for_each(|(_, all)| *all += wh),
+        Err(place) => windows.insert(place, (at, wh)),
     }
-    windows.push_back((at, wh));
-    while windows.len() > most {
-        windows.pop_front();
+    loop {
+        let Some(((first, _), (last, _))) = windows.front().zip(windows.back()) else { return };
+        let ahead = *last > at;
+        if windows.len() <= most + if ahead { SPARE } else { 0 } {
+            return;
+        }
+        if last.abs_diff(at) > first.abs_diff(at) {
+            windows.pop_back();
+        } else {
+            windows.pop_front();
+        }
     }
 }
 
@@ -232,9 +242,44 @@ mod tests {
         tally.add(WattHours(8.0), at("2026-05-04T12:30:00Z"));
         let hour = |text: &str| tally.hour(at(text)).get();
         assert_eq!(hour("2026-05-04T10:00:00Z"), 1.0);
-        assert_eq!(hour("2026-05-04T11:00:00Z"), 6.0);
+        assert_eq!(hour("2026-05-04T11:00:00Z"), 4.0);
         assert_eq!(hour("2026-05-04T12:00:00Z"), 8.0);
-        assert_eq!((tally.day(at("2026-05-04T12:00:00Z")).get(), tally.all().get()), (15.0, 15.0));
+        assert_eq!((tally.day(at("2026-05-04T12:00:00Z")).get(), tally.all().get()), (13.0, 15.0));
+        for hour in 0..100 {
+            tally.add(WattHours(1.0), at("2026-05-05T00:00:00Z") + chrono::Duration::hours(hour));
+        }
+        assert_eq!(tally.hours.len(), MOST_HOURS);
+        assert_eq!(tally.hours.back().unwrap().0, tally.hours.front().unwrap().0 + 49);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_until_it_is_set_drives_nothing_out() {
+        let mut tally = Tally::default();
+        let begun = at("2026-05-04T00:00:00Z");
+        for hour in 0..40 * 24 {
+            tally.add(WattHours(1.0), begun + chrono::Duration::hours(hour));
+        }
+        let (now, known) = (at("2026-06-12T23:10:00Z"), tally.clone());
+        // Booted without a clock, time and again.
+        for boot in 0..9 {
+            tally.add(WattHours(1.0), at("1970-01-01T00:00:30Z"));
+            tally.add(WattHours(1.0), at("1970-01-01T01:00:30Z"));
+            let today = f64::from(boot);
+            assert_eq!(tally.hour(now), WattHours(1.0 + today));
+            assert_eq!(tally.day(now), WattHours(24.0 + today));
+            tally.add(WattHours(1.0), now);
+        }
+        assert_eq!(tally.hour(now), WattHours(10.0));
+        let hours = |tally: &Tally| tally.hours.iter().map(|(hour, _)| *hour).collect::<Vec<_>>();
+        assert_eq!(hours(&tally), hours(&known));
+        let days = |tally: &Tally| tally.days.iter().map(|(day, _)| *day).collect::<Vec<_>>();
+        assert_eq!(days(&tally), days(&known));
+        // One that is behind for a whole day is booked, too: nobody waits for the future.
+        for hour in 0..24 {
+            tally.add(WattHours(2.0), at("2020-01-01T00:00:00Z") + chrono::Duration::hours(hour));
+        }
+        assert_eq!(tally.day(at("2020-01-01T23:00:00Z")), WattHours(48.0));
+        assert_eq!(tally.hour(at("2020-01-01T23:00:00Z")), WattHours(2.0));
     }
 
     #[test]

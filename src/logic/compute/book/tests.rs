@@ -200,7 +200,11 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
     let a = &again.jobs()[0];
     assert_eq!((a.state, a.used(), a.left()), (JobState::Waiting, WattHours(7.0), a.need));
     assert_eq!((a.failures, again.jobs()[1].failures), (1, 0), "it may have ended the gateway");
-    assert!((again.spent().day_wh - 7.0).abs() < 1e-9);
+    let ending = 2.0 * 2000.0 * 10.0 / 3600.0;
+    assert!(
+        (again.spent().day_wh - 7.0 - ending).abs() < 1e-9,
+        "what both may take until they end"
+    );
     let smaller = Work { workloads: vec![workload("train", Some("node"))], ..Work::default() };
     let less = known.after_restart(&smaller, second(9).utc);
     let a = &less.jobs()[0];
@@ -360,11 +364,34 @@ fn a_crash_lifts_no_budget() {
         book = book.after_restart(&budgeted, second(at + 20).utc);
     }
     assert!((100.0..=300.0).contains(&wh), "{wh} Wh");
-    // One that was closed has nothing open.
+    // One that was closed has less open: what jobs take until they have ended.
     told(&mut book, &budgeted, FREE, 0.0, 7200);
     book.hear(&id("a"), JobNews::Started, &budgeted, second(7200).utc);
-    let before = book.spent();
-    let again = book.closed().after_restart(&budgeted, second(7230).utc);
-    assert_eq!(again.spent(), before);
-    assert_ne!(book.after_restart(&budgeted, second(7230).utc).spent(), before);
+    let before = book.spent().hour_wh;
+    let after =
+        |book: JobBook| book.after_restart(&budgeted, second(7230).utc).spent().hour_wh - before;
+    let (ended, killed) = (after(book.closed()), after(book));
+    assert!((ended - 4000.0 * 10.0 / 3600.0).abs() < 1e-9, "{ended} Wh");
+    assert!((killed - 4000.0 * 30.0 / 3600.0).abs() < 1e-9, "{killed} Wh");
+}
+
+#[test]
+fn a_share_that_rose_after_the_book_was_kept_lifts_no_budget() {
+    let budgeted = Work { per_hour: Some(WattHours(300.0)), ..work() };
+    let mut book = with(&budgeted, &[("a", "local", 12.0)]);
+    let mut wh = 0.0;
+    for at in (0..3600).step_by(30) {
+        for (job, power) in told(&mut book, &budgeted, FREE, 0.0, at) {
+            wh += power / 3600.0;
+            book.hear(&id(&job), JobNews::Started, &budgeted, second(at).utc);
+        }
+        told(&mut book, &budgeted, NOT_YET, 0.0, at + 1);
+        let kept = book.clone();
+        // Its slot begins, and all is lost 28 s later.
+        let told = told(&mut book, &budgeted, FREE, 0.0, at + 2);
+        assert_eq!(book.changes(), kept.changes(), "nothing for which it is kept");
+        wh += told.iter().map(|(_, power)| power * 28.0 / 3600.0).sum::<f64>();
+        book = kept.after_restart(&budgeted, second(at + 30).utc);
+    }
+    assert!((150.0..=300.0).contains(&wh), "{wh} Wh");
 }
