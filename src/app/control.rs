@@ -227,7 +227,7 @@ impl Gateway {
         let (stop, stopped) = watch::channel(false);
         let (observations, inbox) = sync_channel(OBSERVATIONS);
         let (decisions, newest_decision) = watch::channel(None);
-        let (overviews, newest_overview) = watch::channel(None);
+        let (overviews, overview) = watch::channel(None);
         let (duties, duty) = watch::channel(Duty::default());
         let outbox_cap = config.mqtt.as_ref().map_or(64, |mqtt| mqtt.outbox_cap_mib) << 20;
         let journal = Journal::start(&config.state, outbox_cap, clock)
@@ -238,7 +238,7 @@ impl Gateway {
         let wiring = wiring(&config, clock, news, (writes, stopped.clone()));
         let bus_moves = Arc::new(AtomicU64::new(millis(Clock::real().now())));
         let bus = start_bus(config.devices.clone(), wiring, (&bus_moves, &breakage))?;
-        let controller_stops = Arc::new(AtomicBool::new(false));
+        let stops = Arc::new(AtomicBool::new(false));
         let (to_latch, from_controller) = sync_channel(1);
         let (latch, controller) = remembering(&config, clock, begun);
         let trace = open_trace(&config, &controller, clock);
@@ -249,7 +249,7 @@ impl Gateway {
         let (books, kept_books) = sync_channel(1);
         let needs = (decisions.subscribe(), kept_books, observations.clone());
         let crew = crew((&config, &options.config), clock, needs);
-        let crew = jobs::start(crew, controller_stops.clone())?;
+        let crew = jobs::start(crew, stops.clone())?;
         let mind = Mind {
             books,
             kept: None,
@@ -267,15 +267,15 @@ impl Gateway {
             looks: looks.clone(),
             told: None,
         };
-        let ends = Arc::clone(&controller_stops);
+        let ends = Arc::clone(&stops);
         let controller = named("control", move || mind.think(&ends))?;
         let toys = (options.simulated.then_some(breakage), aside);
-        let orders = take_orders(&config, begun, &newest_overview, (observations.clone(), clock));
-        open_desk(&config, &observations, (&newest_overview, &orders), (clock, toys));
-        let evidence = evidence::start(&config, (&stills, &newest_overview), &controller_stops)?;
+        let orders = take_orders(&config, begun, &overview, (observations.clone(), clock));
+        open_desk(&config, &observations, (&overview, &orders), (clock, toys));
+        let evidence = evidence::start(&config, (&stills, &overview), &stops)?;
         let uplink = Uplink {
             journal: journal.clone(),
-            overview: newest_overview.clone(),
+            overview: overview.clone(),
             written,
             stills: stills.clone(),
             observations: observations.clone(),
@@ -289,7 +289,6 @@ impl Gateway {
         let uplink = uplink::start(&config, uplink)?;
         let eyes = open_eyes(&config, options, (clock, observations, duty, stills));
         let kept = [("latch", Some(latch)), ("wear", Some(wear)), ("evidence", evidence)];
-        let (overview, stops) = (newest_overview, controller_stops);
         Ok(Gateway { stop, stops, controller, crew, bus, uplink, eyes, kept, journal, overview })
     }
 

@@ -41,11 +41,8 @@ pub fn check(
     let mode = mode(file.site.mode.as_ref(), faults);
     let limits = limits(&file, faults);
     let mut devices = devices::check(&file.devices, profiles, faults);
-    let meter = file
-        .grid
-        .meter
-        .as_ref()
-        .and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
+    let meter = file.grid.meter.as_ref();
+    let meter = meter.and_then(|meter| devices::reference(meter, &devices.meters, "meter", faults));
     let places = places::check(&file, &devices, folder, faults);
     let circuits = circuits::check(&file.circuits, &devices, faults);
     let (work, computing) = work::check(&file.work, &devices, faults);
