@@ -142,10 +142,10 @@ fn a_plan_after_another_takes_less_work() {
 }
 
 /// What has been mended after a car has gone or come is legal, within its own bound, and no further from it than a plan
-/// that is searched for may be; for a part of the work.
+/// that is searched for may be; it leaves no more energy out, and takes a part of the work.
 #[test]
 fn a_plan_is_mended_after_a_car_has_gone_or_come() {
-    let (mut searched, mut mended) = (0, 0);
+    let (mut searched, mut mended, mut quick) = (0, 0, 0);
     for seed in 0..12 {
         let r = &mut fastrand::Rng::with_seed(seed);
         let cars = [12, 30, 200, 400][seed as usize % 4];
@@ -167,8 +167,12 @@ fn a_plan_is_mended_after_a_car_has_gone_or_come() {
             let most = gap(&anew).max(gap(&from) + 0.01 + 1e-3 * plan.cost.abs());
             let most = most.max(1e-3 * plan.score.abs());
             assert!(gap(&plan) <= most, "{what}: {} {most}", gap(&plan));
+            let short = anew.unserved_kwh + (1e-4 * anew.unserved_kwh).max(2e-3);
+            assert!(plan.unserved_kwh <= short, "{what}: {} {short}", plan.unserved_kwh);
+            quick += usize::from(2 * plan.work < anew.work);
             (searched, mended) = (searched + anew.work, mended + plan.work);
         }
     }
+    assert!(quick >= 8, "only {quick} of 24 are mended and not searched for");
     assert!(2 * mended < searched, "{mended} for {searched} multiplications");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wattgate::logic::controller::{Controller, Rule};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
-    Aim, Battery, BatteryReading, MeterReading, Reading, Reason, Site, Strategy,
+    Aim, Battery, BatteryReading, MeterReading, Reading, Reason, Site, Strategy, Target, Tariff,
 };
 use wattgate::units::{Amps, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
@@ -107,6 +107,45 @@ fn peaks_are_shaved_and_the_battery_is_full_again_for_the_next_one() {
     };
     assert!(story(None));
     assert!(!story(Some(Rule::Strategy)), "the story holds without strategies");
+}
+
+/// Two cars that have all night at one price charge below the peak, each in its time; the battery is not for them.
+#[test]
+fn cars_that_have_time_keep_below_the_peak_on_the_wire() {
+    let most_w = |aim: Aim| {
+        let mut site = stored(Strategy { aim, ..Strategy::default() });
+        site.chargers = row(&[&Phase::ALL, &Phase::ALL], 63.0).chargers;
+        site.tariff = Some(Tariff {
+            currency: "EUR".into(),
+            zone: chrono_tz::Tz::UTC,
+            import: 0.3,
+            export: 0.05,
+            bands: Vec::new(),
+        });
+        let mut life = life(site, &[car(3, 16.0, 2.0), car(3, 16.0, 2.0)], 6);
+        run(&mut life, 10);
+        let leaves = life.plant.now().utc + chrono::Duration::hours(10);
+        for charger in [id("pile1"), id("pile2")] {
+            let target = Target { need: WattHours(15e3), leaves };
+            let at = life.plant.now();
+            life.controller.observe(Observation::Asked { charger, target, at });
+        }
+        run(&mut life, 120);
+        let begun: f64 = life.plant.world.piles.iter().map(|pile| pile.energy_wh).sum();
+        let mut most = 0.0_f64;
+        for _ in 0..3_600 {
+            life.second();
+            let amps = life.plant.world.piles.iter().flat_map(|pile| pile.currents());
+            most = most.max(amps.sum::<f64>() * 230.0);
+        }
+        let charged: f64 = life.plant.world.piles.iter().map(|pile| pile.energy_wh).sum();
+        assert!(charged - begun > 5_000.0, "{} Wh in an hour", charged - begun);
+        most
+    };
+    let kept = most_w(Aim::PeakShaving(Watts(8_000.0)));
+    assert!(kept <= 8_400.0, "{kept} W");
+    let free = most_w(Aim::Arbitrage);
+    assert!(free > 15_000.0, "the story needs cars that would pass the peak: {free} W");
 }
 
 /// Batteries at one meter, each two seconds behind what it is told. The import of the last minute.

@@ -76,7 +76,8 @@ impl Controller {
         let amps = Amps(share.get() / volts);
         let none = amps < charger.min * 0.5;
         let promised = if none { Amps::ZERO } else { amps.max(charger.min) };
-        let beyond = Amps(self.planning.beyond_share(&charger.id, now).get() / volts);
+        let least = Watts((charger.min - amps).get() * volts);
+        let beyond = Amps(self.planning.beyond_share(&charger.id, least, now).get() / volts);
         let most = (amps + beyond).min(charger.max);
         let none = most < charger.min * 0.5;
         let most = if none { Amps::ZERO } else { most.max(charger.min) };

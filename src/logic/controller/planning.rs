@@ -63,9 +63,23 @@ struct DayPlan {
     grid: Vec<f64>,
     /// Chargers whose cars get less than they need.
     short: BTreeSet<Id>,
+    early: Early,
+    view: PlanView,
+}
+
+/// What being early is worth, and how far it may go.
+#[derive(Clone, Debug)]
+struct Early {
     /// What a little more energy costs in each slot, per kWh.
     marginal: Vec<f64>,
-    view: PlanView,
+    /// Import that nobody passes by it, kW.
+    most_kw: f64,
+}
+
+impl Early {
+    fn of(problem: &Problem, grid: &[f64]) -> Early {
+        Early { marginal: marginal(problem, grid), most_kw: highest(problem, grid) }
+    }
 }
 
 /// Keeps the plan.
@@ -196,12 +210,12 @@ impl Planning {
             cars.iter().zip(short_of(&problem, &solved)).filter(|(_, kwh)| *kwh > SHORT_KWH);
         let short = lacks.map(|(car, _)| car.charger.id.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
-        let marginal = marginal(&problem, &grid);
+        let early = Early::of(&problem, &grid);
         let told = shown::Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
         let mut view = shown::view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
         let standing = solved.standing;
-        DayPlan { made: now, start, standing, chargers, jobs, battery, grid, short, marginal, view }
+        DayPlan { made: now, start, standing, chargers, jobs, battery, grid, short, early, view }
     }
 
     /// Where prices stand, if the plan is of the same slot: then only a car more or less has changed.
@@ -254,20 +268,27 @@ impl Planning {
 
     /// What a charger may take in the running slot beyond its share: what the plan has for it in later
     /// slots in which energy costs as much or more need not be hoped for then. Where the site would
-    /// export, only the export; without bound for a car that the plan leaves short.
-    pub fn beyond_share(&self, charger: &Id, now: Moment) -> Watts {
+    /// export, only the export; where a peak costs something, its part of what is left below the highest planned one,
+    /// if that is the least that it can use; without bound for a car that the plan leaves short.
+    pub fn beyond_share(&self, charger: &Id, least: Watts, now: Moment) -> Watts {
         let Some((plan, slot)) = self.running(now) else { return Watts::ZERO };
         if plan.short.contains(charger) {
             return Watts(f64::MAX);
         }
-        let (Some(kw), Some(price)) = (plan.chargers.get(charger), plan.marginal.get(slot)) else {
+        let (Some(kw), Some(price)) = (plan.chargers.get(charger), plan.early.marginal.get(slot))
+        else {
             return Watts::ZERO;
         };
-        let later = kw.iter().zip(&plan.marginal).skip(slot + 1);
-        let dearer: f64 = later.filter(|(_, later)| *later >= price).map(|(kw, _)| kw).sum();
-        let export = plan.grid.get(slot).map_or(0.0, |kw| -kw);
-        let bound = if export > 0.0 { export } else { f64::MAX };
-        Watts(dearer.min(bound) * 1000.0)
+        let dearer = |kw: &Vec<f64>| -> f64 {
+            let later = kw.iter().zip(&plan.early.marginal).skip(slot + 1);
+            later.filter(|(_, later)| *later >= price).map(|(kw, _)| kw).sum()
+        };
+        let grid = plan.grid.get(slot).copied().unwrap_or(0.0);
+        let bound = if grid < 0.0 { -grid } else { f64::MAX };
+        let takers = plan.chargers.values().filter(|kw| dearer(kw) > 0.0).count();
+        let below = (plan.early.most_kw - grid).max(0.0) / takers.max(1) as f64;
+        let below = if below * 1000.0 < least.get() { 0.0 } else { below };
+        Watts(dearer(kw).min(bound).min(below) * 1000.0)
     }
 
     /// What the battery and the grid connection are meant to do in the running slot.
@@ -391,13 +412,17 @@ fn in_good_order(
     earliest_first((&problem.sessions, &circuits), due, &mut solved.session_kw, stored);
     let mut grid = grid(problem, solved);
     // Nobody is early for the price of a peak.
-    let highest = grid.iter().copied().fold(problem.demand.so_far_kw, f64::max);
-    let charged = problem.demand.per_kw > 0.0;
-    let most_kw = if charged { highest.min(all_kw) } else { all_kw * FILLED_EARLY };
+    let most_kw = highest(problem, &grid).min(all_kw * FILLED_EARLY);
     let price = &problem.import_price;
     let mut steps = Steps { price, grid: &mut grid, most_kw, circuits };
     early_for_nothing(&problem.sessions, due, &mut solved.session_kw, &mut steps);
     grid
+}
+
+/// Import that nobody passes by being early, kW: the highest planned one where a peak costs something.
+fn highest(problem: &Problem, grid: &[f64]) -> f64 {
+    let highest = grid.iter().copied().fold(problem.demand.so_far_kw, f64::max);
+    if problem.demand.per_kw > 0.0 { highest } else { f64::MAX }
 }
 
 /// What a little more energy costs in each step, per kWh.

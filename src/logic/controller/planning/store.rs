@@ -75,11 +75,14 @@ pub(super) fn keep_to_sun(problem: &Problem, solved: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::in_good_order;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::super::{DayPlan, Early, Planning, in_good_order, slot_start};
     use super::*;
-    use crate::logic::energy::plan::{Budget, Group, Session, solve};
+    use crate::logic::decision::PlanView;
+    use crate::logic::energy::plan::{Budget, Group, Session, Standing, solve};
     use crate::logic::site::Strategy;
-    use crate::units::Watts;
+    use crate::units::{Moment, Watts};
 
     fn shaving(kw: f64) -> Battery {
         Battery {
@@ -131,6 +134,71 @@ mod tests {
             assert!((kept - highest).abs() < 0.05, "{need_kwh} kWh: {kept}");
             assert!(highest_of(peak(&[])) > 12.0);
         }
+    }
+
+    /// A peak above what is filled early moves nobody beyond that.
+    #[test]
+    fn nobody_is_early_beyond_three_quarters_of_the_connection() {
+        let car = Session {
+            departure: 16,
+            need_kwh: 10.0,
+            efficiency: 1.0,
+            min_kw: 1.4,
+            max_kw: 11.0,
+            phases: [true; 3],
+            ..Session::default()
+        };
+        let problem = Problem {
+            steps: 16,
+            step_hours: SLOT_HOURS,
+            pv_kw: vec![0.0; 16],
+            base_kw: vec![1.0; 16],
+            import_price: vec![0.3; 16],
+            demand: peak(&[shaving(100.0)]),
+            sessions: vec![car; 4],
+            groups: vec![Group { limit_kw: 40.0, members: Vec::new() }],
+            ..Problem::default()
+        };
+        let mut solved = Plan { session_kw: vec![vec![2.5; 16]; 4], ..Plan::default() };
+        let grid = in_good_order((&problem, &[16; 4]), &mut solved, 40.0);
+        let highest = grid.into_iter().fold(0.0, f64::max);
+        assert!((29.0..=30.0 + 1e-6).contains(&highest), "{highest} kW of 40");
+    }
+
+    /// What the plan spreads below the peak is not handed out at once: cars share what is left below it.
+    #[test]
+    fn being_early_takes_nobody_above_the_peak() {
+        let utc = chrono::DateTime::from_timestamp(1_780_000_200, 0).unwrap();
+        let now = Moment { uptime: std::time::Duration::from_secs(1000), utc };
+        let ids = ["a", "b"].map(|id| Id::try_from(id).unwrap());
+        let beyond = |most_kw: f64, least: f64| {
+            let view = PlanView {
+                made: utc,
+                step_s: 900,
+                currency: "EUR".into(),
+                limit_w: 40_000.0,
+                slots: Vec::new(),
+                lanes: Vec::new(),
+            };
+            let plan = DayPlan {
+                made: utc,
+                start: slot_start(utc),
+                standing: Standing::default(),
+                chargers: ids.iter().cloned().map(|id| (id, vec![2.0, 4.0, 4.0, 4.0])).collect(),
+                jobs: BTreeMap::new(),
+                battery: None,
+                grid: vec![5.0, 8.0, 8.0, 8.0],
+                short: BTreeSet::new(),
+                early: Early { marginal: vec![0.3; 4], most_kw },
+                view,
+            };
+            let planning = Planning { plan: Some(plan), ..Planning::default() };
+            ids.each_ref().map(|id| planning.beyond_share(id, Watts(least), now).get())
+        };
+        assert_eq!(beyond(8.0, 1_000.0), [1_500.0; 2]);
+        assert_eq!(beyond(8.0, 2_140.0), [0.0; 2], "the least current would pass the peak");
+        assert_eq!(beyond(4.0, 0.0), [0.0; 2]);
+        assert_eq!(beyond(f64::MAX, 2_140.0), [12_000.0; 2], "no peak costs anything");
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn careful(
 /// Whether a plan is good enough. For few loads, what was left out as broken makes a gap no smaller.
 fn near(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
     let lost = if auction::large(site) { 0.0 } else { answer::UNSERVED * site.lost_kwh };
-    let allowed = (ENOUGH * (floor - lost).abs()).max(ENOUGH_AT_LEAST);
+    let allowed = (ENOUGH * (floor - lost - quick::sunk(site)).abs()).max(ENOUGH_AT_LEAST);
     sheet.score() - floor < allowed && sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0
 }
 

@@ -24,6 +24,11 @@ pub const WORTH_KWH: f64 = 1e-3;
 const OFF: f64 = 1e-3;
 const OFF_AT_LEAST: f64 = 0.01;
 
+/// What the peak so far costs whatever is planned, currency: no measure of what is left to gain.
+pub fn sunk(site: &Sound) -> f64 {
+    site.per_kw * site.so_far
+}
+
 /// Whether nothing worth a word is left to gain, or no more than `times` as much. What was left out as broken
 /// makes a gap no smaller; in a crowd it counts for no more than what is there, since some ask for what nobody
 /// could give.
@@ -32,7 +37,7 @@ pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
         true => site.loads.iter().map(|load| load.kwh).sum(),
         false => 0.0,
     };
-    let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0);
+    let planned = floor - UNSERVED * (site.lost_kwh - asked).max(0.0) - sunk(site);
     let allowed = times * (ENOUGH * planned.abs()).max(0.001);
     sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0 && sheet.score() - floor < allowed
 }
@@ -40,9 +45,11 @@ pub fn close(site: &Sound, sheet: &Sheet, floor: f64, times: f64) -> bool {
 /// Whether a plan is as near its bound as the one before it was, whose gap is known, or near enough: energy counts
 /// in full, the cost may be a little off, but not where that would be too much for any plan.
 pub fn as_close(site: &Sound, sheet: &Sheet, floor: f64, gap: f64) -> bool {
-    let off = (OFF * sheet.cost.abs()).max(OFF_AT_LEAST);
-    let allowed = (gap + off).min(gap.max(ENOUGH * floor.abs()));
-    let sound = sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0;
+    let off = (OFF * (sheet.cost - sunk(site)).abs()).max(OFF_AT_LEAST);
+    let allowed = (gap + off).min(gap.max(ENOUGH * (floor - sunk(site)).abs()));
+    // A gap is an allowance of cost: where somebody lacks energy, a search is worth its work.
+    let fed = sheet.unserved_kwh <= site.lost_kwh + WORTH_KWH;
+    let sound = fed && sheet.broken <= 0.0 && sheet.overload_kwh <= 0.0;
     (sound && sheet.score() - floor <= allowed) || close(site, sheet, floor, 1.0)
 }
 
@@ -154,4 +161,60 @@ fn round(market: &mut Market<'_>, loads: impl Iterator<Item = usize>, bench: &mu
     market.set_store(&course.kw);
     let curtail = (0..site.steps).map(|t| curtail(site, t, market.demand[t])).collect();
     ledger::settle(site, market.powers(), market.store.clone(), curtail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Demand, Problem, Session};
+    use super::super::sieve::sift;
+    use super::*;
+
+    fn site(demand: Demand) -> Sound {
+        let car = Session {
+            departure: 8,
+            need_kwh: 4.0,
+            efficiency: 1.0,
+            max_kw: 11.0,
+            phases: [true; 3],
+            ..Session::default()
+        };
+        sift(&Problem {
+            steps: 8,
+            step_hours: 0.25,
+            pv_kw: vec![0.0; 8],
+            base_kw: vec![1.0; 8],
+            import_price: vec![0.3; 8],
+            export_price: vec![0.05; 8],
+            import_limit_kw: vec![400.0; 8],
+            export_limit_kw: vec![400.0; 8],
+            base_share: [1.0 / 3.0; 3],
+            demand,
+            sessions: vec![car],
+            ..Problem::default()
+        })
+        .0
+    }
+
+    /// What the plan before was above its bound may be lost in cost again, but not in energy.
+    #[test]
+    fn a_mended_plan_that_leaves_energy_out_will_not_do() {
+        let (site, floor, gap) = (site(Demand::default()), 20.0, 5.0);
+        let short = Sheet { cost: floor, unserved_kwh: 0.4, ..Sheet::default() };
+        assert!(!as_close(&site, &short, floor, gap));
+        let dear = Sheet { cost: floor + 4.0, ..Sheet::default() };
+        assert!(as_close(&site, &dear, floor, gap));
+    }
+
+    /// The price of the peak so far is in every plan: a saving is as much worth beside it.
+    #[test]
+    fn a_high_peak_makes_no_gap_good_enough() {
+        for so_far_kw in [0.0, 200.0] {
+            let site = site(Demand { per_kw: 5.0, so_far_kw });
+            let floor = 5.0 * so_far_kw + 2.0;
+            let off = |off: f64| Sheet { cost: floor + off, ..Sheet::default() };
+            assert!(!close(&site, &off(0.1), floor, 1.0), "peak {so_far_kw} kW");
+            assert!(!as_close(&site, &off(0.1), floor, 0.0), "peak {so_far_kw} kW");
+            assert!(close(&site, &off(1e-3), floor, 1.0), "peak {so_far_kw} kW");
+        }
+    }
 }

@@ -79,9 +79,12 @@ fn balance(auction: &mut Auction<'_>, newton: &mut Newton, (from, to): (f64, f64
         auction.soften(softness(auction.site, width));
         auction.answer();
         for _ in 0..steps {
-            let calm = newton.look(auction) < calm;
-            if calm || auction.work > most || !newton.advance(auction, most) {
+            if newton.look(auction) < calm || auction.work > most {
                 break;
+            }
+            if !newton.advance(auction, most) {
+                // Steps of narrower widths take no less.
+                return;
             }
         }
         if last || auction.work > most {

@@ -76,10 +76,11 @@ impl Newton {
     /// past the balance, a shorter one is taken. Says so where it would take more than `most` work, and moves nothing.
     pub fn advance(&mut self, market: &mut Auction<'_>, most: u64) -> bool {
         self.shape(market);
-        market.work = market.work.saturating_add(self.effort());
-        if market.work > most {
+        let after = market.work.saturating_add(self.effort());
+        if after > most {
             return false;
         }
+        market.work = after;
         self.fill(market);
         self.decompose();
         self.solve();
@@ -350,9 +351,10 @@ mod tests {
         let (mut auction, mut newton) = (open(&site), Newton::default());
         auction.answer();
         newton.look(&auction);
-        let before = auction.price.clone();
+        let (before, work) = (auction.price.clone(), auction.work);
         assert!(!newton.advance(&mut auction, 1_000_000), "a step of more than a million");
         assert_eq!(auction.price, before);
+        assert_eq!(auction.work, work, "what is not done costs nothing");
         assert_eq!(newton.data.capacity(), 0);
         // Where there is work enough it has no more room than rows reach.
         auction.work = 0;
