@@ -169,9 +169,8 @@ impl Device {
         {
             (at, rank) = (slow, Rank::Slow);
         }
-        let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
-        let rests = (!rests.is_zero()).then(|| now.after(rests));
-        let waits = [self.health.rest_until(), self.silent_until, rests];
+        let late = self.late_until(bus, clock, now);
+        let waits = [self.health.rest_until(), self.silent_until, late];
         (health::due_after(at, waits), rank)
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 const KNOWN_AFTER: u32 = 16;
 /// A known unit is waited for so many times its slowest answer, and no less than this: who only became slower is
 /// found again late, and what it still says breaks the next exchange. Our own figures.
-const TIMES: u32 = 4;
+pub const TIMES: u32 = 4;
 const LEAST: Duration = Duration::from_millis(500);
 /// In haste it is waited for so many times its slowest answer, and no less than this: with the silence after it,
 /// less than a twentieth of a second more than what units on one line are apart (`task`). Our own figures.

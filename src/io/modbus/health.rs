@@ -17,6 +17,7 @@ use tokio_modbus::ExceptionCode;
 
 use super::bus::BusError;
 use super::device::Rank;
+use super::habits;
 use crate::units::Moment;
 
 /// Longest pause between two probes of an absent unit, and between two tries at a busy one (FB6).
@@ -201,7 +202,8 @@ impl Health {
         if self.absent % of == patient {
             return call;
         }
-        let times = PROBE_WAITS;
+        // Who is only doubted is waited for no less than anybody who is there.
+        let times = if self.doubted { (habits::TIMES, PROBE_WAITS.1) } else { PROBE_WAITS };
         let least = if self.absent <= FIRST_PROBES { LEAST_FIRST_PROBE } else { LEAST_PROBE };
         (own * times.0).max(neighbours * times.1).max(least).min(call)
     }
@@ -292,6 +294,10 @@ mod tests {
         assert_eq!(waits[4..], [ms(400); 4]);
         assert_eq!(health.probe_wait((ms(300), ms(100)), call), ms(600), "its own answers");
         assert_eq!(health.probe_wait((ms(1), ms(1)), call), LEAST_PROBE);
+        let mut doubted = Health::new(true);
+        doubted.doubt();
+        let waits = [5, 200].map(|own| doubted.probe_wait((ms(own), ms(5)), call));
+        assert_eq!(waits, [ms(400), ms(800)], "haste waited for three times its slowest answer");
     }
 
     #[test]

@@ -174,7 +174,8 @@ impl Link {
         let permitted = self.permitted(orders);
         let mut needs = Vec::with_capacity(self.devices.len() * 2);
         for (i, device) in self.devices.iter().enumerate() {
-            let write = permitted.and_then(|permitted| device.next_write(permitted, now));
+            let line = (&self.bus, &wiring.clock);
+            let write = permitted.and_then(|permitted| device.next_told(permitted, line, now));
             needs.extend(write.map(|(at, rank)| Need { rank, at, device: i, writes: true }));
             let (at, rank) = device.next_read(&self.bus, &wiring.clock, now);
             needs.push(Need { rank, at, device: i, writes: false });
@@ -265,3 +266,6 @@ fn send(wiring: &Wiring, observation: Observation) -> Result<(), Box<Observation
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

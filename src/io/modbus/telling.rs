@@ -12,6 +12,7 @@ use super::bus::{Bus, BusError};
 use super::codec::{self, Raw};
 use super::decoder;
 use super::device::{self, Device, Rank};
+use super::health;
 use super::lookout;
 use super::order::{Step, Verdict, Want};
 use super::readings::Values;
@@ -92,6 +93,27 @@ impl Device {
         let sooner = |(at, rank): &(Moment, Rank)| (at.uptime.max(now.uptime), *rank);
         // Of equals the first: power before its limit.
         [power, curb].into_iter().flatten().min_by_key(sooner)
+    }
+
+    /// The same as its line sees it: nothing is read back before the unit's late answer must have come, since the
+    /// line would be held until then.
+    #[must_use]
+    pub fn next_told(
+        &self,
+        permitted: &Permitted,
+        (bus, clock): (&Bus, &Clock),
+        now: Moment,
+    ) -> Option<(Moment, Rank)> {
+        let (at, rank) = self.next_write(permitted, now)?;
+        let reads = matches!(rank, Rank::ReadBack | Rank::Look);
+        let late = self.late_until(bus, clock, now).filter(|_| reads);
+        Some((health::due_after(at, [late, None, None]), rank))
+    }
+
+    /// Until when a late answer of the unit may still come.
+    pub(super) fn late_until(&self, bus: &Bus, clock: &Clock, now: Moment) -> Option<Moment> {
+        let rests = bus.rests(self.config.unit).mul_f64(clock.speed());
+        (!rests.is_zero()).then(|| now.after(rests))
     }
 
     fn next_power(&self, permitted: &Permitted, now: Moment) -> Option<(Moment, Rank)> {
@@ -259,7 +281,13 @@ impl Device {
         let Some((at, rank)) = self.next_write(permitted, now) else {
             return false;
         };
-        if matches!(rank, Rank::Renewal | Rank::Look) && !self.limit_is_open(permitted, now) {
+        // What can wait stands already: a renewal, which to who is only doubted is a probe.
+        let stands = match rank {
+            Rank::Renewal | Rank::Look => true,
+            Rank::Probe => !self.health.is_absent(),
+            _ => false,
+        };
+        if stands && !self.limit_is_open(permitted, now) {
             return false;
         }
         clock.sleep(at.uptime.saturating_sub(now.uptime)).await;
