@@ -10,7 +10,7 @@
 //! version need not understand the site file: the new one must.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::desk::{self, Answer, Request};
 use super::releases::{self, Book, Trial, Version};
 use crate::io::clock::Clock;
+use crate::io::store::write_whole;
 
 /// Largest program.
 const MOST_BYTES: u64 = 256 << 20;
@@ -122,7 +123,7 @@ pub fn install(update: &Update<'_>) -> Result<Version, UpdateError> {
         return Err(UpdateError::OnTrial(version));
     }
     let program = releases::program(state, version);
-    put(&program, &bytes).map_err(at(&program))?;
+    put(&program, &bytes).and_then(|()| make_runnable(&program)).map_err(at(&program))?;
     let signature = read(&beside(update.file), MOST_SIGNATURE)?;
     put(&beside(&program), &signature).map_err(at(&program))?;
     tried(&program, version, update.site)?;
@@ -201,19 +202,19 @@ pub fn signed(file: &Path, key: &str) -> Result<(Version, Vec<u8>), UpdateError>
     Ok((version, bytes))
 }
 
-/// Writes the program beside its place, flushes it, and moves it there.
-fn put(program: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = program.parent().unwrap_or(Path::new("."));
+/// Writes a file into the folder of its version, whole.
+fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let fresh = PathBuf::from(format!("{}.new", program.display()));
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.set_permissions(fs::Permissions::from_mode(0o755))?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&fresh, program)?;
-    File::open(folder)?.sync_all()?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    write_whole(folder, &name, bytes)?;
     File::open(folder.parent().unwrap_or(folder))?.sync_all()
+}
+
+/// Makes a program one that can be run; flushed, since the book names it next.
+fn make_runnable(program: &Path) -> io::Result<()> {
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
+    File::open(program)?.sync_all()
 }
 
 /// It runs here, is what it is signed as, and understands the site file.
