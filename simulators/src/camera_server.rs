@@ -278,7 +278,10 @@ async fn fault(State(desk): State<Desk>, body: Bytes) -> Response {
         Err(error) => return bad(error),
     };
     match desk.shared.set_faults(&switch.device, faults) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => {
+            desk.shared.settled(&switch.device).await;
+            StatusCode::NO_CONTENT.into_response()
+        }
         Err(error) => bad(error),
     }
 }

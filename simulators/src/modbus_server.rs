@@ -197,6 +197,7 @@ async fn follow(
                 Err(error) => tracing::warn!(%address, %error, "not listening yet"),
             }
         }
+        device.shared.made(&device.name, seen);
         let listening = async {
             match open.take() {
                 Some(listener) => listen(listener, &device).await,

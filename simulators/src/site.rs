@@ -84,6 +84,8 @@ pub enum FaultError {
 struct Wire {
     map: Map,
     line: watch::Sender<Line>,
+    /// The line as its server has made it; behind a bridge nobody does.
+    made: watch::Sender<Line>,
 }
 
 /// The world and its switches, shared by the servers. Locks are held for a moment only.
@@ -112,7 +114,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// A world and its devices by their names, nothing wrong with any of them.
     pub(crate) fn new(world: World, maps: Vec<(String, Map)>, seed: u64) -> Arc<Shared> {
-        let wire = |(name, map)| (name, Wire { map, line: watch::Sender::new(Line::default()) });
+        let line = || watch::Sender::new(Line::default());
+        let wire = |(name, map)| (name, Wire { map, line: line(), made: line() });
         Arc::new(Shared {
             world: Mutex::new(world),
             wires: maps.into_iter().map(wire).collect(),
@@ -172,6 +175,23 @@ impl Shared {
             line.cuts += u64::from(faults.reboot);
         });
         Ok(())
+    }
+
+    /// Waits until the device's sockets are as its switches say: who asks after this is refused, or answered again.
+    pub async fn settled(&self, device: &str) {
+        let Some(wire) = self.wires.get(device).filter(|wire| wire.line.receiver_count() > 0)
+        else {
+            return;
+        };
+        let mut made = wire.made.subscribe();
+        let _ = made.wait_for(|made| *made == *wire.line.borrow()).await;
+    }
+
+    /// The server of the device's line has made this of it.
+    pub(crate) fn made(&self, device: &str, line: Line) {
+        if let Some(wire) = self.wires.get(device) {
+            wire.made.send_replace(line);
+        }
     }
 
     fn line(&self, device: &str) -> Option<watch::Receiver<Line>> {
