@@ -4,6 +4,7 @@
 //! ```text
 //!   GET  /camera/cam1.jpg, cam2.jpg   the picture of this moment
 //!   GET  /camera/cam2.mjpeg            five pictures a second, as long as somebody reads
+//!   POST /onvif/device_service         what the first camera offers (ONVIF), and to nobody's surprise with a wrong host
 //!   GET  /bays.json         outlines of the bays, in shares of the frame
 //!   GET  /truth             what is true now
 //!   POST /set    {"building_w": 7000, "pv_w": null, "plug": {"bay": "bay1", "plugged": false},
@@ -30,6 +31,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::onvif::{self, Face};
 use crate::physics::World;
 use crate::picture::{self, Scene};
 use crate::site::Shared;
@@ -162,6 +164,13 @@ pub async fn serve(
         .route("/camera/cam2.jpg", get(|desk| still(desk, Scene::of_second)))
         .route("/camera/cam2.mjpeg", get(stream))
         .route("/bays.json", get(bays));
+    let (seen, drawn) = (Arc::clone(&shared), AtomicU64::new(0));
+    let draw = Arc::new(move || {
+        let scene = seen.with(|world| Scene::of(world));
+        picture::jpeg(&noisy(scene, &drawn)).map_err(|error| error.to_string())
+    });
+    let face = Face { has_snapshot: true, believes: "0.0.0.0".to_owned(), ..Face::default() };
+    let cameras = cameras.merge(onvif::routes(face, draw));
     listen(address, cameras.merge(switches()), shared).await
 }
 
@@ -195,10 +204,14 @@ async fn listen(
 /// Which camera looks.
 type Seen = fn(&World) -> Scene;
 
+/// The world moves in steps; two pictures of one step still differ by the sensor's noise.
+fn noisy(mut scene: Scene, drawn: &AtomicU64) -> Scene {
+    scene.time_s += 0.001 * (drawn.fetch_add(1, Ordering::Relaxed) % 97) as f64;
+    scene
+}
+
 async fn picture(desk: &Desk, seen: Seen) -> Result<Vec<u8>, String> {
-    let mut scene = desk.shared.with(|world| seen(world));
-    // The world moves in steps; two pictures of one step still differ by the sensor's noise.
-    scene.time_s += 0.001 * (desk.drawn.fetch_add(1, Ordering::Relaxed) % 97) as f64;
+    let scene = noisy(desk.shared.with(|world| seen(world)), &desk.drawn);
     let drawn = tokio::task::spawn_blocking(move || picture::jpeg(&scene)).await;
     drawn.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }

@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod frames;
 pub mod gate;
 pub mod modbus_server;
+pub mod onvif;
 pub mod physics;
 pub mod picture;
 pub mod profile;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::vision::{Eyes, Sight};
-use crate::io::camera::{Camera, CameraError, Coded, FrameError};
+use crate::io::camera::{Camera, CameraError, Coded, FrameError, Login};
 use crate::io::clock::{Clock, cpu_time};
 use crate::io::inference::{Engine, ModelError};
 
@@ -54,8 +54,14 @@ pub struct Probe {
     pub dependent: u32,
 }
 
-fn open(url: &str) -> Camera {
-    Camera::open(url, url.contains("mjpeg") || url.contains("stream"))
+fn open(url: &str, login: Option<Login>) -> Camera {
+    Camera::open_as(url, is_stream(url), login)
+}
+
+/// Whether an address looks like one of MJPEG; some makers have the word stream in that of their snapshot.
+fn is_stream(url: &str) -> bool {
+    let lower = url.to_ascii_lowercase();
+    lower.contains("mjpeg") || lower.contains("stream") && !lower.contains("snap")
 }
 
 fn fetch(camera: &mut Camera) -> Result<Coded, CameraError> {
@@ -73,8 +79,8 @@ fn fetch(camera: &mut Camera) -> Result<Coded, CameraError> {
 ///
 /// # Errors
 /// When the camera gives no pictures.
-pub fn probe(url: &str, clock: Clock) -> Result<Probe, UseError> {
-    let mut camera = open(url);
+pub fn probe(url: &str, login: Option<Login>, clock: Clock) -> Result<Probe, UseError> {
+    let mut camera = open(url, login);
     let first = fetch(&mut camera)?;
     let frame = first.decode()?;
     let began = clock.now().uptime;
@@ -106,8 +112,8 @@ pub fn probe(url: &str, clock: Clock) -> Result<Probe, UseError> {
 ///
 /// # Errors
 /// When there is none, or it cannot be written.
-pub fn still(url: &str, out: &Path) -> Result<(usize, usize), UseError> {
-    let frame = fetch(&mut open(url))?.decode()?;
+pub fn still(url: &str, login: Option<Login>, out: &Path) -> Result<(usize, usize), UseError> {
+    let frame = fetch(&mut open(url, login))?.decode()?;
     std::fs::write(out, frame.jpeg(QUALITY)?)?;
     Ok((frame.width, frame.height))
 }
@@ -117,14 +123,14 @@ pub fn still(url: &str, out: &Path) -> Result<(usize, usize), UseError> {
 /// # Errors
 /// When the nets cannot be used or the output ends. A camera that gives nothing is told and asked again.
 pub fn watch(
-    url: &str,
+    (url, login): (&str, Option<Login>),
     (models, clock): (&Path, Clock),
     looks: Option<u64>,
     tell: &mut dyn FnMut(Result<&Sight, &CameraError>) -> std::io::Result<()>,
 ) -> Result<(), UseError> {
     let eyes = Eyes::open(models, Engine::Best)?;
     let mut memory = eyes.watch(Vec::new());
-    let mut camera = open(url);
+    let mut camera = open(url, login);
     let mut count = 0;
     while looks.is_none_or(|looks| count < looks) {
         let at = clock.now().uptime;
@@ -151,4 +157,22 @@ pub fn line(out: &mut dyn Write, sight: &Sight) -> std::io::Result<()> {
     let fault = sight.fault.map_or_else(String::new, |fault| format!("  {fault:?}"));
     let (fire, smoke) = (sight.fire, sight.smoke);
     writeln!(out, "{:?}  fire {fire:.2} smoke {smoke:.2}{fault}", sight.verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_that_of_a_stream_or_of_a_snapshot() {
+        for (url, wanted) in [
+            ("http://h/camera/cam2.mjpeg", true),
+            ("http://h/videostream.cgi", true),
+            ("http://h/images/snapshot.jpg", false),
+            ("http://h/LAPI/V1.0/Channels/0/Media/Video/Streams/0/Snapshot", false),
+            ("http://h/picture", false),
+        ] {
+            assert_eq!(is_stream(url), wanted, "{url}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 //! `breakage` the wish to see one, `drill` a fault made visible and `aside`
 //! what is put aside for it, `plan` a scenario into a schedule,
 //! `update` another version of the program and `releases` which one runs,
-//! `installer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
+//! `installer`, `newcomer` and `write_test` the tools of whoever puts the devices in, `demo` a supervisor with a
 //! simulated site, `simulate` days of a site in virtual time, `replay` a trace through a fresh controller.
 
 mod annotate;
@@ -29,6 +29,7 @@ mod life;
 pub mod look;
 mod messages;
 mod mind;
+pub mod newcomer;
 pub mod plan;
 mod quarantine;
 pub mod releases;

@@ -8,12 +8,14 @@ use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod alarms;
+mod cameras;
 mod chargers;
 mod installer;
 mod jobs;
 mod updates;
 
 pub use alarms::Alarms;
+pub use cameras::{Cameras, Who};
 pub use chargers::Chargers;
 pub use jobs::Jobs;
 pub use updates::Updates;
@@ -294,42 +296,6 @@ pub enum PlanView {
     Explain {
         /// A scenario file.
         scenario: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Cameras {
-    /// Asks for a few pictures: size, kind, interval, cost.
-    Probe {
-        /// http://host/path or rtsp://host/path.
-        url: String,
-    },
-    /// Keeps one picture as a JPEG.
-    Still {
-        /// http://host/path or rtsp://host/path.
-        url: String,
-        /// Where the result is written.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// A camera of the site was turned on purpose: what it usually shows is learned anew.
-    Relearn {
-        /// The camera, as the site file calls it.
-        #[arg(value_parser = id)]
-        camera: Id,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// Looks once a second and tells what is seen.
-    Watch {
-        /// http://host/path or rtsp://host/path.
-        url: String,
-        /// Ends after so many looks.
-        #[arg(long)]
-        looks: Option<u64>,
-        /// Folder of the models.
-        #[arg(long)]
-        models: Option<PathBuf>,
     },
 }
 

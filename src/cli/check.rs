@@ -58,7 +58,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "WG0023", "WG0028", "WG0029",
         ],
     ),
-    ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034"]),
+    ("cli.check.places", &["WG0030", "WG0031", "WG0032", "WG0033", "WG0034", "WG0132", "WG0135"]),
     (
         "cli.check.guard",
         &["WG0110", "WG0111", "WG0112", "WG0113", "WG0114", "WG0115", "WG0116", "WG0117", "WG0118"],

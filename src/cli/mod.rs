@@ -15,6 +15,7 @@ mod device;
 mod drill;
 mod job;
 mod model;
+mod newcomer;
 mod plan;
 mod profile;
 mod scan;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::arguments::{Listing, Looking, Scans};
-use super::{USAGE, complain, outcome, say};
+use super::{USAGE, complain, newcomer, outcome, say};
 use crate::app::installer;
 use crate::config::{self, Address, Profile};
+use crate::io::camera::onvif;
 use crate::io::modbus::scan::{self, News, Row, Wanted};
 use crate::texts::{Lang, fill, text};
 
@@ -19,6 +20,10 @@ const FIRST_UNITS: std::ops::RangeInclusive<u8> = 1..=32;
 /// Does it; the exit code.
 pub fn run(action: Scans, lang: Lang) -> u8 {
     let (places, units, how) = match action {
+        Scans::Onvif { wait_s, from, to, format } => {
+            let wanted = onvif::Wanted { to, from, wait: Duration::from_secs(wait_s) };
+            return newcomer::scan(wanted, format, lang);
+        }
         Scans::Tcp { hosts, ports, units, how } => (scan::places(&hosts, &ports), units, how),
         Scans::Rtu { path, baud, frame, units, how } => {
             let units = if units.is_empty() { FIRST_UNITS.collect() } else { units };

@@ -106,6 +106,7 @@ pub struct CameraTable {
     pub stream: Option<At<String>>,
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
+    pub masks: At<Vec<Vec<[f64; 2]>>>,
     pub at: Option<usize>,
 }
 
@@ -346,15 +347,7 @@ fn bay(mut walk: Walk<'_>, faults: &mut Faults) -> BayTable {
 fn polygon(walk: &mut Walk<'_>, faults: &mut Faults) -> At<Vec<[f64; 2]>> {
     let at = walk.at_key("polygon");
     let item = walk.item("polygon");
-    let array = item.and_then(Item::as_array);
-    let number = |v: &toml_edit::Value| v.as_float().or_else(|| v.as_integer().map(|n| n as f64));
-    let point = |value: &toml_edit::Value| -> Option<[f64; 2]> {
-        let pair = value.as_array()?;
-        let numbers: Vec<f64> = pair.iter().filter_map(number).collect();
-        <[f64; 2]>::try_from(numbers).ok().filter(|_| pair.len() == 2)
-    };
-    let points: Option<Vec<[f64; 2]>> =
-        array.map(|a| a.iter().map(point).collect()).unwrap_or(None);
+    let points = item.and_then(Item::as_array).and_then(vision::points);
     if item.is_some() && points.is_none() {
         let wanted = "list of points [[x, y], ...]".to_owned();
         faults.push(error("WG0004", at, vec![("key", "polygon".to_owned()), ("wanted", wanted)]));
@@ -385,6 +378,7 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
         stream: text_at(&mut walk, "stream", faults),
         username: text_at(&mut walk, "username", faults),
         password_file: text_at(&mut walk, "password_file", faults),
+        masks: vision::masks(&mut walk, faults),
         at: walk.at(),
     };
     walk.finish(faults);

@@ -207,7 +207,7 @@ pub struct RemoteModel {
 }
 
 /// Where a camera's pictures come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CameraSource {
     /// The camera.
     pub id: Id,
@@ -215,8 +215,12 @@ pub struct CameraSource {
     pub url: String,
     /// Whether it is a stream (MJPEG) that is kept open, not a snapshot for every look.
     pub is_stream: bool,
-    /// Who we are to an RTSP camera that asks.
+    /// Who we are to a camera that asks.
     pub login: Option<CameraLogin>,
+    /// What nobody else may see of its pictures: polygons in shares of the frame, painted over in every picture
+    /// that is kept or leaves the device. The nets of this device see the whole picture: a fire behind a mask is a
+    /// fire.
+    pub masks: Vec<Vec<[f64; 2]>>,
 }
 
 /// A user of a camera.

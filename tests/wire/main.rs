@@ -16,6 +16,7 @@ mod gateway;
 mod jobs;
 mod kills;
 mod look;
+mod newcomers;
 mod page;
 mod profiles;
 mod quiet;

@@ -15,7 +15,7 @@ use super::eyes::{Eyes, Sight, Watch};
 use super::memory::Memory;
 use super::process::{BEAT, Delivery, Inbox};
 use crate::app::messages::{self, FromChild};
-use crate::io::camera::{Coded, Frame, FrameError};
+use crate::io::camera::{Coded, Frame, FrameError, Masks};
 use crate::io::clock::{Clock, thread_time};
 use crate::io::inference::{FileGuard, ModelError};
 use crate::io::meter::Meter;
@@ -68,12 +68,15 @@ pub struct Tools {
     pub guard: Option<FileGuard>,
     /// What the cameras usually show.
     pub memory: Memory,
+    /// What nobody else may see of their pictures.
+    pub masks: BTreeMap<Id, Masks>,
 }
 
 /// What is remembered of a camera.
 struct Seen {
     watch: Watch,
     places: Vec<BayPlace>,
+    masks: Masks,
     /// The last scene that was told.
     scene: Option<Scene>,
     /// When the doubt began that lasts; nothing while there is none.
@@ -98,17 +101,18 @@ impl<'a> Judge<'a> {
     pub fn new(
         eyes: &'a Eyes,
         (site, clock): (&Site, Clock),
-        Tools { cascade, meter, guard, memory }: Tools,
+        Tools { cascade, meter, guard, memory, mut masks }: Tools,
         socket: UnixStream,
     ) -> Judge<'a> {
         let now = clock.now();
-        let seen = |camera: &Id| {
+        let mut seen = |camera: &Id| {
             let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
             let place = |bay: &Bay| BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() };
             let places: Vec<BayPlace> = mine.map(place).collect();
             let mut watch = eyes.watch(places.clone()).at_pace(clock.vision_pace());
             memory.recall(camera, &places, &mut watch, now);
-            (camera.clone(), Seen { watch, places, scene: None, doubted_since: None })
+            let masks = masks.remove(camera).unwrap_or_default();
+            (camera.clone(), Seen { watch, places, masks, scene: None, doubted_since: None })
         };
         Judge {
             eyes,
@@ -183,7 +187,7 @@ impl<'a> Judge<'a> {
                 return self.tell_blind(inbox, camera, at, CameraFault::Undecodable);
             }
         };
-        let frame = match self.open(&camera, &coded)? {
+        let mut frame = match self.open(&camera, &coded)? {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(%camera, %error, "frame thrown away");
@@ -192,6 +196,10 @@ impl<'a> Judge<'a> {
         };
         let decode_ms = thread_time().saturating_sub(before).as_secs_f64() * 1000.0;
         self.see(inbox, (&camera, at), &frame, decode_ms)?;
+        // The nets have seen all of it; from here on it leaves this process.
+        if let Some(seen) = self.cameras.get_mut(&camera) {
+            seen.masks.paint(&mut frame);
+        }
         if let Ok(jpeg) = frame.jpeg(STILL_QUALITY)
             && jpeg.len() <= messages::MOST_STILL
         {
@@ -245,7 +253,7 @@ impl<'a> Judge<'a> {
             sight = sight.with_fault(CameraFault::Late);
         }
         if let Some(cascade) = self.cascade.get().filter(|_| sight.fault.is_none()) {
-            cascade.ask(camera, &sight, frame, eager);
+            cascade.ask(camera, &sight, (frame, &mut seen.masks), eager);
         }
         inbox.suspect(camera, seen.is_suspect(&sight, at, self.clock));
         let scene = scene((camera.clone(), self.frames), at, sight);
@@ -349,105 +357,4 @@ fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-    use crate::io::inference::{Engine, folders};
-    use crate::logic::vision::{BayState, Stages};
-
-    #[test]
-    fn a_doubt_is_suspect_for_half_a_minute_and_a_new_one_again() {
-        let folder = folders::with("big");
-        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
-        let mut seen = Seen {
-            watch: eyes.watch(Vec::new()),
-            places: Vec::new(),
-            scene: None,
-            doubted_since: None,
-        };
-        let clock = Clock::real();
-        let begun = clock.now();
-        let sight = |verdict, fault| Sight {
-            fire: 0.0,
-            smoke: 0.0,
-            verdict,
-            bays: Vec::new(),
-            fault,
-            tier: Tier::Small,
-            at: Duration::ZERO,
-            parts: Vec::new(),
-            stages: Stages::default(),
-        };
-        let mut looks = |second, verdict, fault| {
-            seen.is_suspect(&sight(verdict, fault), begun.after(Duration::from_secs(second)), clock)
-        };
-        assert!(!looks(0, Verdict::Clear, None));
-        for (second, wanted) in [(1, true), (30, true), (31, false), (3600, false)] {
-            assert_eq!(looks(second, Verdict::Doubtful, None), wanted, "{second}");
-        }
-        assert!(!looks(3601, Verdict::Clear, None));
-        assert!(looks(3602, Verdict::Alarm, None), "another one");
-        assert!(!looks(3603, Verdict::Doubtful, Some(CameraFault::Lost)), "nobody looks");
-        assert!(looks(3700, Verdict::Doubtful, None));
-    }
-
-    /// INF4: what the daily test of each net does to what is told of a camera.
-    #[test]
-    fn inf4_the_daily_test_blinds_the_net_that_fails_it_and_no_other() {
-        let models = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-        let eyes = Eyes::open(&models, Engine::Best).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("site.toml");
-        let text = "[site]\nid = \"s\"\n[grid]\nmeter = \"grid\"\nlimit_a = 50\nbreaker_a = 63\n\
-             [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://127.0.0.1:1\"\n\
-             [[camera]]\nid = \"cam\"\nsnapshot = \"http://127.0.0.1:1/a.jpg\"\n\
-             [[bay]]\nid = \"bay\"\ncamera = \"cam\"\n\
-             polygon = [[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]]\n";
-        std::fs::write(&file, text).unwrap();
-        let (config, _) = config::load(&file).unwrap();
-        let (clock, inbox) = (Clock::real(), Inbox::new());
-        let (socket, mut parent) = UnixStream::pair().unwrap();
-        let tools = Tools {
-            cascade: Arc::default(),
-            meter: Meter::open(None),
-            guard: None,
-            memory: Memory::open(folder.path(), &config.cameras).unwrap(),
-        };
-        let mut judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
-        let world = simulators::physics::World::new(simulators::scenario::Scenario::one_pile(), 1);
-        let mut scene = simulators::picture::Scene::of(&world);
-        let mut told = |judge: &mut Judge<'_>| {
-            scene.time_s += 1.0;
-            let picture = Coded::Still(simulators::picture::jpeg(&scene).unwrap());
-            let camera = Id::try_from("cam").unwrap();
-            judge.deliver(&inbox, camera, Delivery::Picture(picture, clock.now())).unwrap();
-            loop {
-                match messages::hear(&mut parent).unwrap() {
-                    FromChild::Scene(scene) => return (scene.fault, scene.bays),
-                    FromChild::Still { bytes, .. } => {
-                        messages::take(&mut parent, bytes).unwrap();
-                    }
-                    _ => {}
-                }
-            }
-        };
-        let begun = clock.now();
-        for _ in 0..2 {
-            let (fault, bays) = told(&mut judge);
-            assert!(fault.is_none() && bays[0].occupied != 0.5, "{fault:?} {bays:?}");
-        }
-        let blind = || Err(ModelError::Blind { path: models.join("a.onnx") });
-        judge.trust(begun, Ok(()), blind());
-        let (fault, bays) = told(&mut judge);
-        assert!(fault.is_none() && bays[0].state == BayState::Unknown, "{fault:?} {bays:?}");
-        judge.trust(begun, blind(), Ok(()));
-        let (fault, bays) = told(&mut judge);
-        assert!(fault == Some(CameraFault::Model) && bays.is_empty(), "{fault:?} {bays:?}");
-        // A minute before the day is over nothing is tested; after it both pass, and everything is seen.
-        judge.test_nets(begun.after(TESTED_EVERY.saturating_sub(Duration::from_secs(60))));
-        assert_eq!(told(&mut judge).0, Some(CameraFault::Model));
-        judge.test_nets(begun.after(TESTED_EVERY));
-        let (fault, bays) = told(&mut judge);
-        assert!(fault.is_none() && bays[0].occupied != 0.5, "{fault:?} {bays:?}");
-    }
-}
+mod tests;

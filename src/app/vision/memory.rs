@@ -183,7 +183,7 @@ mod tests {
             seconds: u64,
         ) -> Option<CameraFault> {
             let (id, url) = (self.camera.clone(), url.to_owned());
-            let source = CameraSource { id, url, is_stream: false, login: None };
+            let source = CameraSource { id, url, is_stream: false, login: None, masks: Vec::new() };
             let (mut memory, files) = Memory::new(self.state.path(), &[source]);
             let mut watch = self.eyes.watch(bays.to_vec());
             memory.recall(&self.camera, bays, &mut watch, self.now);

@@ -20,7 +20,7 @@ use super::judge::{Judge, Tools};
 use super::memory::Memory;
 use crate::app::messages::{self, ToChild};
 use crate::config::{self, CameraLogin, CameraSource, Config, VisionConfig};
-use crate::io::camera::{Camera, Coded, Haste, Login};
+use crate::io::camera::{Camera, Coded, Haste, Login, Masks};
 use crate::io::clock::Clock;
 use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
 use crate::io::meter::Meter;
@@ -223,13 +223,20 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     // It guards the files of the site's own folder, even where the copy is in use.
     let guard = FileGuard::of(&config.models).ok();
     let memory = Memory::open(state, &config.cameras).map_err(VisionError::Thread)?;
-    let tools = Tools { cascade, meter, guard, memory };
+    let masks = masks(&config.cameras);
+    let tools = Tools { cascade, meter, guard, memory, masks };
     let judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
     match judge.run(&inbox) {
         // The gateway is gone, and with it whoever could read an error.
         Err(cause) if messages::is_end(&cause) => Ok(()),
         ended => ended.map_err(failed),
     }
+}
+
+/// What nobody else may see of each camera's pictures.
+pub(super) fn masks(cameras: &[CameraSource]) -> BTreeMap<Id, Masks> {
+    let of = |source: &CameraSource| (source.id.clone(), Masks::new(source.masks.clone()));
+    cameras.iter().map(of).collect()
 }
 
 /// The small nets, and the folder that they came from: the site's own, or the last good copy in the state
@@ -318,11 +325,8 @@ fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
 /// Who we are to the camera. Without its password file it is asked as nobody, and says so.
 fn login(source: &CameraSource) -> Option<Login> {
     let CameraLogin { username, password_file } = source.login.as_ref()?;
-    match std::fs::read_to_string(password_file) {
-        Ok(text) => Some(Login {
-            username: username.clone(),
-            password: text.lines().next().unwrap_or_default().to_owned(),
-        }),
+    match Login::from_file(username, password_file) {
+        Ok(login) => Some(login),
         Err(error) => {
             let file = password_file.display();
             tracing::error!(camera = %source.id, %file, %error, "no password for the camera");

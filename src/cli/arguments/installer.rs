@@ -1,10 +1,12 @@
 //! What can be typed of the installer's tools: profiles, schemas, devices, scans.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Format, Looking};
+use super::{Format, Listing, Looking};
+use crate::io::camera::onvif;
 
 #[derive(Debug, Subcommand)]
 pub enum Profiles {
@@ -143,6 +145,20 @@ pub enum Scans {
         units: Vec<u8>,
         #[command(flatten)]
         how: Looking,
+    },
+    /// Cameras of this network, by what they answer to ONVIF's question (WS-Discovery).
+    Onvif {
+        /// How long answers are waited for, s.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+        wait_s: u64,
+        /// Own addresses that are asked from; those on all networks unless said.
+        #[arg(long, value_delimiter = ',')]
+        from: Vec<Ipv4Addr>,
+        /// Where the question goes; one camera's address asks it alone.
+        #[arg(long, default_value_t = onvif::MULTICAST)]
+        to: SocketAddrV4,
+        #[arg(long, value_enum, default_value = "table")]
+        format: Listing,
     },
     /// A serial port.
     Rtu {

@@ -10,6 +10,10 @@ use super::devices::{Devices, reference, unique_id};
 use super::{one_of, warning};
 use crate::logic::site::{Bay, Camera, Id, OnBlind, Zone};
 
+/// Masks of a camera, and corners of one: beyond that it is no drawing of a person.
+const MOST_MASKS: usize = 32;
+const MOST_CORNERS: usize = 64;
+
 /// All valid places.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -36,8 +40,9 @@ pub fn check(file: &SiteFile, devices: &Devices, folder: &Path, faults: &mut Fau
         if let (Some(id), Some(url)) = (id, source) {
             let name = table.name.clone().unwrap_or_else(|| id.to_string());
             let url = url.value.clone();
-            let login = login(table, &url, folder, faults);
-            places.sources.push(CameraSource { id: id.clone(), url, is_stream, login });
+            let login = login(table, folder, faults);
+            let masks = masks(table, faults);
+            places.sources.push(CameraSource { id: id.clone(), url, is_stream, login, masks });
             places.cameras.push(Camera { id, name });
         }
     }
@@ -64,25 +69,34 @@ fn is_url(text: &At<String>, is_stream: bool, faults: &mut Faults) -> bool {
     good
 }
 
-/// Who we are to the camera; both keys together, and only where the camera speaks RTSP, which does not
-/// send the password itself.
-fn login(
-    table: &CameraTable,
-    url: &str,
-    folder: &Path,
-    faults: &mut Faults,
-) -> Option<CameraLogin> {
+/// Who we are to the camera; both keys together. The password itself is never sent, by RTSP or HTTP.
+fn login(table: &CameraTable, folder: &Path, faults: &mut Faults) -> Option<CameraLogin> {
     match (&table.username, &table.password_file) {
-        (Some(name), Some(file)) if url.starts_with("rtsp://") => Some(CameraLogin {
+        (Some(name), Some(file)) => Some(CameraLogin {
             username: name.value.clone(),
             password_file: folder.join(&file.value),
         }),
         (None, None) => None,
-        (Some(one), _) | (None, Some(one)) => {
+        (Some(one), None) | (None, Some(one)) => {
             faults.push(error("WG0132", one.at, Vec::new()));
             None
         }
     }
+}
+
+/// A camera's masks; each is a polygon as a bay's.
+fn masks(table: &CameraTable, faults: &mut Faults) -> Vec<Vec<[f64; 2]>> {
+    let masks = &table.masks.value;
+    let camera = table.id.as_ref().map_or("?", |id| id.value.as_str());
+    let wrong = |polygon: &Vec<[f64; 2]>| {
+        polygon_problem(polygon).is_some() || polygon.len() > MOST_CORNERS
+    };
+    let first = masks.iter().position(wrong).or((masks.len() > MOST_MASKS).then_some(MOST_MASKS));
+    if let Some(first) = first {
+        let values = vec![("camera", camera.to_owned()), ("number", (first + 1).to_string())];
+        faults.push(error("WG0135", table.masks.at.or(table.at), values));
+    }
+    masks.clone()
 }
 
 fn bay(

@@ -1,8 +1,9 @@
-//! `[vision]`: the big net's budget, where a remote one is, and what CPU time draws here.
+//! `[vision]`: the big net's budget, where a remote one is, and what CPU time draws here. And polygons: of bays,
+//! and of what is not to be seen of a camera's picture.
 
-use toml_edit::Item;
+use toml_edit::{Array, Item, Value};
 
-use super::super::walk::{Faults, Walk};
+use super::super::walk::{Faults, Walk, error};
 use super::{At, text_at};
 
 /// `[vision]`.
@@ -31,4 +32,29 @@ pub fn read(item: &Item, faults: &mut Faults) -> Option<VisionTable> {
     };
     walk.finish(faults);
     Some(table)
+}
+
+/// The points of a polygon, where each is two numbers.
+pub fn points(array: &Array) -> Option<Vec<[f64; 2]>> {
+    let number = |v: &Value| v.as_float().or_else(|| v.as_integer().map(|n| n as f64));
+    let point = |value: &Value| -> Option<[f64; 2]> {
+        let pair = value.as_array()?;
+        let numbers: Vec<f64> = pair.iter().filter_map(number).collect();
+        <[f64; 2]>::try_from(numbers).ok().filter(|_| pair.len() == 2)
+    };
+    array.iter().map(point).collect()
+}
+
+/// `masks` of a camera: a list of polygons.
+pub fn masks(walk: &mut Walk<'_>, faults: &mut Faults) -> At<Vec<Vec<[f64; 2]>>> {
+    let at = walk.at_key("masks");
+    let item = walk.item("masks");
+    let polygon = |value: &Value| value.as_array().and_then(points);
+    let all: Option<Vec<_>> =
+        item.and_then(Item::as_array).and_then(|array| array.iter().map(polygon).collect());
+    if item.is_some() && all.is_none() {
+        let wanted = "list of polygons [[[x, y], ...], ...]".to_owned();
+        faults.push(error("WG0004", at, vec![("key", "masks".to_owned()), ("wanted", wanted)]));
+    }
+    At { value: all.unwrap_or_default(), at }
 }

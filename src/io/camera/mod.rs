@@ -1,9 +1,12 @@
 //! Frames, from wherever they come: snapshots and MJPEG over HTTP, H.264 over RTSP, pictures and films
-//! on disk. It measures (`gate`) and judges nothing.
+//! on disk. It measures (`gate`) and judges nothing. `onvif` asks a camera what it offers, `door` is HTTP with a user.
 
+mod door;
 mod film;
 mod frame;
 pub mod gate;
+mod masks;
+pub mod onvif;
 mod rtsp;
 mod snapshot;
 mod source;
@@ -11,8 +14,10 @@ mod still;
 mod stream;
 mod video;
 
+pub use door::Login;
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
-pub use rtsp::{Haste, Login};
+pub use masks::Masks;
+pub use rtsp::Haste;
 pub use source::{Camera, CameraError, Coded};
 pub use still::{Still, StillBoard};

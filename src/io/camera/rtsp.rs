@@ -17,6 +17,8 @@ use retina::client::{
 use retina::codec::{CodecItem, FrameFormat, VideoFrame};
 use tokio::time::timeout;
 
+use super::door::Login;
+
 /// Longest wait for a keyframe; frames that are not one serve after that.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Longest wait for an answer while the session is opened.
@@ -98,15 +100,6 @@ pub struct Rtsp {
     url: String,
     login: Option<Login>,
     slot: Option<Slot>,
-}
-
-/// Who we are to a camera that asks.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The user.
-    pub username: String,
-    /// The password; never shown.
-    pub password: String,
 }
 
 impl Rtsp {

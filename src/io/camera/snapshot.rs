@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::door::{Door, Login};
+
 /// Longest time for a whole request; a look is due every second or two.
 const ANSWER: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(2);
@@ -24,31 +26,35 @@ pub enum SnapshotError {
 /// A snapshot source; keeps its connection.
 pub struct Snapshot {
     url: String,
-    agent: ureq::Agent,
+    door: Door,
 }
 
 impl Snapshot {
-    /// A source at an `http://` address.
+    /// A source at an `http://` address; a camera that asks who we are is told by a digest.
     #[must_use]
-    pub fn new(url: &str) -> Snapshot {
+    pub fn new(url: &str, login: Option<Login>) -> Snapshot {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER))
             .timeout_connect(Some(CONNECT))
             .max_redirects(0)
+            .http_status_as_error(false)
             .build();
-        Snapshot { url: url.to_owned(), agent: config.new_agent() }
+        Snapshot { url: url.to_owned(), door: Door::new(config, login) }
     }
 
     /// Asks for one picture.
     ///
     /// # Errors
     /// When there is no complete answer in time.
-    pub fn fetch(&self) -> Result<Vec<u8>, SnapshotError> {
-        let failed = |error: ureq::Error| SnapshotError::NoAnswer {
-            url: self.url.clone(),
-            cause: error.to_string(),
-        };
-        let mut answer = self.agent.get(&self.url).call().map_err(failed)?;
-        answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec().map_err(failed)
+    pub fn fetch(&mut self) -> Result<Vec<u8>, SnapshotError> {
+        let url = self.url.clone();
+        let failed = |cause: String| SnapshotError::NoAnswer { url, cause };
+        match self.door.get(&self.url) {
+            Ok(mut answer) => {
+                let body = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
+                body.map_err(|error| failed(error.to_string()))
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A camera, whichever way it delivers.
 
-use super::rtsp::{Haste, Login, Rtsp, RtspError};
+use super::door::Login;
+use super::rtsp::{Haste, Rtsp, RtspError};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::stream::{Stream, StreamError};
 use super::{Frame, FrameError, video};
@@ -66,15 +67,15 @@ impl Camera {
         Camera::open_as(url, is_stream, None)
     }
 
-    /// The same; an RTSP camera that asks who we are is told.
+    /// The same; a camera that asks who we are is told.
     #[must_use]
     pub fn open_as(url: &str, is_stream: bool, login: Option<Login>) -> Camera {
         if url.starts_with("rtsp://") {
             Camera::Rtsp(Rtsp::new(url, login))
         } else if is_stream {
-            Camera::Stream(Stream::new(url))
+            Camera::Stream(Stream::new(url, login))
         } else {
-            Camera::Snapshot(Snapshot::new(url))
+            Camera::Snapshot(Snapshot::new(url, login))
         }
     }
 

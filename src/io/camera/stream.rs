@@ -9,6 +9,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::door::{Door, Login};
+
 /// Longest wait for the next picture.
 const ANSWER: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(2);
@@ -51,14 +53,15 @@ type Slot = Arc<(Mutex<Newest>, Condvar)>;
 /// An MJPEG source; opened with the first picture that is asked for.
 pub struct Stream {
     url: String,
+    login: Option<Login>,
     slot: Option<Slot>,
 }
 
 impl Stream {
-    /// A source at an `http://` address.
+    /// A source at an `http://` address; a camera that asks who we are is told by a digest.
     #[must_use]
-    pub fn new(url: &str) -> Stream {
-        Stream { url: url.to_owned(), slot: None }
+    pub fn new(url: &str, login: Option<Login>) -> Stream {
+        Stream { url: url.to_owned(), login, slot: None }
     }
 
     /// The newest picture that was not given out yet.
@@ -95,10 +98,10 @@ impl Stream {
     fn open(&mut self) -> Result<Slot, StreamError> {
         let slot = Slot::default();
         let theirs = Arc::clone(&slot);
-        let url = self.url.clone();
+        let (url, login) = (self.url.clone(), self.login.clone());
         std::thread::Builder::new()
             .name("mjpeg".to_owned())
-            .spawn(move || follow(&url, &theirs))
+            .spawn(move || follow(&url, login, &theirs))
             .map_err(|error| self.broken(error))?;
         self.slot = Some(Arc::clone(&slot));
         Ok(slot)
@@ -106,17 +109,18 @@ impl Stream {
 }
 
 /// Keeps the stream open as long as somebody wants its pictures; a minute's end is no trouble.
-fn follow(url: &str, slot: &Slot) {
+fn follow(url: &str, login: Option<Login>, slot: &Slot) {
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(ANSWER))
         .timeout_recv_body(Some(LIVES))
         .max_redirects(0)
+        .http_status_as_error(false)
         .build();
-    let agent = config.new_agent();
+    let mut door = Door::new(config, login);
     loop {
         let mut pictures = 0;
-        let ended = match agent.get(url).call() {
+        let ended = match door.get(url) {
             Ok(answer) => {
                 let mut body = BufReader::new(answer.into_body().into_reader());
                 loop {

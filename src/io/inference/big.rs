@@ -16,13 +16,25 @@ use crate::logic::vision::{Answer, FireCuts, Verdict};
 
 /// A part of a frame in the size that the big net takes, three bytes a pixel.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Crop(Vec<u8>);
+pub struct Crop {
+    whole: Vec<u8>,
+    /// The same with what nobody else may see painted over, where there is such.
+    painted: Option<Vec<u8>>,
+}
 
 impl Crop {
     /// A part of a frame (shares: left, top, width, height) as a square; nothing where it is empty.
     #[must_use]
     pub fn of(frame: &Frame, part: [f64; 4], side: usize) -> Option<Crop> {
-        tensors::resized(frame, part, side).map(Crop)
+        let whole = tensors::resized(frame, part, side)?;
+        Some(Crop { whole, painted: None })
+    }
+
+    /// The same part of a frame with its masks painted: that is what another machine is shown. It may confirm what
+    /// it sees there; that it sees nothing releases nothing, as the fire may lie behind a mask.
+    #[must_use]
+    pub fn shown_as(self, painted: Crop) -> Crop {
+        Crop { whole: self.whole, painted: Some(painted.whole) }
     }
 }
 
@@ -105,6 +117,12 @@ impl BigNet {
         self.lost.as_deref()
     }
 
+    /// Whether pictures go to another machine.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// What it says about a part: the remote net where it answers in time, else the local one.
     ///
     /// # Errors
@@ -122,7 +140,8 @@ impl BigNet {
     fn ask_remote(&mut self, crop: &Crop) -> Option<Opinion> {
         let side = self.side;
         let (remote, entry, cuts) = self.remote.as_mut()?;
-        let input = sized(crop, side, entry.width)?;
+        let shown = crop.painted.as_ref().unwrap_or(&crop.whole);
+        let input = sized(shown, side, entry.width)?;
         let shape = [1, entry.channels, entry.height, entry.width];
         let told = remote.ask(&shape, &input).map_err(|error| error.to_string());
         let url = &remote.place().url;
@@ -136,7 +155,11 @@ impl BigNet {
             Ok(scores) => {
                 self.lost = None;
                 let joules = remote.place().joules;
-                Some(opinion(scores, *cuts, (true, joules)))
+                let mut opinion = opinion(scores, *cuts, (true, joules));
+                if crop.painted.is_some() && opinion.answer == Answer::Released {
+                    opinion.answer = Answer::Doubtful;
+                }
+                Some(opinion)
             }
             Err(why) => {
                 if self.lost.is_none() {
@@ -154,17 +177,17 @@ impl BigNet {
             cause: self.lost.clone().unwrap_or_else(|| "there is none".to_owned()),
         };
         let (net, cuts) = self.local.as_ref().ok_or_else(nobody)?;
-        let input = sized(crop, self.side, net.side()).ok_or_else(nobody)?;
+        let input = sized(&crop.whole, self.side, net.side()).ok_or_else(nobody)?;
         Ok(opinion(net.two_scores(input)?, *cuts, (false, 0.0)))
     }
 }
 
 /// The crop as a net of `side` pixels wants it.
-fn sized(crop: &Crop, from: usize, side: usize) -> Option<Vec<f32>> {
+fn sized(crop: &[u8], from: usize, side: usize) -> Option<Vec<f32>> {
     if from == side {
-        return Some(tensors::normalised(&crop.0));
+        return Some(tensors::normalised(crop));
     }
-    let frame = Frame { rgb: crop.0.clone(), width: from, height: from };
+    let frame = Frame { rgb: crop.to_vec(), width: from, height: from };
     tensors::square(&frame, [0.0, 0.0, 1.0, 1.0], side)
 }
 
