@@ -63,7 +63,10 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
         "[compute]\nwatts_per_core = {WATTS_PER_CORE}\npowercap = \"/nowhere\"\nbudget_wh_per_day = 5\n\
          [[workload]]\nid = \"second-look\"\nbuiltin = \"review\"\nenergy_wh = 0.1\nmax_w = 2\n\
          [[workload]]\nid = \"day\"\nbuiltin = \"report\"\nenergy_wh = 0.01\nmax_w = 4\n\
-         [[workload.parameter]]\nname = \"days_ago\"\nmin = 0\nmax = 1\n"
+         [[workload.parameter]]\nname = \"days_ago\"\nmin = 0\nmax = 1\n\
+         [[workload]]\nid = \"set\"\nbuiltin = \"curate\"\nenergy_wh = 0.01\nmax_w = 4\n\
+         [[workload.parameter]]\nname = \"most\"\nmin = 1\nmax = 3\n\
+         [[workload]]\nid = \"cuts\"\nbuiltin = \"recalibrate\"\nenergy_wh = 0.01\nmax_w = 4\n"
     );
     let gateway = Gateway::start(folder.path(), &more);
     let job = gateway.submit("second-look", &json!({}));
@@ -90,6 +93,35 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
     gateway.is(&job, "done");
     its_energy_is_told(&gateway, &job);
     the_days_are_reported(&gateway);
+    a_set_is_curated_and_cuts_are_looked_for(&gateway, pictures);
+}
+
+/// As jobs like any other: within what the site file allows, metered, their files in the state folder.
+fn a_set_is_curated_and_cuts_are_looked_for(gateway: &Gateway, pictures: usize) {
+    let refused = json!({"parameters": {"most": 4}}).to_string();
+    assert_eq!(gateway.post("workloads/set/submit", &gateway.code, &refused).0, 400);
+    let job = gateway.submit("set", &json!({"parameters": {"most": 3}}));
+    gateway.is(&job, "done");
+    let sets = std::fs::read_dir(gateway.state.join("training")).unwrap().flatten();
+    let sets: Vec<_> = sets.map(|entry| entry.path()).collect();
+    assert_eq!(sets.len(), 1, "{sets:?}");
+    let manifest = std::fs::read_to_string(sets[0].join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["looked_at"], pictures, "{manifest}");
+    let picked = manifest["pictures"].as_array().unwrap();
+    assert!((1..=3).contains(&picked.len()), "{manifest}");
+    for picture in picked {
+        assert!(sets[0].join(picture["file"].as_str().unwrap()).exists(), "{picture}");
+        assert!(
+            picture["review"]["answer"].is_string(),
+            "what the review said goes along: {picture}"
+        );
+    }
+    let job = gateway.submit("cuts", &json!({}));
+    gateway.is(&job, "done");
+    let told = std::fs::read_to_string(gateway.state.join("reports/calibration.json")).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["cameras"], json!([]), "a site without cameras");
 }
 
 /// On the page, in /metrics, on the command line and in the budget it is the same.

@@ -411,7 +411,7 @@ mod tests {
             cascade: Arc::default(),
             meter: Meter::open(None),
             guard: None,
-            memory: Memory::open(folder.path(), &config.cameras).unwrap(),
+            memory: Memory::open(folder.path(), &config.cameras, eyes.bay_net()).unwrap(),
         };
         let mut judge = Judge::new(&eyes, (&config.site, clock), tools, socket);
         let world = simulators::physics::World::new(simulators::scenario::Scenario::one_pile(), 1);

@@ -4,6 +4,7 @@
 mod film;
 mod frame;
 pub mod gate;
+mod likeness;
 mod rtsp;
 mod snapshot;
 mod source;
@@ -13,6 +14,7 @@ mod video;
 
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
+pub use likeness::likeness;
 pub use rtsp::{Haste, Login};
 pub use source::{Camera, CameraError, Coded};
 pub use still::{Still, StillBoard};
