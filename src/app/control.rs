@@ -193,11 +193,14 @@ struct Begun<'o> {
     start: Start,
 }
 
+/// File of the state folder that its gateway holds.
+pub(super) const LOCK: &str = "lock";
+
 /// One gateway for one state folder: held as long as the file lives.
 pub(super) fn lock(state: &Path) -> Result<File, RunError> {
     let failed = |cause| RunError::State { path: state.to_owned(), cause };
     std::fs::create_dir_all(state).map_err(failed)?;
-    let file = File::create(state.join("lock")).map_err(failed)?;
+    let file = File::create(state.join(LOCK)).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(RunError::SecondInstance(state.to_owned())),

@@ -1,10 +1,12 @@
 //! What an installer's tools have in common: a profile by name or file, a runtime for one question, and
 //! profiles from tables.
 
+use std::fs::TryLockError;
 use std::future::Future;
 use std::io;
 use std::path::Path;
 
+use super::control::LOCK;
 use crate::config::{self, Profile, Report};
 use crate::io::clock::Clock;
 use crate::io::store::load_writes;
@@ -16,6 +18,13 @@ use crate::io::store::load_writes;
 pub fn wait_for<T>(question: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     Ok(runtime.block_on(question))
+}
+
+/// Whether a gateway runs on this state folder. Nothing is made, and nothing is held beyond the instant of the look.
+#[must_use]
+pub fn is_running(state: &Path) -> bool {
+    let file = std::fs::File::open(state.join(LOCK));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Now, for people and for JSON.

@@ -11,7 +11,7 @@ use super::profile::refuse;
 use super::{FAILED, NOT_PERMITTED, OUT_OF_REACH, USAGE, complain, outcome, say, tick};
 use crate::app::installer::{self, profile_named};
 use crate::app::write_test::{self, Plan, Refused};
-use crate::config::{self, Config, DeviceConfig};
+use crate::config::{self, Address, Config, DeviceConfig};
 use crate::io::modbus::{Inspector, Raw, Seen};
 use crate::texts::{Lang, fill, text};
 
@@ -54,10 +54,24 @@ fn inspector(which: &Which, lang: Lang) -> Result<(Inspector, Counts), u8> {
     let (config, _) = config::load(file).map_err(|report| refuse(&report, lang))?;
     let id = which.device.as_deref().unwrap_or_default();
     let device = find(&config, id, lang)?.clone();
+    alone(&config, &device, which.beside_gateway, lang)?;
     let unit = which.unit.unwrap_or(device.unit);
     let counted = installer::writes_of(&config.state, id);
     let inspector = Inspector::new(device.address, device.profile, unit);
     Ok((inspector.known_by(config.fieldbus.identity.as_ref()), counted))
+}
+
+/// No line is opened that a running gateway holds: a device of one client would cut it off, and on a serial line
+/// both would hear the other's answers.
+fn alone(config: &Config, device: &DeviceConfig, beside: bool, lang: Lang) -> Result<(), u8> {
+    let serial = matches!(device.address, Address::Serial(_));
+    if !installer::is_running(&config.state) || (beside && !serial) {
+        return Ok(());
+    }
+    let key = if serial { "cli.device.held" } else { "cli.device.one_client" };
+    let values = [("state", config.state.display().to_string()), ("id", device.id.to_string())];
+    complain(&fill(lang, key, &values));
+    Err(NOT_PERMITTED)
 }
 
 fn find<'c>(config: &'c Config, id: &str, lang: Lang) -> Result<&'c DeviceConfig, u8> {

@@ -397,6 +397,35 @@ fn a_device_of_the_site_file_shows_how_often_its_registers_were_written() {
 }
 
 #[test]
+fn a_device_of_a_running_gateway_gets_no_second_connection_unasked() {
+    let (lone, folder) = (serve(&shipped("eastron-sdm630")), tempfile::tempdir().unwrap());
+    let (file, dir) = (folder.path().join("site.toml"), folder.path().display());
+    let text = format!(
+        "[paths]\nstate = '{dir}'\n[site]\nid = 's'\n[grid]\nmeter = 'grid'\nlimit_a = 50\nbreaker_a = 63\n\
+         [[device]]\nid = 'grid'\nprofile = 'eastron-sdm630'\naddress = 'tcp://{}'\n\
+         [[device]]\nid = 'line'\nprofile = 'eastron-sdm630'\naddress = 'rtu:///dev/none?baud=9600&frame=8N1'\n",
+        lone.address
+    );
+    std::fs::write(&file, text).unwrap();
+    let path = file.display().to_string();
+    let read = |device: &str, more: &[&str]| {
+        wattgate(&[&["device", "read", device, "--config", &path], more].concat(), "")
+    };
+    // As a gateway holds it, which is the kernel's lock and not the file.
+    let held = std::fs::File::create(folder.path().join("lock")).unwrap();
+    assert_eq!(read("grid", &[]).1, 0, "no gateway runs");
+    held.lock().unwrap();
+    let (text, code) = read("grid", &[]);
+    assert!(code == 77 && text.contains("--beside-gateway"), "{code} {text}");
+    let (text, code) = read("grid", &["--beside-gateway"]);
+    assert!(code == 0 && text.contains("voltage_l1_v"), "{code} {text}");
+    let (text, code) = read("line", &["--beside-gateway"]);
+    assert!(code == 77 && text.contains("serial line"), "{code} {text}");
+    drop(held);
+    assert_eq!(read("grid", &[]).1, 0, "it has ended");
+}
+
+#[test]
 fn a_device_is_read_by_hand_with_its_raw_words() {
     let lone = serve(&shipped("eastron-sdm630"));
     let at = format!("tcp://{}", lone.address);

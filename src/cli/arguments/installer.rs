@@ -86,6 +86,9 @@ pub struct Which {
     /// Unit id, instead of the profile's.
     #[arg(long)]
     pub unit: Option<u8>,
+    /// Also while the gateway runs: a connection beside its own, for devices that take several. Never on a serial line.
+    #[arg(long, conflicts_with = "profile")]
+    pub beside_gateway: bool,
 }
 
 #[derive(Debug, Subcommand)]

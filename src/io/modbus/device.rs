@@ -59,6 +59,8 @@ pub(super) struct Round {
     pub(super) began: Moment,
     /// The block or model to be read next.
     pub(super) next: usize,
+    /// Begun as a probe: nothing of it is asked in haste.
+    patient: bool,
 }
 
 /// One device.
@@ -210,9 +212,10 @@ impl Device {
     /// probe may have the whole of a pause.
     pub fn waits(&mut self, rank: Rank, habits: &Habits, pause: Duration) -> Duration {
         let (patience, call) = (self.patience(rank, habits), self.pace.call);
+        let hurries = self.health.is_shared() && self.round.as_ref().is_none_or(|r| !r.patient);
         let wait = match rank {
             Rank::Probe => patience.max(pause.min(health::LONGEST_PROBE)).min(call),
-            Rank::Look | Rank::Fast | Rank::Slow if self.health.is_shared() => {
+            Rank::Look | Rank::Fast | Rank::Slow if hurries => {
                 habits.haste(self.config.unit, call).max(pause).min(patience)
             }
             _ => patience,
@@ -273,7 +276,8 @@ impl Device {
         let (due, period) = (self.next_poll.unwrap_or(now), self.rota.period());
         let periods = due.age_at(now).as_secs_f64() / period.as_secs_f64();
         self.next_poll = Some(due.after(period.mul_f64(periods.floor() + 1.0)));
-        self.round = Some(Round { began: now, next: 0 });
+        let patient = self.health.is_absent() || self.health.is_doubted();
+        self.round = Some(Round { began: now, next: 0, patient });
     }
 
     /// Tells how a round ended.

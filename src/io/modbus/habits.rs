@@ -32,6 +32,8 @@ const FADES: u32 = 4096;
 struct Habit {
     answers: u32,
     slowest: Duration,
+    /// What haste grants beyond that to who was wronged. Nobody else waits for it: a lost frame is no slow answer.
+    granted: Duration,
 }
 
 /// The units of one line.
@@ -45,6 +47,7 @@ impl Habits {
         habit.answers = habit.answers.saturating_add(1);
         habit.slowest -= habit.slowest.saturating_sub(took) / FADES;
         habit.slowest = habit.slowest.max(took);
+        habit.granted -= habit.granted / FADES;
     }
 
     /// The slowest answer of a unit, old ones faded; zero before the first.
@@ -63,7 +66,7 @@ impl Habits {
     /// Haste was wrong about a unit: it was there, and slower. It is waited for twice as long from now on.
     pub fn wronged(&mut self, unit: u8) {
         let habit = self.0.entry(unit).or_default();
-        habit.slowest = habit.slowest.max(HASTY_LEAST / HASTY_TIMES) * 2;
+        habit.granted = habit.granted.max(habit.slowest * HASTY_TIMES).max(HASTY_LEAST) * 2;
     }
 
     /// How long a unit is waited for in haste, where others wait behind it and it can be asked again later; at
@@ -73,7 +76,7 @@ impl Habits {
         let patience = self.patience(unit, call);
         match self.0.get(&unit) {
             Some(habit) if habit.answers >= KNOWN_AFTER && call <= HASTY_UP_TO => {
-                (habit.slowest * HASTY_TIMES).max(HASTY_LEAST).min(patience)
+                (habit.slowest * HASTY_TIMES).max(habit.granted).max(HASTY_LEAST).min(patience)
             }
             _ => patience,
         }
@@ -137,7 +140,11 @@ mod tests {
                 habits.haste(7, CALL).as_millis()
             })
             .collect();
-        assert_eq!(waits, [79, 159, 319, 639, 1000], "up to the time-out");
+        assert_eq!(waits, [80, 160, 320, 500, 500], "up to what it is waited for without haste");
+        let slowest = (habits.slowest(7), habits.slowest_beside(9));
+        assert_eq!(slowest, (ms(5), ms(5)), "a lost frame makes no probe of a neighbour longer");
+        (0..8000).for_each(|_| habits.heard(7, ms(5)));
+        assert!(habits.haste(7, CALL) < ms(200), "{:?}", habits.haste(7, CALL));
         habits.heard(8, ms(20));
         for _ in 1..KNOWN_AFTER {
             habits.heard(8, ms(20));

@@ -267,6 +267,29 @@ mod tests {
         let told: Vec<f64> = shares.iter().map(|s| s.setpoint.amps().get()).collect();
         assert_eq!(told, [20.0, 25.0]);
     }
+
+    #[test]
+    fn what_binds_is_named_with_its_room_and_its_line() {
+        let (three, l3) = (charger(&Phase::ALL), charger(&[Phase::L3]));
+        let wide = Room::of_phases(PerPhase::all(Amps(40.0)));
+        let narrow = Room { amps: PerPhase([40.0, 12.0, 40.0].map(Amps)), ..wide };
+        let weak = Room { power: Watts(6_900.0), ..wide };
+        let uneven = Room { unbalanced: PerPhase([7.0, 8.0, 9.0].map(Amps)), ..wide };
+        for (rooms, charger, told, bound) in [
+            ([wide, narrow], &three, 12.0, Some((1, Line::Phase(Phase::L2)))),
+            ([narrow, wide], &three, 12.0, Some((0, Line::Phase(Phase::L2)))),
+            ([wide, weak], &three, 10.0, Some((1, Line::Power))),
+            ([wide, uneven], &l3, 9.0, Some((1, Line::Unbalance(Phase::L3)))),
+            ([wide, uneven], &three, 32.0, None),
+        ] {
+            // A room that there is not bounds nobody.
+            let claims = [Claim { rooms: &[0, 1, 2], ..claim(charger, 32.0) }];
+            let share = allocate(&rooms, NOMINAL, &claims).remove(0);
+            assert_eq!(share.setpoint, ChargerSetpoint::Current(Amps(told)), "{bound:?}");
+            assert_eq!(share.bound, bound);
+        }
+    }
+
     #[test]
     fn what_is_taken_is_missing_on_its_lines_and_nowhere_else() {
         let mut room = Room {

@@ -411,8 +411,74 @@ mod tests {
         // It draws no more than it was told before: it may still be following, and disobeys nobody.
         assert!(ramp.disobeyed_for(second(12)).is_zero());
         assert_eq!(ramp.disobeyed_for(second(13)), Duration::from_secs(12));
-        ramp.see(second(13), Amps(8.9));
+        // An ampere above is a meter's error.
+        ramp.see(second(13), Amps(9.0));
         assert!(!ramp.draws_too_much() && ramp.disobeyed_for(second(13)).is_zero());
+    }
+
+    #[test]
+    fn who_is_lowered_twice_may_still_be_coming_down_from_the_first_time() {
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(20.0));
+        ramp.step(second(0), &charger(), current(16.0), true);
+        ramp.step(second(2), &charger(), current(8.0), true);
+        ramp.see(second(3), Amps(19.5));
+        assert!(ramp.disobeyed_for(second(12)).is_zero(), "as told until second 0");
+        assert_eq!(ramp.disobeyed_for(second(13)), Duration::from_secs(10));
+        ramp.see(second(14), Amps(16.5));
+        assert!(ramp.disobeyed_for(second(14)).is_zero(), "as told until second 2");
+        assert_eq!(ramp.disobeyed_for(second(15)), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn a_small_step_down_after_a_raise_is_no_mistake_and_most_of_it_is() {
+        // Down by half an ampere, by half of the raise, by two thirds of it; the next raise.
+        for (down, again) in [(15.5, 40), (13.0, 42), (12.0, 50)] {
+            let mut ramp = Ramp::default();
+            ramp.adopt(current(10.0));
+            let mut told = |s, share| {
+                ramp.allow(current(share));
+                ramp.step(second(s), &charger(), current(share), true).0.amps()
+            };
+            assert_eq!(told(30, 16.0), Amps(16.0));
+            told(32, down);
+            let raised = (33..60).find(|&s| told(s, 20.0) > Amps(down));
+            assert_eq!(raised, Some(again), "to {down} A");
+        }
+    }
+
+    #[test]
+    fn a_small_charger_is_raised_by_a_quarter_of_what_it_can() {
+        let small = Charger { max: Amps(16.0), ..charger() };
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(8.0));
+        ramp.allow(current(16.0));
+        let step = ramp.step(second(30), &small, current(16.0), true);
+        assert_eq!(step, (current(12.0), Some(Reason::RampUp)));
+    }
+
+    #[test]
+    fn who_was_paused_begins_at_its_least_after_a_minute() {
+        for (share, reason) in [(16.0, Some(Reason::RampUp)), (6.0, None)] {
+            let mut ramp = Ramp::default();
+            ramp.adopt(current(6.0));
+            ramp.step(second(0), &charger(), ChargerSetpoint::Pause, true);
+            ramp.allow(current(share));
+            let early = ramp.step(second(59), &charger(), current(share), true);
+            assert_eq!(early, (ChargerSetpoint::Pause, Some(Reason::RestartDelay)));
+            let step = ramp.step(second(60), &charger(), current(share), true);
+            assert_eq!(step, (current(6.0), reason));
+        }
+    }
+
+    #[test]
+    fn a_raise_needs_two_samples_that_allow_it() {
+        let mut ramp = Ramp::default();
+        ramp.adopt(current(10.0));
+        ramp.allow(current(8.0));
+        let step = ramp.step(second(30), &charger(), current(16.0), true);
+        assert_eq!(step, (current(10.0), Some(Reason::RampUp)));
+        assert_eq!(ramp.step(second(31), &charger(), current(16.0), true), (current(16.0), None));
     }
 
     #[test]

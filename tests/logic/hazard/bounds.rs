@@ -4,10 +4,15 @@
 //! What a stranger gets wrong: a value that cannot be is a fault for a minute after the last one, so a test must
 //! wait for longer than that before it says that a sensor is sound.
 
+use std::collections::BTreeMap;
+
 use wattgate::logic::observation::Observation;
 use wattgate::logic::safety::fire::Level;
+use wattgate::logic::safety::interlock;
 use wattgate::logic::safety::signs::Sign;
-use wattgate::logic::site::{InputsReading, Reading, RelaySetpoint, Sensor};
+use wattgate::logic::site::{
+    ChargerSetpoint, InputsReading, Reading, Reason, RelaySetpoint, Sensor, Setpoints,
+};
 
 use super::site::sensor;
 use super::{Rig, id, loop_ma, site};
@@ -119,4 +124,20 @@ fn two_voices_that_ask_for_no_trip_open_no_contactor() {
     rig.run(30);
     assert!(rig.zone().causes.iter().any(|cause| cause.sign == Sign::TwoWatchSigns));
     assert_eq!(rig.relay("contactor"), RelaySetpoint::Rest);
+}
+
+#[test]
+fn the_loss_of_the_controller_raises_nobody() {
+    let site = site::guarded();
+    let charger = &site.chargers[0];
+    let failsafe = interlock::at_failsafe(charger);
+    for told in [ChargerSetpoint::Pause, failsafe, ChargerSetpoint::Current(charger.max)] {
+        let mut wishes = Setpoints::default();
+        wishes.chargers.insert(charger.id.clone(), (told, Reason::DeviceMaximum));
+        let last = interlock::permit(&site, wishes, &BTreeMap::new());
+        let (fallen, _) = *interlock::fall_from(&site, &last).charger(&charger.id).unwrap();
+        let least = if told.amps() < failsafe.amps() { told } else { failsafe };
+        assert_eq!(fallen, least, "told {told:?}");
+    }
+    assert!(failsafe.amps() < charger.max, "the story needs a charger that falls back");
 }

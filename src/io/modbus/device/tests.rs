@@ -18,6 +18,10 @@ fn device(shared: bool) -> Device {
     Device::new(config, shared, None)
 }
 
+fn now() -> Moment {
+    Moment { uptime: Duration::from_secs(1), utc: chrono::DateTime::UNIX_EPOCH }
+}
+
 #[test]
 fn fb12_only_reads_are_waited_for_in_haste_and_only_while_somebody_waits() {
     let ms = Duration::from_millis;
@@ -38,6 +42,18 @@ fn fb12_only_reads_are_waited_for_in_haste_and_only_while_somebody_waits() {
     assert_eq!(waits(Rank::Renewal, 0), (500, false));
     let probes = [0, 450, 5000].map(|pause| waits(Rank::Probe, pause).0);
     assert_eq!(probes, [400, 450, 600], "a probe has the whole of a pause");
+    device.health.doubt();
+    device.begin(now());
+    let wait = device.waits(Rank::Fast, &habits, ms(0));
+    assert_eq!(
+        (wait, device.in_haste),
+        (ms(500), false),
+        "the next block of a round with patience"
+    );
+    device.round = None;
+    device.health.cleared();
+    device.begin(now());
+    assert_eq!(device.waits(Rank::Fast, &habits, ms(0)), ms(40));
     let mut alone = super::tests::device(false);
     assert_eq!(alone.waits(Rank::Fast, &habits, ms(0)), ms(1000));
     assert!(!alone.in_haste);
@@ -46,7 +62,7 @@ fn fb12_only_reads_are_waited_for_in_haste_and_only_while_somebody_waits() {
 #[test]
 fn a_finding_that_was_not_heard_is_told_again() {
     let mut device = device(false);
-    let now = Moment { uptime: Duration::from_secs(1), utc: chrono::DateTime::UNIX_EPOCH };
+    let now = now();
     let found = |device: &mut Device| {
         let mut told = Vec::new();
         device.find(now, &mut told);
