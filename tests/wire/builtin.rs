@@ -63,10 +63,7 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
         "[compute]\nwatts_per_core = {WATTS_PER_CORE}\npowercap = \"/nowhere\"\nbudget_wh_per_day = 5\n\
          [[workload]]\nid = \"second-look\"\nbuiltin = \"review\"\nenergy_wh = 0.1\nmax_w = 2\n\
          [[workload]]\nid = \"day\"\nbuiltin = \"report\"\nenergy_wh = 0.01\nmax_w = 4\n\
-         [[workload.parameter]]\nname = \"days_ago\"\nmin = 0\nmax = 1\n\
-         [[workload]]\nid = \"set\"\nbuiltin = \"curate\"\nenergy_wh = 0.01\nmax_w = 4\n\
-         [[workload.parameter]]\nname = \"most\"\nmin = 1\nmax = 3\n\
-         [[workload]]\nid = \"cuts\"\nbuiltin = \"recalibrate\"\nenergy_wh = 0.01\nmax_w = 4\n"
+         [[workload.parameter]]\nname = \"days_ago\"\nmin = 0\nmax = 1\n"
     );
     let gateway = Gateway::start(folder.path(), &more);
     let job = gateway.submit("second-look", &json!({}));
@@ -93,11 +90,20 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
     gateway.is(&job, "done");
     its_energy_is_told(&gateway, &job);
     the_days_are_reported(&gateway);
-    a_set_is_curated_and_cuts_are_looked_for(&gateway, pictures);
 }
 
 /// As jobs like any other: within what the site file allows, metered, their files in the state folder.
-fn a_set_is_curated_and_cuts_are_looked_for(gateway: &Gateway, pictures: usize) {
+#[test]
+fn a_set_is_curated_and_cuts_are_looked_for_by_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = lay_pictures(folder.path());
+    let more = "[compute]\npowercap = \"/nowhere\"\n\
+         [[workload]]\nid = \"set\"\nbuiltin = \"curate\"\nenergy_wh = 0.01\nmax_w = 4\n\
+         [[workload.parameter]]\nname = \"most\"\nmin = 1\nmax = 3\n\
+         [[workload]]\nid = \"cuts\"\nbuiltin = \"recalibrate\"\nenergy_wh = 0.01\nmax_w = 4\n\
+         [[workload]]\nid = \"long\"\nbuiltin = \"curate\"\nenergy_wh = 8\nmax_w = 4\n\
+         [[workload]]\nid = \"longer\"\nbuiltin = \"curate\"\nenergy_wh = 12\nmax_w = 4\n";
+    let gateway = Gateway::start(folder.path(), more);
     let refused = json!({"parameters": {"most": 4}}).to_string();
     assert_eq!(gateway.post("workloads/set/submit", &gateway.code, &refused).0, 400);
     let job = gateway.submit("set", &json!({"parameters": {"most": 3}}));
@@ -112,16 +118,24 @@ fn a_set_is_curated_and_cuts_are_looked_for(gateway: &Gateway, pictures: usize) 
     assert!((1..=3).contains(&picked.len()), "{manifest}");
     for picture in picked {
         assert!(sets[0].join(picture["file"].as_str().unwrap()).exists(), "{picture}");
-        assert!(
-            picture["review"]["answer"].is_string(),
-            "what the review said goes along: {picture}"
-        );
     }
+    let told = gateway.job(&job).unwrap();
+    assert!(told["joules"].as_f64().unwrap() > 0.0, "metered: {told}");
     let job = gateway.submit("cuts", &json!({}));
     gateway.is(&job, "done");
     let told = std::fs::read_to_string(gateway.state.join("reports/calibration.json")).unwrap();
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["cameras"], json!([]), "a site without cameras");
+    // Two hours at full power, asked for within one: over HTTP and on the command line it is told at once.
+    let words = json!({"within_h": 1}).to_string();
+    let (status, answer) = gateway.post("workloads/long/submit", &gateway.code, &words);
+    assert_eq!(status, 202, "{answer}");
+    assert!((answer["late_h"].as_f64().unwrap() - 1.0).abs() < 0.01, "{answer}");
+    assert!(answer["due"].is_string() && answer["takes_h"] == 2.0, "{answer}");
+    let (taken, said) = gateway.cli(&["submit", "longer", "--within-h", "1"]);
+    assert!(taken && said.contains("2.0 h more than it is given"), "{said}");
+    let (_, listed) = gateway.cli(&["list"]);
+    assert!(listed.contains("cannot be done by then"), "{listed}");
 }
 
 /// On the page, in /metrics, on the command line and in the budget it is the same.

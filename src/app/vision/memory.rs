@@ -259,7 +259,7 @@ mod tests {
         let (state, camera) = (tempfile::tempdir().unwrap(), Id::try_from("cam").unwrap());
         let polygon = vec![[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]];
         let places = [BayPlace { id: Id::try_from("bay").unwrap(), polygon }];
-        let frame = place(&mut fastrand::Rng::with_seed(7), 0);
+        let mut rng = fastrand::Rng::with_seed(7);
         let url = "http://cam/".to_owned();
         let source = CameraSource { id: camera.clone(), url, is_stream: false, login: None };
         let (mut memory, _files) = Memory::new(state.path(), &[source], eyes.bay_net());
@@ -275,20 +275,20 @@ mod tests {
             } else {
                 memory.tend(&camera, &places, &mut watch, now);
             }
-            let mut seen = eyes.see(&mut watch, now.uptime, &frame).unwrap();
+            let mut seen = eyes.see(&mut watch, now.uptime, &place(&mut rng, 0)).unwrap();
             for _ in 0..2 {
                 now = now.after(Duration::from_secs(1));
-                seen = eyes.see(&mut watch, now.uptime, &frame).unwrap();
+                seen = eyes.see(&mut watch, now.uptime, &place(&mut rng, 0)).unwrap();
             }
+            assert_eq!(seen.fault, None);
             (seen.bays[0].state, seen.bays[0].occupied)
         };
         let (state, score) = look(None, false);
-        // Cuts by which this very score is free, or occupied: the other of what the net's own say.
-        let free = state != BayState::Free;
-        let cuts = if free {
-            BayCuts { free_below: 0.499, occupied_above: 0.999 }
+        // Cuts by which this very score says something else than by the net's own.
+        let cuts = if state == BayState::Unknown {
+            BayCuts { free_below: 0.499, occupied_above: 0.501 }
         } else {
-            BayCuts { free_below: 0.001, occupied_above: 0.501 }
+            BayCuts { free_below: 0.001, occupied_above: 0.999 }
         };
         let wanted = Occupancy::single(score, cuts);
         assert_ne!(wanted, state, "{score}");
