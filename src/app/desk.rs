@@ -23,6 +23,7 @@ use super::drill::{self, Drill};
 use super::jobs::Orders;
 use super::messages;
 use crate::io::clock::Clock;
+use crate::logic::compute::Taken;
 use crate::logic::decision::{DeviceView, Overview, ZoneView};
 use crate::logic::observation::Observation;
 use crate::logic::safety::alarms::{Alarm, Signature, may_shelve};
@@ -113,7 +114,7 @@ pub enum Answer {
     /// It was done.
     Done,
     /// It will be done: the job that it is about.
-    Ordered(Id),
+    Ordered(Taken),
     /// How a charger charges now.
     Charging(Box<Charging>),
     /// It is not allowed, and why.
@@ -287,7 +288,7 @@ impl Desk {
                 None => Answer::Refused(Refusal::NotSimulated),
             },
             Request::Job(wish) => match (self.orders)(wish) {
-                Ok(job) => Answer::Ordered(job),
+                Ok(taken) => Answer::Ordered(taken),
                 Err(why) => Answer::NotAllowed(why),
             },
             Request::Prove { id, by } => self.prove(&overview, id, by).await,

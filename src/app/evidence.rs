@@ -1,7 +1,10 @@
-//! Keeps the pictures of what the eyes doubt, on a thread of its own: the disk may take its time.
+//! Keeps the pictures of what the eyes doubt, and of bays of which a charger knows better, on a thread of its own: the
+//! disk may take its time. What is known of a picture is kept beside it (`facts`).
 //!
 //! What a stranger gets wrong: it only looks, five times a second, at what page and MQTT are shown. A picture that
 //! comes and goes between two looks is not kept.
+
+mod facts;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::facts::{Disagreements, facts};
 use super::control::{RunError, named};
 use crate::config::Config;
 use crate::io::camera::StillBoard;
-use crate::io::store::Evidence;
+use crate::io::store::{DISAGREED, Evidence};
 use crate::logic::decision::Overview;
 use crate::logic::site::Id;
 use crate::logic::vision::Verdict;
@@ -37,7 +41,7 @@ pub(super) fn start(
     let (mut evidence, stop) = (Evidence::open(&config.state), Arc::clone(stop));
     let (stills, overview) = (stills.clone(), overview.clone());
     let thread = named("evidence", move || {
-        let (mut seen, mut well) = (BTreeMap::new(), true);
+        let (mut seen, mut well) = (Seen::default(), true);
         while !stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(LOOKS_EVERY);
             let newest = overview.borrow().clone();
@@ -52,24 +56,37 @@ pub(super) fn start(
     thread.map(Some)
 }
 
+/// What was looked at.
+#[derive(Default)]
+struct Seen {
+    /// The newest still of each camera.
+    stills: BTreeMap<Id, Moment>,
+    disagreements: Disagreements,
+}
+
 /// Keeps the newest still of each camera that is in doubt, once. One that cannot be kept keeps no other from it;
 /// the first such error.
 fn look(
     evidence: &mut Evidence,
-    seen: &mut BTreeMap<Id, Moment>,
+    seen: &mut Seen,
     overview: &Overview,
     stills: &StillBoard,
 ) -> std::io::Result<()> {
     let mut said = Ok(());
     for camera in overview.cameras.iter().filter(|camera| camera.fault.is_none()) {
+        let Some(still) = stills.get(&camera.id) else { continue };
         let verdict = match camera.verdict {
             Some(Verdict::Doubtful) => "doubtful",
             Some(Verdict::Alarm) => "alarm",
+            Some(Verdict::Clear) if seen.disagreements.look(overview, &camera.id, still.at) => {
+                DISAGREED
+            }
             Some(Verdict::Clear) | None => continue,
         };
-        let Some(still) = stills.get(&camera.id) else { continue };
-        if seen.insert(camera.id.clone(), still.at) != Some(still.at) {
-            let kept = evidence.keep((&camera.id, still.at.utc), verdict, &still.jpeg);
+        if seen.stills.insert(camera.id.clone(), still.at) != Some(still.at) {
+            let facts = format!("{:#}\n", facts(overview, camera));
+            let kept =
+                evidence.keep((&camera.id, still.at.utc), verdict, (&still.jpeg, facts.as_bytes()));
             said = said.and(kept.map(|_| ()));
         }
     }
@@ -90,7 +107,7 @@ mod tests {
         let mut overview: Overview = serde_json::from_str(text).unwrap();
         let camera = overview.cameras[0].id.clone();
         let stills = StillBoard::new([camera.clone()].into_iter());
-        let (mut evidence, mut seen) = (Evidence::open(folder.path()), BTreeMap::new());
+        let (mut evidence, mut seen) = (Evidence::open(folder.path()), Seen::default());
         let begun = Clock::real().now();
         // (what is thought, whether it is blind, second of the newest still, pictures then)
         let table = [
@@ -135,7 +152,7 @@ mod tests {
         std::fs::write(folder.path().join("evidence").join(ids[0].as_str()), "").unwrap();
         overview.cameras = vec![first, second];
         let mut evidence = Evidence::open(folder.path());
-        assert!(look(&mut evidence, &mut BTreeMap::new(), &overview, &stills).is_err());
+        assert!(look(&mut evidence, &mut Seen::default(), &overview, &stills).is_err());
         let kept = pictures(folder.path()).unwrap().into_iter().map(|picture| picture.camera);
         assert_eq!(kept.collect::<Vec<_>>(), ["second"]);
     }

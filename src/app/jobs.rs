@@ -20,10 +20,10 @@ use crate::config::{Computing, Runner};
 use crate::io::clock::Clock;
 use crate::io::store::{write_book, write_days};
 use crate::io::workers::{Endpoint, Hold, Meter, Report, Worker, delegated, sweep};
-use crate::logic::compute::{Errand, HeldBy, JobBook, JobNews, MOST_LIVE};
+use crate::logic::compute::{Errand, HeldBy, JobBook, JobNews, MOST_LIVE, Taken, TooLong, need};
 use crate::logic::decision::{Decision, Overview};
 use crate::logic::observation::Observation;
-use crate::logic::site::{Daybook, Id, Work};
+use crate::logic::site::{Daybook, Id, Order, Work};
 use crate::units::{Moment, WattHours};
 
 /// How often the crew looks up, wall time.
@@ -100,12 +100,26 @@ pub fn orders(
         let order = work
             .order(wish, (fresh, MOST_LIVE), &live, at.utc)
             .map_err(|error| error.to_string())?;
-        let job = order.job().clone();
+        let too_long = too_long(&order, (&work, overview.borrow().as_deref()), at);
+        let taken = Taken { job: order.job().clone(), too_long };
         match observations.try_send(Observation::Ordered { order, at }) {
-            Ok(()) => Ok(job),
+            Ok(()) => Ok(taken),
             Err(_) => Err("the controller is behind: try again".to_owned()),
         }
     })
+}
+
+/// Whether a new job cannot be done in time, as the controller will reckon.
+fn too_long(
+    order: &Order,
+    (work, overview): (&Work, Option<&Overview>),
+    at: Moment,
+) -> Option<TooLong> {
+    let Order::Submit(ask) = order else { return None };
+    let workload = work.workload(ask.workload.as_str())?;
+    let budget = overview.and_then(|overview| overview.job_budget.as_ref());
+    let account = budget.and_then(|budget| budget.accounts.get(&ask.workload));
+    TooLong::told(workload, need(workload, account), (at.utc, ask.deadline))
 }
 
 fn keep(state: &Path, books: &Receiver<Books>) {

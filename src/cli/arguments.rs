@@ -193,6 +193,9 @@ pub enum Command {
         /// Only this camera.
         #[arg(long)]
         camera: Option<String>,
+        /// Pictures of a set.
+        #[arg(long, default_value_t = 200.0)]
+        most: f64,
     },
     /// Makes a fault visible on the running gateway and reports what it did against the bounds.
     Drill {

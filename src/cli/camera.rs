@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::arguments::{Cameras, Format, Place, Who};
 use super::{alarm, complain, newcomer, outcome, say};
 use crate::app::camera::{self, UseError};
-use crate::app::vision::{Sight, memory_file};
+use crate::app::vision::{Sight, cuts_file, memory_file};
 use crate::config;
 use crate::io::camera::{CameraError, Login, onvif};
 use crate::io::clock::Clock;
@@ -70,6 +70,8 @@ fn relearn(camera: &Id, place: &Place, lang: Lang) -> u8 {
     };
     let file = memory_file(&state, camera);
     let values = [("camera", camera.to_string()), ("file", file.display().to_string())];
+    // Another place has another light: there may be none.
+    let _ = std::fs::remove_file(cuts_file(&state, camera));
     match std::fs::remove_file(&file) {
         Ok(()) => say(&fill(lang, "cli.camera.relearns", &values)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -3,11 +3,14 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
+
 use super::arguments::{Format, Jobs, Place};
 use super::{FAILED, USAGE, alarm, complain, outcome, say};
 use crate::app::builtin;
 use crate::app::desk::{self, Answer, Request};
 use crate::io::workers;
+use crate::logic::compute::{Taken, TooLong};
 use crate::logic::decision::{EnergyView, JobView, Overview};
 use crate::logic::site::{JobWish, SubmissionWords};
 use crate::texts::{Lang, fill, text};
@@ -60,7 +63,11 @@ fn ask(place: &Place, request: &Request, lang: Lang) -> Result<Answer, u8> {
 
 fn order(place: &Place, wish: JobWish, lang: Lang) -> u8 {
     match ask(place, &Request::Job(wish), lang) {
-        Ok(Answer::Ordered(job)) => say(job.as_str()),
+        Ok(Answer::Ordered(Taken { job, too_long })) => {
+            // To the other stream: a script reads the job's name.
+            too_long.iter().for_each(|late| complain(&cannot_be_in_time(late, lang)));
+            say(job.as_str())
+        }
         Ok(Answer::NotAllowed(why)) => {
             complain(&fill(lang, "cli.job.not_allowed", &[("why", why)]));
             FAILED
@@ -69,6 +76,19 @@ fn order(place: &Place, wish: JobWish, lang: Lang) -> u8 {
         Ok(_) => FAILED,
         Err(code) => code,
     }
+}
+
+fn cannot_be_in_time(late: &TooLong, lang: Lang) -> String {
+    let values = [
+        ("takes", format!("{:.1}", late.takes_h)),
+        ("late", format!("{:.1}", late.late_h)),
+        ("due", stamp(late.due)),
+    ];
+    fill(lang, "cli.job.too_long", &values)
+}
+
+fn stamp(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%MZ").to_string()
 }
 
 fn list(place: &Place, only: Option<&String>, format: Format, lang: Lang) -> u8 {
@@ -108,9 +128,11 @@ fn table(jobs: &[&JobView], overview: &Overview, all: bool, lang: Lang) -> Strin
             ("hour", format!("{:.3}", job.hour_wh)),
             ("day", format!("{:.3}", job.day_wh)),
             ("held", held(job, lang)),
-            ("deadline", job.deadline.format("%Y-%m-%d %H:%MZ").to_string()),
+            ("deadline", stamp(job.deadline)),
         ];
         lines.push(fill(lang, "cli.job.line", &values));
+        let due = job.due.map(|due| fill(lang, "cli.job.late", &[("due", stamp(due))]));
+        lines.extend(due);
         lines.extend(job.trouble.iter().map(|trouble| format!("    {trouble}")));
     }
     if jobs.is_empty() {

@@ -133,9 +133,9 @@ fn perform(command: Command, lang: Lang) -> u8 {
         Command::Model { action } => models(action, lang),
         Command::Job { action } => job::run(action, lang),
         Command::Warden { cores, groups, program } => job::warden((cores, groups), program),
-        Command::BuiltIn { name, config, state, models, at, days_ago, camera } => {
+        Command::BuiltIn { name, config, state, models, at, days_ago, camera, most } => {
             let options =
-                app::builtin::Options { name, config, state, models, at, days_ago, camera };
+                app::builtin::Options { name, config, state, models, at, days_ago, camera, most };
             job::built_in(&options)
         }
         Command::Drill { name, out, place } => drill::run(name, &place, out, lang),

@@ -333,11 +333,16 @@ pub enum BuiltIn {
     Report,
     /// The big net on pictures that were kept because the small one doubted them.
     Review,
+    /// The cuts of each camera's bays, from what chargers know.
+    Recalibrate,
+    /// A small, varied set of kept pictures to train with.
+    Curate,
 }
 
 impl BuiltIn {
     /// All of them.
-    pub const ALL: [BuiltIn; 2] = [BuiltIn::Report, BuiltIn::Review];
+    pub const ALL: [BuiltIn; 4] =
+        [BuiltIn::Report, BuiltIn::Review, BuiltIn::Recalibrate, BuiltIn::Curate];
 
     /// What it is called in a site file.
     #[must_use]
@@ -345,6 +350,8 @@ impl BuiltIn {
         match self {
             BuiltIn::Report => "report",
             BuiltIn::Review => "review",
+            BuiltIn::Recalibrate => "recalibrate",
+            BuiltIn::Curate => "curate",
         }
     }
 
@@ -359,7 +366,8 @@ impl BuiltIn {
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
             BuiltIn::Report => &["days_ago"],
-            BuiltIn::Review => &["camera"],
+            BuiltIn::Review | BuiltIn::Recalibrate => &["camera"],
+            BuiltIn::Curate => &["camera", "most"],
         }
     }
 }

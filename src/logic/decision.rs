@@ -138,6 +138,12 @@ pub struct BayView {
     pub name: String,
     /// What the camera (and the plug, where there is one) say.
     pub state: BayState,
+    /// What the camera says by itself; nothing where none looks there, or it cannot see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eyes: Option<BayState>,
+    /// Whether its charger says that a vehicle is plugged in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugged: Option<bool>,
     /// Whether a vehicle charges there now.
     pub charging: bool,
     /// Its charger.

@@ -10,10 +10,10 @@ use wattgate::logic::decision::{Decision, Overview};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, BatteryReading, Bay, Camera, Charger, ChargerReading, ChargerSetpoint, ChargingMode,
-    ComputeReading, FALLS_BACK_WITHIN, GridLimits, Id, LEAST_EACH, MeterReading, Mode, OnBlind,
-    PvReading, Reading, Right, Site, Target, Vehicle, Zone,
+    ComputeReading, Daybook, FALLS_BACK_WITHIN, GridLimits, Id, LEAST_EACH, MeterReading, Mode,
+    OnBlind, PvReading, Reading, Right, Site, Target, Vehicle, Zone,
 };
-use wattgate::logic::vision::{Scene, Tier, Verdict};
+use wattgate::logic::vision::{BayLook, Scene, Tier, Verdict};
 use wattgate::units::{Amps, Hertz, Moment, PerPhase, Phase, Soc, Volts, WattHours, Watts};
 
 use crate::checkers::Checkers;
@@ -44,6 +44,8 @@ pub struct Bench {
     started_wh: f64,
     /// Drivers say what they need and when they leave.
     pub drivers_tell: bool,
+    /// What the eyes say of the bays.
+    pub looks: Vec<BayLook>,
     told: Vec<Option<f64>>,
 }
 
@@ -147,6 +149,7 @@ impl Bench {
             frame: 0,
             last: None,
             drivers_tell: false,
+            looks: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -203,6 +206,11 @@ impl Bench {
     }
 
     /// Something comes in that the world does not say by itself.
+    /// The daybook as it would be kept now.
+    pub fn days(&self) -> Daybook {
+        self.controller.days()
+    }
+
     pub fn tell(&mut self, what: impl FnOnce(Moment) -> Observation) {
         let observation = what(self.now);
         self.controller.observe(observation);
@@ -292,7 +300,7 @@ impl Bench {
                 smoke: 0.0,
                 verdict: self.verdict,
                 tier: Tier::Small,
-                bays: Vec::new(),
+                bays: self.looks.clone(),
                 cpu_ms: 5.0,
                 fault: None,
             }));

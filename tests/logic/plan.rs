@@ -228,6 +228,20 @@ fn a_battery_for_the_sun_buys_nothing_in_the_plan() {
     let taken: f64 = plan.store_kw.iter().filter(|kw| **kw > 0.0).sum();
     assert!((taken - 4.0).abs() < 0.01, "{taken}");
     assert!(plan.score - plan.legal_bound < 0.01, "{} {}", plan.score, plan.legal_bound);
+    // (charge asked for at the end, sun only, what is said)
+    let table = [
+        (1.0, true, None),
+        (9.0, true, Some(FaultKind::EndOfSunOnly)),
+        (12.0, true, Some(FaultKind::EndOutOfReach)),
+        (9.0, false, None),
+        (12.0, false, Some(FaultKind::EndOutOfReach)),
+    ];
+    for (soc_end_min_kwh, sun_only, wanted) in table {
+        let store = Store { sun_only, soc_end_min_kwh, ..store };
+        let plan = solve(&Problem { store: Some(store), ..problem.clone() }, Budget::default());
+        let said: Vec<FaultKind> = plan.faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(said, Vec::from_iter(wanted), "{soc_end_min_kwh} kWh, {sun_only}");
+    }
 }
 
 #[test]

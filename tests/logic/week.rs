@@ -10,8 +10,10 @@ use simulators::physics::IDLE_W;
 use simulators::scenario::Scenario;
 use wattgate::logic::compute::{Errand, JobNews};
 use wattgate::logic::observation::Observation;
-use wattgate::logic::site::{Compute, Id, Mode, Order, Site, SubmissionWords, Work, Workload};
-use wattgate::logic::vision::{CameraLedger, Ledger, Verdict};
+use wattgate::logic::site::{
+    Compute, Flow, Id, Mode, Order, Site, SubmissionWords, Work, Workload,
+};
+use wattgate::logic::vision::{BayLook, BayState, CameraLedger, Ledger, Verdict};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
 
 use crate::bench::{Bench, id};
@@ -208,6 +210,111 @@ fn the_daybook_says_where_energy_went() {
     let told = cameras[&camera].all_wh * 3600.0;
     assert!((told - 31.0).abs() < 0.01, "10, 15 more, 5 of new eyes, 1 more: {told} J");
     assert!(!cameras.contains_key(&stranger));
+}
+
+/// The header of the daybook says that a gap is not filled: five seconds after its last answer nobody knows what a meter
+/// would have said.
+#[test]
+fn what_a_silent_device_drew_is_not_booked() {
+    let mut bench = Bench::new(3);
+    bench.world.set_pv(Some(0.0));
+    bench.world.hybrid.energy_wh = 0.0;
+    bench.world.set_building(Some(12_000.0));
+    bench.run(120);
+    let booked = |bench: &Bench| bench.days().flows[&Flow::GridImport].all().get();
+    let (before, watts) = (booked(&bench), bench.world.grid_w());
+    bench.silenced.meter = true;
+    bench.run(60);
+    let seconds = (booked(&bench) - before) * 3600.0 / watts;
+    assert!((3.5..=5.5).contains(&seconds), "{seconds} s of the last power are booked");
+}
+
+/// A job of three hours that is asked for at five in the afternoon, within one: it is told that it cannot be done, and
+/// runs at night, when energy is cheap. Its twin, given four hours, is done in time at the price of the evening.
+#[test]
+fn a_job_that_cannot_be_in_time_waits_for_cheap_energy_and_one_that_can_does_not() {
+    for (hours, in_time) in [(1.0, false), (4.0, true)] {
+        let scenario = Scenario { node_w: Some(NODE_W), start_hour: 17.0, ..Scenario::sunny_day() };
+        let mut site = site(&scenario);
+        site.work.workloads = vec![workload("long", (500.0, 4_000.0), 12.0)];
+        let (tariff, declared) = (site.tariff.clone().unwrap(), site.work.clone());
+        let mut bench = Bench::of(site, scenario, 5);
+        bench.world.set_pv(Some(0.0));
+        bench.run(60);
+        let words = SubmissionWords { within_h: Some(hours), ..Default::default() };
+        let asked = bench.now().utc;
+        let ask = declared.understand(id("late"), "long", &words, asked).unwrap();
+        bench.tell(|at| Observation::Ordered { order: Order::Submit(ask), at });
+        let mut jobs = vec![Real {
+            id: id("late"),
+            workload: "long",
+            at_s: 60,
+            hours,
+            wh: 12_000.0,
+            max_w: 4_000.0,
+            taken_wh: 0.0,
+            done_s: None,
+        }];
+        let (mut cost, mut all) = (0.0, 0.0);
+        let mut second = 0;
+        while jobs[0].done_s.is_none() && second < 15 * 3600 {
+            second += 1;
+            let errands = bench.second().errands;
+            let wh = work(&mut bench, &mut jobs, &errands, second) / 3600.0;
+            cost += wh * tariff.import_at(bench.now().utc);
+            all += wh;
+        }
+        let done_h = f64::from(jobs[0].done_s.expect("it is done by morning")) / 3600.0;
+        let price = cost / all;
+        println!("given {hours} h: done after {done_h:.2} h at {price:.3}");
+        let view = bench.overview().jobs[0].clone();
+        assert_eq!(view.due.is_some(), !in_time, "{hours} h");
+        if in_time {
+            assert!(done_h <= hours, "{hours} h: {done_h} h");
+        } else {
+            assert!(price < 0.33 && done_h <= 15.0, "{hours} h: {price} after {done_h} h");
+            let due = (view.due.unwrap() - asked).num_seconds() as f64 / 3600.0;
+            assert!((due - 24.0).abs() < 0.01, "as the site file says: {due} h");
+        }
+    }
+}
+
+/// What the eyes say of a bay while its charger knows better is written down: once an hour of a stay, after a while,
+/// and only while both can be believed.
+#[test]
+fn chargers_label_what_the_eyes_see() {
+    let mut bench = Bench::new(4);
+    let look = |bench: &mut Bench, score: f64, seconds: u32| {
+        let (bay, state) = (id("bay1"), BayState::Occupied);
+        bench.looks = vec![BayLook { id: bay, occupied: score, state }];
+        bench.run(seconds);
+        let labels = bench.days().labels.get(&id("cam1")).cloned().unwrap_or_default();
+        (labels.plugged, labels.unplugged)
+    };
+    assert!(bench.world.piles[0].car.is_some(), "seed 4: the story begins with a car");
+    let (plugged, _) = look(&mut bench, 0.5, 400);
+    assert_eq!(plugged.stays(), 0, "nobody has read the bay");
+    let (plugged, _) = look(&mut bench, 0.72, 3590);
+    assert_eq!((plugged.stays(), plugged.below(0.72), plugged.below(0.73)), (1, 0.0, 1.0));
+    let (plugged, _) = look(&mut bench, 0.92, 3600);
+    assert_eq!((plugged.stays(), plugged.below(0.73)), (1, 0.5), "an hour later, the same stay");
+    // The car goes: for a while nothing is said of the bay.
+    let car = bench.world.piles[0].car.take();
+    let (_, unplugged) = look(&mut bench, 0.3, 140);
+    assert_eq!(unplugged.stays(), 0);
+    let (plugged, unplugged) = look(&mut bench, 0.1, 20);
+    assert_eq!((plugged.stays(), unplugged.stays(), unplugged.below(0.11)), (1, 1, 1.0));
+    // It comes again, and neither a silent charger nor a blind camera labels anything.
+    bench.world.piles[0].car = car;
+    bench.silenced.charger = true;
+    let (plugged, _) = look(&mut bench, 0.9, 400);
+    bench.silenced.charger = false;
+    bench.silenced.vision = true;
+    bench.run(400);
+    assert_eq!((plugged.stays(), bench.days().labels[&id("cam1")].plugged.stays()), (1, 1));
+    bench.silenced.vision = false;
+    let (plugged, _) = look(&mut bench, 0.9, 10);
+    assert_eq!(plugged.stays(), 2);
 }
 
 struct Week {

@@ -92,6 +92,52 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
     the_days_are_reported(&gateway);
 }
 
+/// As jobs like any other: within what the site file allows, metered, their files in the state folder.
+#[test]
+fn a_set_is_curated_and_cuts_are_looked_for_by_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = lay_pictures(folder.path());
+    let more = "[compute]\npowercap = \"/nowhere\"\n\
+         [[workload]]\nid = \"set\"\nbuiltin = \"curate\"\nenergy_wh = 0.01\nmax_w = 4\n\
+         [[workload.parameter]]\nname = \"most\"\nmin = 1\nmax = 3\n\
+         [[workload]]\nid = \"cuts\"\nbuiltin = \"recalibrate\"\nenergy_wh = 0.01\nmax_w = 4\n\
+         [[workload]]\nid = \"long\"\nbuiltin = \"curate\"\nenergy_wh = 8\nmax_w = 4\n\
+         [[workload]]\nid = \"longer\"\nbuiltin = \"curate\"\nenergy_wh = 12\nmax_w = 4\n";
+    let gateway = Gateway::start(folder.path(), more);
+    let refused = json!({"parameters": {"most": 4}}).to_string();
+    assert_eq!(gateway.post("workloads/set/submit", &gateway.code, &refused).0, 400);
+    let job = gateway.submit("set", &json!({"parameters": {"most": 3}}));
+    gateway.is(&job, "done");
+    let sets = std::fs::read_dir(gateway.state.join("training")).unwrap().flatten();
+    let sets: Vec<_> = sets.map(|entry| entry.path()).collect();
+    assert_eq!(sets.len(), 1, "{sets:?}");
+    let manifest = std::fs::read_to_string(sets[0].join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["looked_at"], pictures, "{manifest}");
+    let picked = manifest["pictures"].as_array().unwrap();
+    assert!((1..=3).contains(&picked.len()), "{manifest}");
+    for picture in picked {
+        assert!(sets[0].join(picture["file"].as_str().unwrap()).exists(), "{picture}");
+    }
+    let told = gateway.job(&job).unwrap();
+    assert!(told["joules"].as_f64().unwrap() > 0.0, "metered: {told}");
+    let job = gateway.submit("cuts", &json!({}));
+    gateway.is(&job, "done");
+    let told = std::fs::read_to_string(gateway.state.join("reports/calibration.json")).unwrap();
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["cameras"], json!([]), "a site without cameras");
+    // Two hours at full power, asked for within one: over HTTP and on the command line it is told at once.
+    let words = json!({"within_h": 1}).to_string();
+    let (status, answer) = gateway.post("workloads/long/submit", &gateway.code, &words);
+    assert_eq!(status, 202, "{answer}");
+    assert!((answer["late_h"].as_f64().unwrap() - 1.0).abs() < 0.01, "{answer}");
+    assert!(answer["due"].is_string() && answer["takes_h"] == 2.0, "{answer}");
+    let (taken, said) = gateway.cli(&["submit", "longer", "--within-h", "1"]);
+    assert!(taken && said.contains("2.0 h more than it is given"), "{said}");
+    let (_, listed) = gateway.cli(&["list"]);
+    assert!(listed.contains("cannot be done by then"), "{listed}");
+}
+
 /// On the page, in /metrics, on the command line and in the budget it is the same.
 fn its_energy_is_told(gateway: &Gateway, job: &str) {
     let told = gateway.job(job).unwrap();

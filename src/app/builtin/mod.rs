@@ -4,10 +4,13 @@
 //! What a stranger gets wrong: it runs beside the gateway and not in it. It reads what the gateway has kept in the
 //! state folder, leaves files there, and touches nothing that acts.
 
+mod curate;
+mod recalibrate;
 mod report;
 mod review;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
@@ -32,8 +35,10 @@ pub struct Options {
     pub at: DateTime<Utc>,
     /// The day of a report: 0 is today, 1 yesterday.
     pub days_ago: f64,
-    /// The camera of a review; all of them unless one is named.
+    /// The only camera that it is about; all of them unless one is named.
     pub camera: Option<String>,
+    /// Most pictures of a training set.
+    pub most: f64,
 }
 
 /// Why it was not done.
@@ -48,7 +53,7 @@ pub enum BuiltInError {
         /// Which.
         what: String,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
     /// The day is not kept.
     #[error("days_ago is 0 (today) or 1 (yesterday): hours of older days are not kept")]
@@ -56,7 +61,13 @@ pub enum BuiltInError {
     /// The models folder has no big net.
     #[error("there is no big fire net in {0}: nothing can be reviewed")]
     NoBigNet(PathBuf),
-    /// The big net.
+    /// Bays that a detector of the site's own reads have no cuts.
+    #[error("the site's own detector reads the bays: there are no cuts to calibrate")]
+    OwnDetector,
+    /// No training set is that large or small.
+    #[error("most is 1 to {0} pictures")]
+    NoSuchNumber(usize),
+    /// A net.
     #[error(transparent)]
     Model(#[from] ModelError),
 }
@@ -66,11 +77,20 @@ pub enum BuiltInError {
 /// # Errors
 /// When it cannot be done; see [`BuiltInError`].
 pub fn run(options: &Options) -> Result<String, BuiltInError> {
+    let site = || {
+        let loaded = config::load_or_last_good(&options.config, Some(&options.state));
+        loaded.map(|loaded| loaded.config).map_err(BuiltInError::Config)
+    };
     match options.name {
-        BuiltIn::Report => {
-            let loaded = config::load_or_last_good(&options.config, Some(&options.state));
-            report::write(&loaded.map_err(BuiltInError::Config)?.config, options)
-        }
+        BuiltIn::Report => report::write(&site()?, options),
         BuiltIn::Review => review::review(options),
+        BuiltIn::Recalibrate => recalibrate::recalibrate(&site()?, options),
+        BuiltIn::Curate => curate::curate(options),
     }
+}
+
+/// What went wrong with a file.
+fn failed(what: &Path) -> impl FnOnce(io::Error) -> BuiltInError {
+    let what = what.display().to_string();
+    move |cause| BuiltInError::Files { what, cause }
 }

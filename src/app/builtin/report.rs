@@ -12,7 +12,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use super::{BuiltInError, Options, REPORTS};
+use super::{BuiltInError, Options, REPORTS, failed};
 use crate::config::Config;
 use crate::io::store::{look_into_books, write_whole};
 use crate::logic::compute::{Job, JobBook};
@@ -39,10 +39,6 @@ pub(super) fn write(config: &Config, options: &Options) -> Result<String, BuiltI
         _ => return Err(BuiltInError::NoSuchDay),
     };
     let day = Day::of(zone, options.at, ago).ok_or(BuiltInError::NoSuchDay)?;
-    let failed = |what: &Path| {
-        let what = what.display().to_string();
-        move |cause| BuiltInError::Files { what, cause }
-    };
     let (jobs, days) = look_into_books(&options.state).map_err(failed(&options.state))?;
     let folder = options.state.join(REPORTS);
     std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
@@ -295,6 +291,7 @@ mod tests {
             at: at("2026-05-05T06:00:00Z"),
             days_ago: 1.0,
             camera: None,
+            most: 200.0,
         };
         let place = super::super::run(&options).unwrap();
         assert_eq!(Path::new(&place), folder.path().join("reports/2026-05-04.json"));

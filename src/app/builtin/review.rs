@@ -6,15 +6,14 @@
 //! what the big net would have said, and which pictures are worth training with.
 
 use std::io;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{BuiltInError, Options};
+use super::{BuiltInError, Options, failed};
 use crate::app::vision::PARTS;
 use crate::io::camera::Frame;
 use crate::io::inference::{BigNet, Crop, Engine, ModelError};
-use crate::io::store::{Picture, pictures, write_whole};
+use crate::io::store::{DISAGREED, Picture, pictures, write_whole};
 use crate::logic::vision::Answer;
 
 /// How many of each.
@@ -31,11 +30,10 @@ pub(super) fn review(options: &Options) -> Result<String, BuiltInError> {
     // Only the net on this machine: what another one draws no meter here would count.
     let mut net = BigNet::open(&options.models, Engine::Best, None)?
         .ok_or_else(|| BuiltInError::NoBigNet(options.models.clone()))?;
-    let failed =
-        |path: &Path, cause| BuiltInError::Files { what: path.display().to_string(), cause };
-    let all = pictures(&options.state).map_err(|cause| failed(&options.state, cause))?;
+    let all = pictures(&options.state).map_err(failed(&options.state))?;
     let wanted = |picture: &&Picture| {
         options.camera.as_ref().is_none_or(|camera| *camera == picture.camera)
+            && picture.verdict != DISAGREED
             && !picture.review().exists()
     };
     let mut count = Count::default();
@@ -44,7 +42,7 @@ pub(super) fn review(options: &Options) -> Result<String, BuiltInError> {
             Ok(bytes) => bytes,
             // It was old, and made room for a newer one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(cause) => return Err(failed(&picture.path, cause)),
+            Err(cause) => return Err(failed(&picture.path)(cause)),
         };
         let said = match Frame::decode(&bytes) {
             Ok(frame) => opinion(&mut net, &frame, &mut count)?,
@@ -53,7 +51,7 @@ pub(super) fn review(options: &Options) -> Result<String, BuiltInError> {
                 json!({"answer": "unreadable", "error": error.to_string()})
             }
         };
-        keep(picture, said).map_err(|cause| failed(&picture.review(), cause))?;
+        keep(picture, said).map_err(failed(&picture.review()))?;
     }
     let Count { confirmed, doubtful, released, unreadable } = count;
     Ok(format!(
@@ -93,13 +91,17 @@ fn keep(picture: &Picture, mut said: Value) -> io::Result<()> {
     let path = picture.review();
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     match (path.parent(), name) {
-        (Some(folder), Some(name)) => write_whole(folder, &name, format!("{said:#}\n").as_bytes()),
-        _ => Ok(()),
+        (Some(folder), Some(name)) => write_whole(folder, &name, format!("{said:#}\n").as_bytes())?,
+        _ => return Ok(()),
     }
+    // It may have made room for a newer one while the job waited: nobody would ever remove what is said of it.
+    if picture.path.exists() { Ok(()) } else { std::fs::remove_file(path) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::config::BuiltIn;
     use crate::io::store::Evidence;
@@ -115,10 +117,10 @@ mod tests {
         let wall = wall.jpeg(80).unwrap();
         let at = "2026-05-04T10:00:00Z".parse().unwrap();
         let (north, south) = (Id::try_from("north").unwrap(), Id::try_from("south").unwrap());
-        evidence.keep((&north, at), "doubtful", &wall).unwrap();
+        evidence.keep((&north, at), "doubtful", (&wall, b"")).unwrap();
         let second = at + chrono::Duration::seconds(1);
-        evidence.keep((&north, second), "alarm", b"no picture").unwrap();
-        evidence.keep((&south, at), "doubtful", &wall).unwrap();
+        evidence.keep((&north, second), "alarm", (b"no picture", b"")).unwrap();
+        evidence.keep((&south, at), "doubtful", (&wall, b"")).unwrap();
         let options = |camera: Option<&str>| Options {
             name: BuiltIn::Review,
             config: folder.path().join("site.toml"),
@@ -127,6 +129,7 @@ mod tests {
             at,
             days_ago: 1.0,
             camera: camera.map(str::to_owned),
+            most: 200.0,
         };
         let said = review(&options(Some("north"))).unwrap();
         assert_eq!(said, "confirmed 0, doubtful 0, released 1, unreadable 1");
@@ -141,6 +144,11 @@ mod tests {
         assert_eq!(said, "confirmed 0, doubtful 0, released 1, unreadable 0", "the rest");
         let said = review(&options(None)).unwrap();
         assert_eq!(said, "confirmed 0, doubtful 0, released 0, unreadable 0", "nothing is left");
+        // One that made room for a newer one while the net looked at it.
+        let gone = of("south");
+        std::fs::remove_file(&gone.path).unwrap();
+        keep(gone, json!({"answer": "released"})).unwrap();
+        assert!(!gone.review().exists(), "nobody would ever remove it");
         let nowhere = Options { models: folder.path().to_owned(), ..options(None) };
         assert!(review(&nowhere).is_err(), "no nets");
     }

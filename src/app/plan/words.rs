@@ -39,6 +39,7 @@ fn fault(done: &Planned, lang: Lang, place: Place, kind: FaultKind) -> String {
         FaultKind::NoPhase => ("cli.plan.no_phase", 0.0),
         FaultKind::UnknownMember => ("cli.plan.unknown_member", 0.0),
         FaultKind::EndOutOfReach => ("cli.plan.end_out_of_reach", 0.0),
+        FaultKind::EndOfSunOnly => ("cli.plan.end_of_sun_only", 0.0),
     };
     let values = [("place", place), ("kwh", number(kwh))];
     // Not every text has a place for the energy.

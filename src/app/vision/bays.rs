@@ -13,6 +13,9 @@ const CHANGED_SHARE: f64 = 0.12;
 const CHANGED_BY: f32 = 9.0;
 /// Reads after a change, so that two of three can agree.
 const READS_AFTER_CHANGE: u8 = 3;
+/// Score of a bay that nobody has read.
+const UNREAD: f64 = 0.5;
+
 /// A bay in a camera's frame.
 #[derive(Clone, Debug)]
 pub struct BayPlace {
@@ -41,7 +44,7 @@ impl BayMemory {
             occupancy: Occupancy::default(),
             seen: None,
             reads_due: 1,
-            score: 0.5,
+            score: UNREAD,
             state: BayState::Unknown,
         }
     }
@@ -49,6 +52,7 @@ impl BayMemory {
     /// Nothing is known of it any more.
     pub fn forget(&mut self) {
         self.state = BayState::Unknown;
+        self.score = UNREAD;
         self.seen = None;
     }
 

@@ -84,6 +84,8 @@ pub struct Watch {
     triage: Triage,
     stir: Stir,
     bays: Vec<BayMemory>,
+    /// The abstain band of its bays, where it has one of its own.
+    cuts: Option<BayCuts>,
     /// Whether the bays could not be read in the last look.
     bays_fail: bool,
     /// Whether whoever reads the bays can be trusted.
@@ -139,6 +141,12 @@ impl Eyes {
     #[must_use]
     pub fn fire_cuts(&self) -> FireCuts {
         self.fire.cuts
+    }
+
+    /// Hash of the net that reads the bays.
+    #[must_use]
+    pub fn bay_net(&self) -> &str {
+        &self.bay.hash
     }
 
     /// Starts to watch a camera or film.
@@ -247,12 +255,13 @@ impl Eyes {
         let due: Vec<&mut BayMemory> =
             watch.bays.iter_mut().filter_map(|bay| bay.is_due(glance, at, heartbeat)).collect();
         let vehicles = self.vehicles(frame, !due.is_empty())?;
+        let own = watch.cuts.filter(|_| vehicles.is_none());
         for bay in due {
             bay.reads_due -= 1;
             let (score, cuts) = self.score_bay(&bay.place, frame, vehicles.as_deref())?;
             if let Some(score) = score {
                 bay.score = score;
-                bay.state = bay.occupancy.read(score, cuts);
+                bay.state = bay.occupancy.read(score, own.unwrap_or(cuts));
             }
             bay.seen = Some((glance.clone(), at));
         }
@@ -292,6 +301,7 @@ impl Watch {
             triage: Triage::new(cuts),
             stir: Stir::new(gate::ACROSS),
             bays: bays.into_iter().map(BayMemory::new).collect(),
+            cuts: None,
             bays_fail: false,
             bays_trusted: true,
             before: None,
@@ -355,6 +365,11 @@ impl Watch {
             self.health.recall(usual, lately);
             self.pattern = Some(pattern);
         }
+    }
+
+    /// The abstain band of this camera's bays, from now on; nothing: that of the net.
+    pub fn calibrate(&mut self, cuts: Option<BayCuts>) {
+        self.cuts = cuts;
     }
 
     /// Learns anew what the camera usually shows.

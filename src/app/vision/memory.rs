@@ -17,6 +17,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::bays::BayPlace;
+use super::calibrated::{self, Calibrated};
 use super::eyes::Watch;
 use crate::config::CameraSource;
 use crate::logic::site::Id;
@@ -31,6 +32,8 @@ const MOST_BYTES: u64 = 1 << 20;
 const MOST_WAITING: usize = 64;
 /// Light changes contrast and detail within this time (our own figure).
 const LATELY: Duration = Duration::from_secs(15 * 60);
+/// How often a camera's own cuts are looked for: a job may have found new ones.
+const CUTS_EVERY: Duration = Duration::from_secs(60);
 /// How often what is usual is written down.
 const KEPT_EVERY: Duration = Duration::from_secs(300);
 
@@ -55,6 +58,10 @@ pub struct Memory {
     seen: BTreeSet<Id>,
     /// When each camera was last written down.
     written: BTreeMap<Id, Moment>,
+    /// When each camera's own cuts were last asked for.
+    asked: BTreeMap<Id, Moment>,
+    /// The net whose scores the cuts are of.
+    net: String,
 }
 
 /// The file of a camera in a state folder.
@@ -68,21 +75,27 @@ impl Memory {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn open(state: &Path, cameras: &[CameraSource]) -> io::Result<Memory> {
-        let (memory, files) = Memory::new(state, cameras);
+    pub fn open(state: &Path, cameras: &[CameraSource], net: &str) -> io::Result<Memory> {
+        let (memory, files) = Memory::new(state, cameras, net);
         std::thread::Builder::new().name("memory of cameras".to_owned()).spawn(|| write(files))?;
         Ok(memory)
     }
 
-    fn new(state: &Path, cameras: &[CameraSource]) -> (Memory, Receiver<(PathBuf, Vec<u8>)>) {
+    fn new(
+        state: &Path,
+        cameras: &[CameraSource],
+        net: &str,
+    ) -> (Memory, Receiver<(PathBuf, Vec<u8>)>) {
         let (writer, files) = sync_channel(MOST_WAITING);
         let urls = cameras.iter().map(|camera| (camera.id.clone(), camera.url.clone())).collect();
-        let (seen, written) = (BTreeSet::new(), BTreeMap::new());
-        (Memory { folder: state.to_owned(), urls, writer, seen, written }, files)
+        let (seen, written, asked) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let (folder, net) = (state.to_owned(), net.to_owned());
+        (Memory { folder, urls, writer, seen, written, asked, net }, files)
     }
 
     /// Tells a watch what its camera usually showed, where that is known and still of the same place.
     pub fn recall(&self, camera: &Id, places: &[BayPlace], watch: &mut Watch, now: Moment) {
+        self.calibrate(camera, places, watch);
         let kept = read(&file(&self.folder, camera));
         let Some(kept) = kept.filter(|kept| kept.of == self.of(camera, places)) else { return };
         let passed = (now.utc - kept.at).to_std();
@@ -91,12 +104,17 @@ impl Memory {
 
     /// Writes down what a camera usually shows, now and then. Where its file was taken away, it is learned anew.
     pub fn tend(&mut self, camera: &Id, places: &[BayPlace], watch: &mut Watch, now: Moment) {
+        if self.asked.get(camera).is_none_or(|asked| asked.age_at(now) >= CUTS_EVERY) {
+            self.asked.insert(camera.clone(), now);
+            self.calibrate(camera, places, watch);
+        }
         let path = file(&self.folder, camera);
         if path.exists() {
             self.seen.insert(camera.clone());
         } else if self.seen.remove(camera) {
             tracing::info!(%camera, "what it usually shows is learned anew");
             self.written.remove(camera);
+            self.asked.remove(camera);
             watch.unlearn();
         }
         let written = self.written.get(camera);
@@ -111,10 +129,15 @@ impl Memory {
         self.written.insert(camera.clone(), now);
     }
 
+    /// The cuts that are kept for this camera, while they are of this net and these places.
+    fn calibrate(&self, camera: &Id, places: &[BayPlace], watch: &mut Watch) {
+        let of = self.of(camera, places);
+        let kept = Calibrated::read(&self.folder, camera).filter(|kept| kept.holds(&self.net, of));
+        watch.calibrate(kept.map(|kept| kept.calibration.cuts));
+    }
+
     fn of(&self, camera: &Id, places: &[BayPlace]) -> u32 {
-        let polygons = places.iter().map(|place| format!("{} {:?}", place.id, place.polygon));
-        let url = self.urls.get(camera).cloned().into_iter();
-        crc32fast::hash(url.chain(polygons).collect::<Vec<_>>().join("\n").as_bytes())
+        calibrated::place(self.urls.get(camera).map(String::as_str), places)
     }
 }
 
@@ -155,7 +178,8 @@ mod tests {
     use crate::io::camera::Frame;
     use crate::io::clock::Clock;
     use crate::io::inference::{Engine, folders};
-    use crate::logic::vision::CameraFault;
+    use crate::logic::site::Labels;
+    use crate::logic::vision::{BayCuts, BayState, Calibration, CameraFault, Occupancy, calibrate};
 
     /// Blocks of grey, moved by `shift` pixels, with a sensor's noise.
     fn place(rng: &mut fastrand::Rng, shift: usize) -> Frame {
@@ -184,7 +208,7 @@ mod tests {
         ) -> Option<CameraFault> {
             let (id, url) = (self.camera.clone(), url.to_owned());
             let source = CameraSource { id, url, is_stream: false, login: None, masks: Vec::new() };
-            let (mut memory, files) = Memory::new(self.state.path(), &[source]);
+            let (mut memory, files) = Memory::new(self.state.path(), &[source], "net");
             let mut watch = self.eyes.watch(bays.to_vec());
             memory.recall(&self.camera, bays, &mut watch, self.now);
             let mut fault = None;
@@ -226,5 +250,70 @@ mod tests {
         assert_eq!(rig.life(("http://other/", &[]), 0, 18), None, "learned anew");
         fs::write(file(rig.state.path(), &rig.camera), b"not what was written").unwrap();
         assert_eq!(rig.life(("http://other/", &[]), 90, 8), None, "a damaged file is none");
+    }
+
+    #[test]
+    fn cuts_that_a_job_has_found_hold_for_their_net_and_place_and_no_other() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let eyes = Eyes::open(&models, Engine::General).unwrap();
+        let (state, camera) = (tempfile::tempdir().unwrap(), Id::try_from("cam").unwrap());
+        let polygon = vec![[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]];
+        let places = [BayPlace { id: Id::try_from("bay").unwrap(), polygon }];
+        let mut rng = fastrand::Rng::with_seed(7);
+        let url = "http://cam/".to_owned();
+        let source = CameraSource {
+            id: camera.clone(),
+            url,
+            is_stream: false,
+            login: None,
+            masks: Vec::new(),
+        };
+        let (mut memory, _files) = Memory::new(state.path(), &[source], eyes.bay_net());
+        let mut watch = eyes.watch(places.to_vec());
+        let mut now = Clock::real().now();
+        let mut look = |kept: Option<Calibrated>, recalls: bool| {
+            let _ = fs::remove_file(calibrated::file(state.path(), &camera));
+            kept.iter().for_each(|kept| kept.write(state.path(), &camera).unwrap());
+            now = now.after(Duration::from_secs(61));
+            if recalls {
+                watch = eyes.watch(places.to_vec());
+                memory.recall(&camera, &places, &mut watch, now);
+            } else {
+                memory.tend(&camera, &places, &mut watch, now);
+            }
+            let mut seen = eyes.see(&mut watch, now.uptime, &place(&mut rng, 0)).unwrap();
+            for _ in 0..2 {
+                now = now.after(Duration::from_secs(1));
+                seen = eyes.see(&mut watch, now.uptime, &place(&mut rng, 0)).unwrap();
+            }
+            assert_eq!(seen.fault, None);
+            (seen.bays[0].state, seen.bays[0].occupied)
+        };
+        let (state, score) = look(None, false);
+        // Cuts by which this very score says something else than by the net's own.
+        let cuts = if state == BayState::Unknown {
+            BayCuts { free_below: 0.499, occupied_above: 0.501 }
+        } else {
+            BayCuts { free_below: 0.001, occupied_above: 0.999 }
+        };
+        let wanted = Occupancy::single(score, cuts);
+        assert_ne!(wanted, state, "{score}");
+        let of = calibrated::place(Some("http://cam/"), &places);
+        let calibration = Calibration { cuts, ..calibrate(cuts, &Labels::default()) };
+        let found = Calibrated { net: eyes.bay_net().to_owned(), of, at: now_utc(), calibration };
+        assert_eq!(look(Some(found.clone()), false).0, wanted);
+        assert_eq!(look(None, false).0, state, "taken away");
+        assert_eq!(look(Some(found.clone()), true).0, wanted, "at a start");
+        let other = Calibrated { net: "another".to_owned(), ..found.clone() };
+        assert_eq!(look(Some(other), false).0, state, "of another net");
+        assert_eq!(
+            look(Some(Calibrated { of: of ^ 1, ..found }), true).0,
+            state,
+            "of another place"
+        );
+    }
+
+    fn now_utc() -> DateTime<Utc> {
+        Clock::real().now().utc
     }
 }

@@ -2,6 +2,7 @@
 //! (`process`, `judge`, `cascade`) and by `look` (`second`).
 
 mod bays;
+mod calibrated;
 mod cascade;
 mod eyes;
 mod judge;
@@ -10,6 +11,7 @@ mod process;
 mod second;
 
 pub use bays::BayPlace;
+pub use calibrated::{Calibrated, file as cuts_file, place};
 pub use cascade::{Answered, Cascade};
 pub use eyes::{Eyes, PARTS, Sight, Watch};
 pub use memory::file as memory_file;

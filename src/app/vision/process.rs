@@ -222,7 +222,8 @@ pub fn run(options: &ChildOptions) -> Result<(), VisionError> {
     let meter = Meter::open(config.vision.watt_per_core);
     // It guards the files of the site's own folder, even where the copy is in use.
     let guard = FileGuard::of(&config.models).ok();
-    let memory = Memory::open(state, &config.cameras).map_err(VisionError::Thread)?;
+    let memory =
+        Memory::open(state, &config.cameras, eyes.bay_net()).map_err(VisionError::Thread)?;
     let masks = masks(&config.cameras);
     let tools = Tools { cascade, meter, guard, memory, masks };
     let judge = Judge::new(&eyes, (&config.site, clock), tools, socket);

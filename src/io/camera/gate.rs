@@ -5,7 +5,7 @@ use super::Frame;
 
 /// Cells across and down.
 pub const ACROSS: usize = 64;
-const DOWN: usize = 36;
+pub const DOWN: usize = 36;
 /// Rows looked at in each cell.
 const ROWS: usize = 4;
 

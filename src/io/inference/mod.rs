@@ -15,7 +15,7 @@ pub mod tensors;
 pub use big::{BigNet, Crop, Opinion};
 pub use detector::{Detector, Found};
 pub use file::{FileGuard, keep_copy};
-pub use model::{BayNet, Engine, FireNet, ModelError, load};
+pub use model::{BayNet, Engine, FireNet, ModelError, load, shipped_cuts};
 pub use remote::{Remote, RemoteError, RemoteNet};
 pub use survey::{Cost, Listed, Trial, list as list_models, measure as measure_models};
 

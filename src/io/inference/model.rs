@@ -274,6 +274,8 @@ pub(super) fn golden_input(count: usize) -> Vec<f32> {
 /// Tells whether a bay is occupied.
 pub struct BayNet {
     net: Net,
+    /// Hash of its file: scores of another net are other scores.
+    pub hash: String,
     /// The abstain band.
     pub cuts: BayCuts,
 }
@@ -358,23 +360,39 @@ pub(super) fn fire_cuts(folder: &Path, entry: &Entry) -> Result<FireCuts, ModelE
     })
 }
 
+fn bay_cuts(folder: &Path, entry: &Entry) -> Result<BayCuts, ModelError> {
+    Ok(BayCuts {
+        free_below: cut(folder, entry, "free_below")?,
+        occupied_above: cut(folder, entry, "occupied_above")?,
+    })
+}
+
+fn small<'m>(manifest: &'m [Entry], task: &'static str) -> Result<&'m Entry, ModelError> {
+    let mut fitting = manifest.iter().filter(|e| e.task == task && e.tier == "small");
+    fitting.next().ok_or(ModelError::NoModel(task))
+}
+
+/// Hash and abstain band of the bay net of a folder, without loading it.
+///
+/// # Errors
+/// When the manifest cannot be used.
+pub fn shipped_cuts(folder: &Path) -> Result<(String, BayCuts), ModelError> {
+    let manifest = manifest(folder)?;
+    let bay = small(&manifest, "bay")?;
+    Ok((bay.sha256.to_lowercase(), bay_cuts(folder, bay)?))
+}
+
 /// Loads the small nets of a folder.
 ///
 /// # Errors
 /// When the manifest or a net cannot be used; says which file and what to do.
 pub fn load(folder: &Path, engine: Engine) -> Result<(BayNet, FireNet), ModelError> {
     let manifest = manifest(folder)?;
-    let entry = |task: &'static str| {
-        let mut fitting = manifest.iter().filter(|e| e.task == task && e.tier == "small");
-        fitting.next().ok_or(ModelError::NoModel(task))
-    };
-    let (bay, fire) = (entry("bay")?, entry("fire")?);
-    let bay_cuts = BayCuts {
-        free_below: cut(folder, bay, "free_below")?,
-        occupied_above: cut(folder, bay, "occupied_above")?,
-    };
+    let (bay, fire) = (small(&manifest, "bay")?, small(&manifest, "fire")?);
+    let bay_cuts = bay_cuts(folder, bay)?;
     let fire_cuts = fire_cuts(folder, fire)?;
-    let bay = BayNet { net: Net::load(folder, bay, engine)?, cuts: bay_cuts };
+    let (hash, net) = (bay.sha256.to_lowercase(), Net::load(folder, bay, engine)?);
+    let bay = BayNet { net, hash, cuts: bay_cuts };
     let fire = FireNet { net: Net::load(folder, fire, engine)?, cuts: fire_cuts };
     Ok((bay, fire))
 }

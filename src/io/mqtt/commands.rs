@@ -14,6 +14,7 @@ use serde_json::json;
 use super::topics;
 use super::wire::{Message, Received};
 use crate::config::Command;
+use crate::logic::compute::Taken;
 use crate::logic::decision::Overview;
 use crate::logic::site::{ChargingMode, DimmingWords, Id, JobWish, Target, TargetWords};
 use crate::units::Watts;
@@ -28,7 +29,7 @@ pub type Modes = Arc<dyn Fn(Id, ChargingMode) -> bool + Send + Sync>;
 pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
 
 /// Understands a wish about jobs and hands it to the controller: the job that it is about, or why not.
-pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
+pub type Orders = Arc<dyn Fn(JobWish) -> Result<Taken, String> + Send + Sync>;
 
 /// Shortest time between two commands on one topic.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -92,9 +93,11 @@ impl Commands {
                     Ok(json!({"ok": true}))
                 })
             }
-            about_jobs => self
-                .order(received, (about_jobs, id), uptime, world)
-                .map(|job| json!({"ok": true, "job": job})),
+            about_jobs => self.order(received, (about_jobs, id), uptime, world).map(|taken| {
+                let mut answer = json!(taken);
+                answer["ok"] = true.into();
+                answer
+            }),
         };
         let body = done.unwrap_or_else(|why| json!({"ok": false, "error": why}));
         // Nobody shall speak with our voice where others listen to it.
@@ -134,7 +137,7 @@ impl Commands {
         (command, id): (Command, &str),
         uptime: Duration,
         world: &World<'_>,
-    ) -> Result<Id, String> {
+    ) -> Result<Taken, String> {
         check(received)?;
         if self.last_order.is_some_and(|last| uptime.saturating_sub(last) < ORDERS_EVERY) {
             return Err("too often: at most five times a second".to_owned());

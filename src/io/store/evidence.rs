@@ -1,5 +1,6 @@
 //! Pictures of what the eyes doubted, in the state folder (`evidence/CAMERA/TIME-VERDICT.jpg`), for whoever looks
-//! later: a person, or the big net when energy is cheap.
+//! later: a person, or the big net when energy is cheap. Beside each stands what was known of it (`.seen.json`), and
+//! what a review has said (`.json`); both go with it.
 //!
 //! What a stranger gets wrong: an event has so many pictures and no more, the whole folder so many bytes and days,
 //! and all of them give way where the disk has little left. The oldest go first, whatever they show.
@@ -25,7 +26,7 @@ const MOST_DAYS: i64 = 7;
 /// What they may take, bytes.
 const MOST_BYTES: u64 = 500 << 20;
 /// What they leave free of the disk, bytes: latch, books and outbox need it more.
-const LEAST_FREE: u64 = 64 << 20;
+pub(super) const LEAST_FREE: u64 = 64 << 20;
 /// Looking through all of them takes a while: for old ones it is done this often, s.
 const CLEARS_EVERY_S: i64 = 600;
 /// Most that go for their age at a time: a clock may be wrong.
@@ -37,6 +38,10 @@ const TIME: &str = "%Y%m%dT%H%M%S%3fZ";
 const PICTURE: &str = "jpg";
 /// What a review leaves beside a picture.
 const REVIEW: &str = "json";
+/// What was known of it when it was taken.
+const SEEN: &str = "seen.json";
+/// Verdict of a picture that is kept because a charger knew better: no matter of fire.
+pub const DISAGREED: &str = "disagreed";
 
 /// One kept picture.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +61,18 @@ impl Picture {
     #[must_use]
     pub fn review(&self) -> PathBuf {
         self.path.with_extension(REVIEW)
+    }
+
+    /// Where it stands what was known of it when it was taken.
+    #[must_use]
+    pub fn seen(&self) -> PathBuf {
+        self.path.with_extension(SEEN)
+    }
+
+    /// The picture and what stands beside it, bytes.
+    fn size(&self) -> u64 {
+        let files = [self.path.clone(), self.review(), self.seen()];
+        files.iter().filter_map(|file| fs::metadata(file).ok()).map(|found| found.len()).sum()
     }
 }
 
@@ -79,7 +96,7 @@ impl Evidence {
         let cameras = fs::read_dir(&folder).into_iter().flatten().flatten();
         let files = cameras.flat_map(|camera| fs::read_dir(camera.path()).into_iter().flatten());
         for path in files.flatten().map(|entry| entry.path()) {
-            if path.extension().is_some_and(|extension| extension == HALF) {
+            if path.extension().is_some_and(|extension| extension == HALF) || is_orphan(&path) {
                 let _ = fs::remove_file(path);
             }
         }
@@ -92,7 +109,8 @@ impl Evidence {
         }
     }
 
-    /// Keeps a picture that was doubted, unless its event has enough. Whether it was kept.
+    /// Keeps a picture that was doubted, and beside it what was known of it (nothing where that is empty), unless its
+    /// event has enough. Whether it was kept.
     ///
     /// # Errors
     /// When the disk refuses, or has too little left for anything but what the gateway needs.
@@ -100,7 +118,7 @@ impl Evidence {
         &mut self,
         (camera, at): (&Id, DateTime<Utc>),
         verdict: &str,
-        jpeg: &[u8],
+        (jpeg, seen): (&[u8], &[u8]),
     ) -> io::Result<bool> {
         let event = self.events.entry(camera.clone()).or_insert((at, 0));
         if (at - event.0).num_seconds() > NEW_EVENT_S {
@@ -111,12 +129,17 @@ impl Evidence {
             return Ok(false);
         }
         event.1 += 1;
-        let (folder, size) = (self.folder.join(camera.as_str()), jpeg.len() as u64);
+        let size = (jpeg.len() + seen.len()) as u64;
+        let folder = self.folder.join(camera.as_str());
         fs::create_dir_all(&self.folder)?;
         // First of all: after a write that fails there would never be room again.
         self.make_room(at, size)?;
         fs::create_dir_all(&folder)?;
-        replace(&folder, &format!("{}-{verdict}.{PICTURE}", at.format(TIME)), jpeg)?;
+        let name = format!("{}-{verdict}", at.format(TIME));
+        replace(&folder, &format!("{name}.{PICTURE}"), jpeg)?;
+        if !seen.is_empty() {
+            replace(&folder, &format!("{name}.{SEEN}"), seen)?;
+        }
         self.cleared = self.cleared.map(|(when, bytes)| (when, bytes + size));
         Ok(true)
     }
@@ -140,15 +163,13 @@ impl Evidence {
 
     /// What the disk has left, bytes.
     fn free(&self) -> io::Result<u64> {
-        let disk = rustix::fs::statvfs(&self.folder)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free(&self.folder)
     }
 
     /// Removes what is too old, and the oldest of what is too much for `more` bytes to come; what is left, bytes.
     fn forget_old(&self, now: DateTime<Utc>, more: u64) -> io::Result<u64> {
         let pictures = pictures_in(&self.folder)?;
-        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-        let sizes: Vec<u64> = pictures.iter().map(|p| size(&p.path) + size(&p.review())).collect();
+        let sizes: Vec<u64> = pictures.iter().map(Picture::size).collect();
         let mut bytes: u64 = sizes.iter().sum();
         let theirs = bytes.saturating_add(self.free()?).saturating_sub(self.least_free);
         let mut most = self.most_bytes.min(theirs);
@@ -164,10 +185,26 @@ impl Evidence {
                 bytes -= size;
                 fs::remove_file(&picture.path)?;
                 let _ = fs::remove_file(picture.review());
+                let _ = fs::remove_file(picture.seen());
             }
         }
         Ok(bytes)
     }
+}
+
+/// What the disk of a folder has left, bytes.
+pub(super) fn free(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Whether a file is about a picture that is gone: a power cut came between.
+fn is_orphan(path: &Path) -> bool {
+    let stem =
+        path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('.'));
+    let Some((stem, extension)) = stem else { return false };
+    let jpeg = path.with_file_name(format!("{stem}.{PICTURE}"));
+    [REVIEW, SEEN].contains(&extension) && !jpeg.exists() && picture("", jpeg).is_some()
 }
 
 /// All that are kept in a state folder, the oldest first.
@@ -219,7 +256,7 @@ mod tests {
         let (north, south) = (Id::try_from("north").unwrap(), Id::try_from("south").unwrap());
         assert_eq!(pictures(folder.path()).unwrap(), []);
         let mut keep = |camera: &Id, second| {
-            evidence.keep((camera, at(second)), "doubtful", &[7; 1000]).unwrap()
+            evidence.keep((camera, at(second)), "doubtful", (&[7; 1000], b"")).unwrap()
         };
         let kept = (0..100).filter(|second| keep(&north, *second)).count();
         assert_eq!(kept, 30);
@@ -229,14 +266,15 @@ mod tests {
         let all = pictures(folder.path()).unwrap();
         assert_eq!((all.len(), all[0].at, all[0].verdict.as_str()), (32, at(0), "doubtful"));
         fs::write(all[0].review(), "{}").unwrap();
+        fs::write(all[0].seen(), "{}").unwrap();
         fs::write(folder.path().join("evidence/north/note.txt"), "a person's").unwrap();
         evidence.most_bytes = 30_500;
         let week = 7 * 86_400;
-        assert!(evidence.keep((&south, at(221)), "alarm", &[7; 1000]).unwrap());
+        assert!(evidence.keep((&south, at(221)), "alarm", (&[7; 1000], b"")).unwrap());
         let left = pictures(folder.path()).unwrap();
         assert_eq!((left.len(), left[0].at), (28, at(5)), "the oldest gave way, a few at once");
-        assert!(!all[0].review().exists());
-        assert!(evidence.keep((&south, at(week + 220)), "alarm", &[7; 1000]).unwrap());
+        assert!(!all[0].review().exists() && !all[0].seen().exists());
+        assert!(evidence.keep((&south, at(week + 220)), "alarm", (&[7; 1000], b"")).unwrap());
         let left: Vec<_> = pictures(folder.path()).unwrap().into_iter().map(|p| p.at).collect();
         assert_eq!(left, [at(221), at(week + 220)], "a week is over");
         assert!(folder.path().join("evidence/north/note.txt").exists());
@@ -260,14 +298,14 @@ mod tests {
         let mut evidence = Evidence::open(folder.path());
         assert!(!half.exists(), "what a power cut has left");
         let north = Id::try_from("north").unwrap();
-        assert!(evidence.keep((&north, at(2)), "alarm", &[7; 1000]).unwrap());
+        assert!(evidence.keep((&north, at(2)), "alarm", (&[7; 1000], b"")).unwrap());
         assert_eq!(pictures(folder.path()).unwrap().len(), 3);
         evidence.least_free = u64::MAX;
-        let refused = evidence.keep((&north, at(3)), "alarm", &[7; 1000]).unwrap_err();
+        let refused = evidence.keep((&north, at(3)), "alarm", (&[7; 1000], b"")).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         assert_eq!(pictures(folder.path()).unwrap(), [], "they give way");
         evidence.least_free = 0;
-        assert!(evidence.keep((&north, at(4)), "alarm", &[7; 1000]).unwrap());
+        assert!(evidence.keep((&north, at(4)), "alarm", (&[7; 1000], b"")).unwrap());
     }
 
     #[test]
@@ -276,7 +314,7 @@ mod tests {
         (0..200).for_each(|second| drop(put(folder.path(), second)));
         let mut evidence = Evidence::open(folder.path());
         let (north, year) = (Id::try_from("north").unwrap(), 365 * 86_400);
-        assert!(evidence.keep((&north, at(70 * year)), "alarm", &[7; 1000]).unwrap());
+        assert!(evidence.keep((&north, at(70 * year)), "alarm", (&[7; 1000], b"")).unwrap());
         let left = pictures(folder.path()).unwrap();
         assert_eq!((left.len(), left[0].at), (141, at(60)));
     }
@@ -286,10 +324,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut evidence = Evidence::open(folder.path());
         let north = Id::try_from("north").unwrap();
-        let mut keep = |second| evidence.keep((&north, at(second)), "alarm", &[7; 1000]).unwrap();
+        let mut keep =
+            |second| evidence.keep((&north, at(second)), "alarm", (&[7; 1000], b"")).unwrap();
         assert!(keep(0));
         let old = put(folder.path(), -8 * 86_400);
         assert!(keep(1) && keep(599) && old.exists());
         assert!(keep(600) && !old.exists());
+    }
+
+    #[test]
+    fn what_is_known_of_a_picture_is_kept_counted_and_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evidence = Evidence::open(folder.path());
+        let north = Id::try_from("north").unwrap();
+        let mut keep = |second, seen: &[u8]| {
+            evidence.keep((&north, at(second)), "alarm", (&[7; 1000], seen)).unwrap()
+        };
+        assert!(keep(0, &[b' '; 500]) && keep(1, b""));
+        let all = pictures(folder.path()).unwrap();
+        assert_eq!(all.iter().map(Picture::size).collect::<Vec<_>>(), [1500, 1000]);
+        assert_eq!(fs::read(all[0].seen()).unwrap().len(), 500);
+        assert!(!all[1].seen().exists(), "nothing was known");
+        // What a power cut has left of a picture that is gone goes at the next start, and nothing else.
+        fs::write(all[1].review(), "{}").unwrap();
+        fs::remove_file(&all[0].path).unwrap();
+        let note = folder.path().join("evidence/north/note.json");
+        fs::write(&note, "a person's").unwrap();
+        drop(Evidence::open(folder.path()));
+        assert!(!all[0].seen().exists() && all[1].review().exists() && note.exists());
     }
 }

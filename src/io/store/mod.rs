@@ -1,7 +1,7 @@
 //! The memory that survives a broker outage: records on their way out, on disk until the broker has
 //! acknowledged them. `record` makes bytes, `outbox` keeps them in sled, `ring` holds them while the
 //! disk fails, `journal` is the thread that owns both and the handle to it. Beside them, `latch`: what
-//! must survive anything; the `book`s of jobs and days; `evidence`, pictures of what was doubted; `writes`, how often registers were written; and `trace`, what the controller took in, in a `trace_ring` of 24 h.
+//! must survive anything; the `book`s of jobs and days; `evidence`, pictures of what was doubted; `sets` of them to train with; `writes`, how often registers were written; and `trace`, what the controller took in, in a `trace_ring` of 24 h.
 //!
 //! It does not know MQTT: topics are opaque text here, and nobody here decides what is worth keeping.
 //!
@@ -19,6 +19,7 @@ mod outbox;
 mod place;
 mod record;
 mod ring;
+mod sets;
 mod trace;
 mod trace_ring;
 mod whole;
@@ -27,11 +28,12 @@ mod writes;
 use std::path::PathBuf;
 
 pub use book::{look_into_books, read_book, read_days, write_book, write_days};
-pub use evidence::{Evidence, Picture, pictures};
+pub use evidence::{DISAGREED, Evidence, Picture, pictures};
 pub use journal::Journal;
 pub use latch::{Latch, Remembered};
 pub use outbox::{Opened, Outbox};
 pub use record::{Class, Cursor, Damage, Record, Stored};
+pub use sets::TrainingSet;
 pub use trace::{Head, Line, TraceError, TraceReader, TraceWriter, digest, site_hash};
 pub use trace_ring::{TraceRing, parts};
 pub use whole::replace as write_whole;

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::io::clock::Clock;
 use crate::io::store::Writes;
+use crate::logic::compute::Taken;
 use crate::logic::decision::{LinkView, OutboxView, Overview};
 use crate::logic::safety::alarms::Signature;
 use crate::logic::site::{ChargingMode, Id, JobWish, Target};
@@ -54,7 +55,7 @@ pub type Modes = Arc<dyn Fn(Id, ChargingMode) -> bool + Send + Sync>;
 pub type Dim = Arc<dyn Fn(Watts, Duration) -> bool + Send + Sync>;
 
 /// Understands a wish about jobs and hands it to the controller: the job that it is about, or why not.
-pub type Orders = Arc<dyn Fn(JobWish) -> Result<Id, String> + Send + Sync>;
+pub type Orders = Arc<dyn Fn(JobWish) -> Result<Taken, String> + Send + Sync>;
 
 /// What the page shows.
 #[derive(Clone)]

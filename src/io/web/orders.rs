@@ -19,7 +19,7 @@ pub async fn list(State(state): State<WebState>) -> Response {
     Json(jobs.unwrap_or_else(|| json!({"jobs": []}))).into_response()
 }
 
-/// A new job: 202 with its id, or what is wrong. The body may be empty.
+/// A new job: 202 with its id and, where it cannot be done in time, by how much; or what is wrong. The body may be empty.
 pub async fn submit(
     State(state): State<WebState>,
     Path(workload): Path<String>,
@@ -59,7 +59,7 @@ pub async fn change(
 
 fn answer(state: &WebState, wish: JobWish) -> Response {
     match (state.orders)(wish) {
-        Ok(job) => (StatusCode::ACCEPTED, Json(json!({"job": job}))).into_response(),
+        Ok(taken) => (StatusCode::ACCEPTED, Json(taken)).into_response(),
         Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }
 }

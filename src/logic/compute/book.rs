@@ -10,8 +10,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::budget::Spent;
-use super::job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task};
+use super::budget::{Purse, Spent};
+use super::job::{Account, Errand, Job, JobNews, JobReason, JobState, Method, Task, TooLong, need};
 use crate::logic::site::{Id, Order, Submission, Tally, Work, Workload};
 use crate::units::{Moment, WattHours, Watts};
 
@@ -45,7 +45,7 @@ const METER_GAP: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobBook {
     jobs: Vec<Job>,
-    spent: Spent,
+    spent: Purse,
     accounts: BTreeMap<Id, Account>,
     /// What each workload has taken by the hour and the day.
     #[serde(default)]
@@ -93,7 +93,7 @@ impl JobBook {
     /// What was spent in the running hour and day.
     #[must_use]
     pub fn spent(&self) -> Spent {
-        self.spent
+        self.spent.spent()
     }
 
     /// Changes whenever a plan should be made anew, or the book be kept.
@@ -112,7 +112,8 @@ impl JobBook {
     /// counts as a failure, as it may have been what ended the gateway. What may have been spent after the book
     /// was kept is taken off the budget, as a bound that a crash lifts is none.
     #[must_use]
-    pub fn after_restart(mut self, work: &Work, now: DateTime<Utc>) -> JobBook {
+    pub fn after_restart(mut self, work: &Work, now: Moment) -> JobBook {
+        self.spent.resume(now);
         let unknown = if self.closed { ENDS_IN } else { KEPT_EVERY };
         let unknown_h = unknown.as_secs_f64() / 3600.0;
         self.closed = false;
@@ -120,7 +121,7 @@ impl JobBook {
             // Its share may have risen since the book was kept: that is no change for which it is kept anew.
             let most = work.workload(job.ask.workload.as_str()).map_or(job.granted, |w| w.max);
             if job.has_begun() || job.granted > Watts::ZERO {
-                self.spent.add(WattHours(most.get() * unknown_h), now);
+                self.spent.add(WattHours(most.get() * unknown_h));
             }
             if job.has_begun() {
                 job.failures = job.failures.saturating_add(1);
@@ -137,7 +138,7 @@ impl JobBook {
             self.live(&id, |job| {
                 job.trouble = Some("the site file no longer allows it".to_owned());
             });
-            self.end(&id, JobState::Failed, now);
+            self.end(&id, JobState::Failed, now.utc);
         }
         self
     }
@@ -146,8 +147,8 @@ impl JobBook {
     fn in_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.jobs.len()).collect();
         order.sort_by_key(|i| {
-            let ask = &self.jobs[*i].ask;
-            (std::cmp::Reverse(ask.priority), ask.deadline, *i)
+            let job = &self.jobs[*i];
+            (std::cmp::Reverse(job.ask.priority), job.due(), *i)
         });
         order
     }
@@ -169,14 +170,15 @@ impl JobBook {
         if known || live >= MOST_LIVE || !work.allows(&ask) {
             return;
         }
-        let learned = self.accounts.get(&ask.workload).and_then(|account| account.typical_wh);
-        let need = WattHours(learned.unwrap_or(workload.energy.get()).max(1e-6));
+        let need = need(workload, self.accounts.get(&ask.workload));
+        let due = TooLong::told(workload, need, (now, ask.deadline)).map(|too_long| too_long.due);
         self.changes += 1;
         self.jobs.push(Job {
             ask,
             submitted: now,
             state: JobState::Waiting,
             held: false,
+            due,
             need,
             spent: WattHours(0.0),
             lost: WattHours(0.0),
@@ -252,7 +254,7 @@ impl JobBook {
                 }
                 job.lately.add(more, now);
                 self.tallies.entry(job.ask.workload.clone()).or_default().add(more, now);
-                self.spent.add(more, now);
+                self.spent.add(more);
             }
             JobNews::Done => self.end(id, JobState::Done, now),
             JobNews::Failed(why) => {
@@ -299,7 +301,7 @@ impl JobBook {
             job.lately.add(more, at.utc);
             self.tallies.entry(job.ask.workload.clone()).or_default().add(more, at.utc);
         }
-        self.spent.add(WattHours(energy), at.utc);
+        self.spent.add(WattHours(energy));
     }
 
     /// Jobs that are to be planned.
@@ -312,8 +314,8 @@ impl JobBook {
             let left = left.max(job.need.get() * 0.1);
             let needs_h = left / workload.max.get().max(1e-9) + READY_BEFORE_H;
             let early = chrono::Duration::minutes((READY_BEFORE_H * 60.0) as i64);
-            let has_time = (job.ask.deadline - now).num_seconds() as f64 / 3600.0 > needs_h;
-            let by = job.ask.deadline - if has_time { early } else { chrono::Duration::zero() };
+            let has_time = (job.due() - now).num_seconds() as f64 / 3600.0 > needs_h;
+            let by = job.due() - if has_time { early } else { chrono::Duration::zero() };
             // What has taken more than the plan reckoned with is nearly done: nobody knows how nearly, so
             // that it goes on at once and not in the cheapest hour before its deadline.
             let longer = job.has_begun() && job.spent.get() >= job.need.get() * MORE;
@@ -337,7 +339,7 @@ impl JobBook {
     /// deadline is near. The budget and the places on the gateway itself bound them in the order of
     /// priority, deadline, submission.
     pub fn wish(&mut self, work: &Work, share: impl Fn(&Id) -> Share, now: Moment) {
-        self.spent.turn(now.utc);
+        self.spent.turn(now);
         let (mut room, window) = self.spent.room(work);
         let sitting = self.jobs.iter().filter(|job| sits(job, work)).count();
         let mut places = MOST_RUNNING.saturating_sub(sitting);
@@ -422,7 +424,7 @@ fn sits(job: &Job, work: &Work) -> bool {
 
 /// What a job that is not over wishes by itself.
 fn wish(job: &Job, workload: &Workload, share: Share, now: DateTime<Utc>) -> (Watts, JobReason) {
-    let hours = (job.ask.deadline - now).num_seconds() as f64 / 3600.0;
+    let hours = (job.due() - now).num_seconds() as f64 / 3600.0;
     let needs_h = job.left().get() / workload.max.get().max(1e-9);
     if job.held {
         (Watts::ZERO, JobReason::Held)

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Spent, Window};
-use crate::logic::site::{Id, Submission};
+use crate::logic::site::{Id, Submission, Workload};
 use crate::units::{WattHours, Watts};
 
 /// How far a job is.
@@ -143,6 +143,9 @@ pub struct Job {
     pub state: JobState,
     /// A person has paused it.
     pub held: bool,
+    /// When it is to be done where its deadline could not be kept from the first: see [`TooLong`].
+    #[serde(default)]
+    pub due: Option<DateTime<Utc>>,
     /// What a run is thought to take.
     pub need: WattHours,
     /// What this try has taken.
@@ -174,6 +177,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// When it is to be done, as it is planned.
+    #[must_use]
+    pub fn due(&self) -> DateTime<Utc> {
+        self.due.unwrap_or(self.ask.deadline)
+    }
+
     /// What is still missing. Where more was taken than was thought, a tenth.
     #[must_use]
     pub fn left(&self) -> WattHours {
@@ -192,6 +201,63 @@ impl Job {
     pub fn has_begun(&self) -> bool {
         matches!(self.state, JobState::Running | JobState::Paused)
     }
+}
+
+/// A job that takes longer, even alone and at its full power, than it has until its deadline.
+///
+/// It is taken all the same, and whoever asks is told by how much it will be late. No price buys what is lost: it is
+/// not started at once, but planned as one that is due when its workload's own `within_h` is over, or when twice its
+/// running time is, whichever is later. So it has at least as many hours to choose from as it takes. A deadline that
+/// could be kept when it was given, and that something else endangers (a node that is lost, chargers, a failed try), is
+/// another thing: there every minute counts, and the job runs as soon as it can.
+///
+/// Budgets are not looked at: what they leave in which hour is known when it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TooLong {
+    /// Least running time, h.
+    pub takes_h: f64,
+    /// So much of that is left when the deadline is there, h.
+    pub late_h: f64,
+    /// By when it is planned to be done.
+    pub due: DateTime<Utc>,
+}
+
+/// Less than this is not late: nobody knows to the minute what a run takes.
+const LATE_H: f64 = 1.0 / 60.0;
+/// Nothing is planned further ahead, h: a year.
+const FURTHEST_H: f64 = 8784.0;
+
+impl TooLong {
+    /// Nothing where a job that is asked for `now` can be done by its deadline.
+    #[must_use]
+    pub fn told(
+        workload: &Workload,
+        need: WattHours,
+        (now, deadline): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Option<TooLong> {
+        let takes_h = need.get() / workload.max.get().max(1e-9);
+        let late_h = takes_h - (deadline - now).num_milliseconds() as f64 / 3_600_000.0;
+        let hours = workload.within_h.max(2.0 * takes_h).min(FURTHEST_H);
+        let due = now.checked_add_signed(chrono::Duration::seconds((hours * 3600.0) as i64))?;
+        (late_h > LATE_H).then_some(TooLong { takes_h, late_h, due })
+    }
+}
+
+/// What a run of a workload is thought to take: as runs before it, or as the site file says.
+#[must_use]
+pub fn need(workload: &Workload, account: Option<&Account>) -> WattHours {
+    let learned = account.and_then(|account| account.typical_wh);
+    WattHours(learned.unwrap_or(workload.energy.get()).max(1e-6))
+}
+
+/// What whoever asks for something about a job is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Taken {
+    /// The job that it is about.
+    pub job: Id,
+    /// A new one that cannot be done in time.
+    #[serde(flatten)]
+    pub too_long: Option<TooLong>,
 }
 
 /// What whoever runs a job tells.

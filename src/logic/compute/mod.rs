@@ -9,4 +9,6 @@ mod job;
 pub use book::{JobBook, KEPT_EVERY, MOST_LIVE, MOST_RUNNING, Share};
 pub use budget::{Spent, Window};
 pub use cap::{CapRamp, allowed};
-pub use job::{Account, Errand, HeldBy, Job, JobNews, JobReason, JobState, Method, Task};
+pub use job::{
+    Account, Errand, HeldBy, Job, JobNews, JobReason, JobState, Method, Taken, Task, TooLong, need,
+};

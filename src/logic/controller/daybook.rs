@@ -86,20 +86,20 @@ impl Controller {
     /// Powers that are known now, none of them below zero.
     fn flows(&self, now: Moment) -> Vec<(Flow, Watts)> {
         let site = &self.site;
-        let battery = |id: &Id| match self.snapshot.at(id, now).usable()? {
+        let battery = |id: &Id| match self.snapshot.at(id, now).fresh()? {
             Reading::Battery(battery) | Reading::Hybrid { battery, .. } => Some(battery.power),
             _ => None,
         };
-        let pv = |id: &Id| match self.snapshot.at(id, now).usable()? {
+        let pv = |id: &Id| match self.snapshot.at(id, now).fresh()? {
             Reading::Pv(pv) | Reading::Hybrid { pv, .. } => Some(pv.power),
             _ => None,
         };
-        let grid = self.meter(now).usable().map(|meter| meter.power);
+        let grid = self.meter(now).fresh().map(|meter| meter.power);
         let pv: Vec<Option<Watts>> = site.pvs.iter().map(pv).collect();
         let batteries: Vec<Option<Watts>> = site.batteries.iter().map(|b| battery(&b.id)).collect();
-        let charger = |id: &Id| self.charger(id, now).usable().map(|reading| reading.power);
+        let charger = |id: &Id| self.charger(id, now).fresh().map(|reading| reading.power);
         let chargers: Vec<Option<Watts>> = site.chargers.iter().map(|c| charger(&c.id)).collect();
-        let node = |id: &Id| self.compute(id, now).usable().map(|reading| reading.power);
+        let node = |id: &Id| self.compute(id, now).fresh().map(|reading| reading.power);
         let nodes: Vec<Option<Watts>> = site.computes.iter().map(|n| node(&n.id)).collect();
         let mut flows = Vec::new();
         let mut both = |power: Watts, (taken, given): (Flow, Flow)| {

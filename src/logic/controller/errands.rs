@@ -59,6 +59,7 @@ pub(super) fn views(c: &Controller, now: Moment) -> Vec<JobView> {
             parameters: job.ask.parameters.clone(),
             submitted: job.submitted,
             deadline: job.ask.deadline,
+            due: job.due,
             priority: job.ask.priority,
             power_w: round(job.granted.get()),
             need_wh: round(job.need.get()),
@@ -77,10 +78,9 @@ pub(super) fn views(c: &Controller, now: Moment) -> Vec<JobView> {
 }
 
 /// What jobs have spent; nothing where none can be asked for.
-pub(super) fn budget(c: &Controller, now: Moment) -> Option<JobBudgetView> {
+pub(super) fn budget(c: &Controller) -> Option<JobBudgetView> {
     let work = &c.site.work;
-    let mut spent = c.jobs.spent();
-    spent.turn(now.utc);
+    let spent = c.jobs.spent();
     (!work.workloads.is_empty()).then(|| JobBudgetView {
         hour_wh: round(spent.hour_wh),
         day_wh: round(spent.day_wh),

@@ -15,6 +15,7 @@ mod errands;
 mod grid;
 mod guarding;
 mod inverters;
+mod labels;
 mod modes;
 mod overview;
 mod planned;
@@ -87,6 +88,8 @@ pub struct Controller {
     jobs: JobBook,
     daybook: Daybook,
     flowed: daybook::Flowed,
+    /// Of bays whose charger says whether a vehicle is plugged in.
+    spells: BTreeMap<Id, labels::Spell>,
     reset_by: BTreeMap<Id, String>,
     guarding: guarding::Guarding,
     /// The vision process is gone, and no scene has come since.
@@ -129,6 +132,7 @@ impl Controller {
             jobs: JobBook::default(),
             daybook: Daybook::default(),
             flowed: daybook::Flowed::default(),
+            spells: BTreeMap::new(),
             reset_by: BTreeMap::new(),
             guarding: guarding::Guarding::new(now),
             eyes_gone: false,
@@ -159,7 +163,7 @@ impl Controller {
     /// Takes up the jobs that were there before the gateway started. To be called before the first
     /// decision.
     pub fn remember_jobs(&mut self, book: JobBook) {
-        self.jobs = book.after_restart(&self.site.work, self.started.utc);
+        self.jobs = book.after_restart(&self.site.work, self.started);
     }
 
     /// The book of jobs, to be kept.
@@ -332,6 +336,7 @@ impl Controller {
         }
         let errands = self.errands(&permitted, now);
         self.keep_daybook(now);
+        self.label_bays(now);
         Decision {
             sequence: self.sequence,
             at: now,

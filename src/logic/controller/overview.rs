@@ -54,7 +54,7 @@ pub(super) fn overview(c: &Controller, decision: &Decision) -> Overview {
         alarms: c.alarms.list(),
         plan: c.planning.view().cloned(),
         jobs: errands::views(c, now),
-        job_budget: errands::budget(c, now),
+        job_budget: errands::budget(c),
         ledger: daybook::ledger(c, now),
     };
     sum_up(&mut overview);
@@ -251,6 +251,8 @@ fn bay_view(c: &Controller, bay: &Bay, now: Moment) -> BayView {
         id: bay.id.clone(),
         name: bay.name.clone(),
         state,
+        eyes: look.map(|look| look.state),
+        plugged: plug.filter(|plug| *plug != Vehicle::Fault).map(|_| plugged),
         charging: plug == Some(Vehicle::Charging),
         charger: bay.charger.clone(),
         camera: bay.camera.clone(),

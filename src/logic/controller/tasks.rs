@@ -2,7 +2,8 @@
 //! else; one that must run in one go gets its cheapest window beforehand and is load from then on.
 //!
 //! What a stranger gets wrong: a job that is due after the horizon is planned within it all the same.
-//! What is cheap today is taken today; tomorrow the sun may not shine.
+//! What is cheap today is taken today; tomorrow the sun may not shine. Only one that would take more than half of the
+//! horizon leaves the rest of itself to the days after, as far as they will do.
 
 use std::collections::BTreeMap;
 
@@ -112,15 +113,25 @@ fn job(task: &Task, site: &Site, start: DateTime<Utc>) -> Job {
         phases[*phase as usize] = true;
     }
     let (min_kw, max_kw) = (kw(task.min), kw(task.max));
+    let slots = slots_until(task.deadline, start);
     Job {
         release: 0,
-        deadline: slots_until(task.deadline, start),
+        deadline: slots,
         // Less than a slot at the least power cannot be planned; the job ends by itself.
-        need_kwh: (task.left.get() / 1000.0).max(min_kw * SLOT_HOURS * 1.001),
+        need_kwh: today(task, slots).max(min_kw * SLOT_HOURS * 1.001),
         min_kw,
         max_kw,
         phases,
     }
+}
+
+/// What is planned of a job within the horizon, kWh: all of it, but no more than its full power gives in half of that
+/// time, and no less than an even pace until its deadline asks for.
+fn today(task: &Task, slots: i64) -> f64 {
+    let left = task.left.get() / 1000.0;
+    let half = kw(task.max) * SLOT_HOURS * STEPS as f64 / 2.0;
+    let pace = left * (STEPS as f64 / slots as f64).min(1.0);
+    left.min(half.max(pace))
 }
 
 /// Jobs take their places one after another, in the order given; what finds none moves to the cheapest
@@ -218,6 +229,34 @@ pub(super) fn lanes(view: &mut PlanView, tasks: &[Task], powers: &BTreeMap<Id, V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_is_longer_than_half_a_day_leaves_its_rest_to_the_next_days() {
+        // (left kWh, days until it is due, kWh planned of today): a kilowatt gives 12 kWh in half a day.
+        let table = [
+            (3.0, 0.5, 3.0),
+            (3.0, 2.0, 3.0),
+            (12.0, 7.0, 12.0),
+            (20.0, 7.0, 12.0),
+            (20.0, 1.0, 20.0),
+            (30.0, 2.0, 15.0),
+            (30.0, 1.0, 30.0),
+        ];
+        for (left, days, wanted) in table {
+            let task = Task {
+                job: Id::try_from("a").unwrap(),
+                node: None,
+                left: crate::units::WattHours(left * 1000.0),
+                deadline: DateTime::UNIX_EPOCH,
+                min: Watts(100.0),
+                max: Watts(1000.0),
+                in_one_go: false,
+                begun: false,
+            };
+            let planned = today(&task, (days * STEPS as f64) as i64);
+            assert!((planned - wanted).abs() < 1e-9, "{left} kWh in {days} days: {planned}");
+        }
+    }
 
     #[test]
     fn no_more_programs_are_planned_at_a_time_than_may_run() {

@@ -31,6 +31,9 @@ pub struct JobView {
     pub submitted: DateTime<Utc>,
     /// When it must be done.
     pub deadline: DateTime<Utc>,
+    /// By when it is planned to be done where its deadline could not be kept from the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<DateTime<Utc>>,
     /// 0 to 9, higher first.
     pub priority: u8,
     /// What it may draw now, W.

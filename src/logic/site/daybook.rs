@@ -1,5 +1,5 @@
-//! The daybook: how much energy went where, by the hour and the day, and which alarms there were. Nothing
-//! that acts reads it; it is what a bill, a report and a person ask for.
+//! The daybook: how much energy went where, by the hour and the day, which alarms there were, and what the eyes said
+//! where chargers knew. Nothing that acts reads it; it is what a bill, a report, a person and `recalibrate` ask for.
 //!
 //! What a stranger gets wrong: hours and days are those of UTC, as budgets are. A day of the site's own
 //! clock is a sum of hours, which is why two days of them are kept.
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Id, Labels};
 use crate::units::WattHours;
 
 /// Hours that are kept: yesterday and today, wherever the site's clock stands and when it is changed.
@@ -172,6 +172,9 @@ pub struct Daybook {
     pub workloads: BTreeMap<Id, Tally>,
     /// Alarms, the oldest first.
     pub alarms: VecDeque<Happened>,
+    /// Labels of the bays, by camera.
+    #[serde(default)]
+    pub labels: BTreeMap<Id, Labels>,
 }
 
 impl Daybook {

@@ -61,7 +61,7 @@ fn judge_of<'a>(eyes: &'a Eyes, folder: &std::path::Path, more: &str) -> (Judge<
         cascade: Arc::default(),
         meter: Meter::open(None),
         guard: None,
-        memory: Memory::open(folder, &config.cameras).unwrap(),
+        memory: Memory::open(folder, &config.cameras, eyes.bay_net()).unwrap(),
         masks: masks(&config.cameras),
     };
     (Judge::new(eyes, (&config.site, Clock::real()), tools, socket), parent)
@@ -148,7 +148,8 @@ fn what_is_masked_is_seen_by_the_nets_and_by_nobody_else() {
     assert_eq!(fire, fire_behind, "the nets see the whole picture");
     let state = tempfile::tempdir().unwrap();
     let now = Clock::real().now().utc;
-    assert!(Evidence::open(state.path()).keep((&camera, now), "alarm", &masked).unwrap());
+    let kept = Evidence::open(state.path()).keep((&camera, now), "alarm", (&masked, b"{}"));
+    assert!(kept.unwrap());
     let kept = std::fs::read(&pictures(state.path()).unwrap()[0].path).unwrap();
     let (open, kept) = (Frame::decode(&open).unwrap(), Frame::decode(&kept).unwrap());
     assert_eq!((open.width, open.height), (kept.width, kept.height));

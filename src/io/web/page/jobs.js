@@ -5,7 +5,8 @@ import { $, el, t } from './words.js';
 const wh = (v) => v === null || v === undefined ? '–' : v.toFixed(v < 10 ? 3 : 1) + ' Wh';
 
 function job(j) {
-  const known = [`${j.power_w.toFixed(1)} W`, wh(j.energy_wh), j.method && t('method.' + j.method), j.held_by && t('held.' + j.held_by)];
+  const known = [`${j.power_w.toFixed(1)} W`, wh(j.energy_wh), j.method && t('method.' + j.method), j.held_by && t('held.' + j.held_by),
+    j.due && t('page.job_late', { due: new Date(j.due).toLocaleString() })];
   return el('li', { 'data-test': `job-${j.id}`, 'data-value': j.state },
     el('b', {}, j.name), ` ${j.id} `, el('span', { class: 'chip' }, t('page.job_' + j.state)), ' ', t('job.' + j.why), ' ',
     el('span', { class: 'soft' }, known.filter(Boolean).join(' · ')), j.trouble ? el('span', { class: 'bad' }, ' ' + j.trouble) : '');

@@ -195,7 +195,7 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
     book.hear(&id("a"), spent, &work, second(2).utc);
     let text = serde_json::to_string(&book.closed()).unwrap();
     let known: JobBook = serde_json::from_str(&text).unwrap();
-    let again = known.clone().after_restart(&work, second(9).utc);
+    let again = known.clone().after_restart(&work, second(9));
     assert_eq!(again.jobs().len(), 2);
     let a = &again.jobs()[0];
     assert_eq!((a.state, a.used(), a.left()), (JobState::Waiting, WattHours(7.0), a.need));
@@ -206,13 +206,13 @@ fn a_restart_forgets_no_job_and_no_joule_but_what_ran_begins_anew() {
         "what both may take until they end"
     );
     let smaller = Work { workloads: vec![workload("train", Some("node"))], ..Work::default() };
-    let less = known.after_restart(&smaller, second(9).utc);
+    let less = known.after_restart(&smaller, second(9));
     let a = &less.jobs()[0];
     assert_eq!((a.state, a.ended), (JobState::Failed, Some(second(9).utc)));
     assert_eq!(a.trouble.as_deref(), Some("the site file no longer allows it"));
     assert_eq!(less.accounts()[&id("local")].energy_wh, 7.0);
     assert_eq!(less.jobs()[1].state, JobState::Waiting);
-    assert_eq!(less.clone().after_restart(&smaller, second(9).utc), less, "once is enough");
+    assert_eq!(less.clone().after_restart(&smaller, second(9)), less, "once is enough");
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn a_crash_lifts_no_budget() {
             wh += power * 20.0 / 3600.0;
             book.hear(&id(job), JobNews::Started, &budgeted, second(at).utc);
         }
-        book = book.after_restart(&budgeted, second(at + 20).utc);
+        book = book.after_restart(&budgeted, second(at + 20));
     }
     assert!((100.0..=300.0).contains(&wh), "{wh} Wh");
     // One that was closed has less open: what jobs take until they have ended.
@@ -369,7 +369,7 @@ fn a_crash_lifts_no_budget() {
     book.hear(&id("a"), JobNews::Started, &budgeted, second(7200).utc);
     let before = book.spent().hour_wh;
     let after =
-        |book: JobBook| book.after_restart(&budgeted, second(7230).utc).spent().hour_wh - before;
+        |book: JobBook| book.after_restart(&budgeted, second(7230)).spent().hour_wh - before;
     let (ended, killed) = (after(book.closed()), after(book));
     assert!((ended - 4000.0 * 10.0 / 3600.0).abs() < 1e-9, "{ended} Wh");
     assert!((killed - 4000.0 * 30.0 / 3600.0).abs() < 1e-9, "{killed} Wh");
@@ -391,7 +391,55 @@ fn a_share_that_rose_after_the_book_was_kept_lifts_no_budget() {
         let told = told(&mut book, &budgeted, FREE, 0.0, at + 2);
         assert_eq!(book.changes(), kept.changes(), "nothing for which it is kept");
         wh += told.iter().map(|(_, power)| power * 28.0 / 3600.0).sum::<f64>();
-        book = kept.after_restart(&budgeted, second(at + 30).utc);
+        book = kept.after_restart(&budgeted, second(at + 30));
     }
     assert!((150.0..=300.0).contains(&wh), "{wh} Wh");
+}
+
+#[test]
+fn what_cannot_be_done_in_time_says_so_and_does_not_run_at_any_price() {
+    let work = work();
+    // Half an hour at full power: (hours it is given, late by, planned to be done in).
+    let table = [
+        (0.6, None),
+        (0.5, None),
+        (0.49, None),
+        (0.4, Some((0.1, 12.0))),
+        (0.1, Some((0.4, 12.0))),
+    ];
+    for (hours, wanted) in table {
+        let ask = asked(&work, "a", "train", hours).unwrap();
+        let train = work.workload("train").unwrap();
+        let late = TooLong::told(train, need(train, None), (second(0).utc, ask.deadline));
+        let late = late.map(|late| (late.late_h, (late.due - second(0).utc).num_seconds() as f64));
+        match (late, wanted) {
+            (None, None) => {}
+            (Some((late, due)), Some((by, until))) => {
+                assert!((late - by).abs() < 1e-6 && (due / 3600.0 - until).abs() < 1e-3, "{hours}");
+            }
+            other => panic!("{hours} h: {other:?}"),
+        }
+        let mut book = with(&work, &[("a", "train", hours)]);
+        let runs = !told(&mut book, &work, NOT_YET, 9000.0, 1).is_empty();
+        assert_eq!(runs, wanted.is_none(), "{hours} h: what can be in time still is");
+        let expected = wanted.map(|_| second(12 * 3600).utc);
+        assert_eq!(book.jobs()[0].due, expected, "{hours} h");
+        if wanted.is_some() {
+            assert_eq!(why(&book, "a"), JobReason::PlanWaits);
+            assert_eq!(
+                told(&mut book, &work, FREE, 9000.0, 2),
+                [("a".into(), 1500.0)],
+                "its share"
+            );
+            // In the end it is as near to its new time as any.
+            told(&mut book, &work, NOT_YET, 9000.0, 11 * 3600);
+            assert_eq!(why(&book, "a"), JobReason::DeadlineNear);
+        }
+    }
+    // Where the site's own time is too short, too: as long again as it takes.
+    let short = Workload { within_h: 0.1, ..workload("train", Some("node")) };
+    let due = (second(0).utc, second(360).utc);
+    let late = TooLong::told(&short, WattHours(1000.0), due).unwrap();
+    assert_eq!((late.takes_h, late.due), (0.5, second(3600).utc));
+    assert_eq!(TooLong::told(&short, WattHours(1e15), due).map(|t| t.late_h > 1e11), Some(true));
 }

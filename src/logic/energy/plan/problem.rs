@@ -187,4 +187,7 @@ pub enum FaultKind {
     UnknownMember,
     /// The charge asked for at the end cannot be reached: as much as can be.
     EndOutOfReach,
+    /// More charge is asked for at the end than there is, of a battery that charges from the sun alone. What the sun
+    /// leaves over is no promise: what is there is kept, and more where it pays.
+    EndOfSunOnly,
 }

@@ -197,9 +197,13 @@ impl Sieve<'_> {
         let reach = store.soc0_kwh + span * store.charge_kw * store.eff_charge;
         let reach = reach.min(store.soc_max_kwh);
         // Nobody can promise what the sun will leave over: what is there can be kept.
-        let reach = if store.sun_only { store.soc0_kwh } else { reach };
+        let (reach, fault) = if store.sun_only && reach >= store.soc_end_min_kwh {
+            (store.soc0_kwh, FaultKind::EndOfSunOnly)
+        } else {
+            (if store.sun_only { store.soc0_kwh } else { reach }, FaultKind::EndOutOfReach)
+        };
         if store.soc_end_min_kwh > reach + 1e-9 {
-            self.fault(Place::Store, FaultKind::EndOutOfReach);
+            self.fault(Place::Store, fault);
             store.soc_end_min_kwh = reach;
         }
         Some(store)

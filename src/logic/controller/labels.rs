@@ -1,0 +1,74 @@
+//! Which score of which bay is a label: see `site::labels`.
+//!
+//! What a stranger gets wrong: a car that is just plugged in was looked at before, and one that goes away is seen for a
+//! while. So a charger has to have said the same for some time, and then once an hour is enough: what is to be learned
+//! is how a place looks in all lights, not how one car looks a thousand times.
+
+use std::time::Duration;
+
+use super::Controller;
+use crate::logic::site::{Bay, Id, Labels, Vehicle};
+use crate::units::Moment;
+
+/// Each bay has been read again after this, twice: it is read every half minute, or every minute to save energy.
+const SETTLED: Duration = Duration::from_secs(150);
+/// How often a stay is looked at.
+const LABELS_EVERY: Duration = Duration::from_secs(3600);
+/// Score of a bay that nobody has read.
+const UNREAD: f64 = 0.5;
+
+/// A stay at a bay, or the gap between two.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spell {
+    plugged: bool,
+    since: Moment,
+    labelled: Option<Moment>,
+}
+
+impl Controller {
+    /// Takes the labels of this second.
+    pub(super) fn label_bays(&mut self, now: Moment) {
+        for bay in self.site.bays.clone() {
+            let (Some(charger), Some(camera)) = (&bay.charger, &bay.camera) else { continue };
+            let vehicle = self.charger(charger, now).fresh().map(|reading| reading.vehicle);
+            let plugged = match vehicle {
+                Some(Vehicle::Connected | Vehicle::Charging) => true,
+                Some(Vehicle::Absent) => false,
+                // Nobody knows who comes and goes meanwhile.
+                Some(Vehicle::Fault) | None => {
+                    self.spells.remove(&bay.id);
+                    continue;
+                }
+            };
+            let new = Spell { plugged, since: now, labelled: None };
+            let spell = self.spells.entry(bay.id.clone()).or_insert(new);
+            if spell.plugged != plugged {
+                *spell = new;
+            }
+            let spell = *spell;
+            let due = spell.labelled.is_none_or(|last| last.age_at(now) >= LABELS_EVERY);
+            if !due || spell.since.age_at(now) < SETTLED {
+                continue;
+            }
+            if let Some(score) = self.score(&bay, camera, now) {
+                self.labels(camera).add(plugged, score, spell.labelled.is_none());
+                self.spells.insert(bay.id.clone(), Spell { labelled: Some(now), ..spell });
+            }
+        }
+    }
+
+    /// What the camera says of a bay, where it sees and the bay was read.
+    fn score(&self, bay: &Bay, camera: &Id, now: Moment) -> Option<f64> {
+        let scene = self.scenes.get(camera).filter(|_| self.fire.sees(camera, now))?;
+        let look = scene.bays.iter().find(|look| look.id == bay.id)?;
+        (look.occupied != UNREAD).then_some(look.occupied)
+    }
+
+    fn labels(&mut self, camera: &Id) -> &mut Labels {
+        let mine = self.site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
+        let places: Vec<_> = mine.map(|bay| (bay.id.clone(), bay.polygon.clone())).collect();
+        let labels = self.daybook.labels.entry(camera.clone()).or_default();
+        *labels = std::mem::take(labels).of(&places);
+        labels
+    }
+}

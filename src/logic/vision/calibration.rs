@@ -1,0 +1,182 @@
+//! The cuts of one camera's bays, from the labels that its chargers have given.
+//!
+//! What a stranger gets wrong: labels are one-sided (see `site::labels`), so a temperature cannot be learned from them,
+//! and each cut is moved by what can be known. Who is plugged in and scores low was nearly called free: that tells where
+//! "free" may begin. Who is not plugged in and scores high may be parked there: so "occupied" may begin lower as far as
+//! nearly nobody without a plug scores there, and never higher. A cut moves to the careful side when it is shown to
+//! be wrong, and to the bold side only when it is shown to be right.
+
+use serde::{Deserialize, Serialize};
+
+use super::BayCuts;
+use crate::logic::site::Labels;
+
+/// Share of stays that a cut may get wrong.
+const MOST_WRONG: f64 = 0.02;
+/// A cut is not moved for less than this share of reads.
+const WORTH: f64 = 0.01;
+/// How far a cut may go from what came with the net.
+const MOST_MOVED: f64 = 0.2;
+/// And how near to the middle: some doubt is left.
+const MOST_FREE: f64 = 0.45;
+const LEAST_OCCUPIED: f64 = 0.55;
+/// No cut is moved to the careful side for fewer stays.
+pub const LEAST_STAYS: u32 = 30;
+/// Quantile of a bound that holds in 95 of 100 cases.
+const Z: f64 = 1.645;
+/// Cuts are whole hundredths, as scores are counted.
+const STEP: f64 = 0.01;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Cuts for this camera.
+    pub cuts: BayCuts,
+    /// Stays with a plug that it rests on.
+    pub stays: u32,
+    /// Gaps without.
+    pub gaps: u32,
+    /// Share of reads with a plug that the net's own cuts call occupied: the agreement of eyes and chargers.
+    pub agreed: f64,
+    /// The same by these cuts.
+    pub agrees: f64,
+    /// Share of reads with a plug that the net's own cuts call free.
+    pub contradicted: f64,
+    /// The same by these cuts.
+    pub contradicts: f64,
+}
+
+/// Cuts for a camera whose net came with `shipped`. Without enough labels they are those.
+#[must_use]
+pub fn calibrate(shipped: BayCuts, labels: &Labels) -> Calibration {
+    let cuts =
+        BayCuts { free_below: free(shipped, labels), occupied_above: occupied(shipped, labels) };
+    let plugged = &labels.plugged;
+    let known = f64::from(u8::from(plugged.stays() > 0));
+    let above = |cut: f64| known * (1.0 - plugged.below(cut));
+    Calibration {
+        cuts,
+        stays: plugged.stays(),
+        gaps: labels.unplugged.stays(),
+        agreed: above(shipped.occupied_above),
+        agrees: above(cuts.occupied_above),
+        contradicted: plugged.below(shipped.free_below),
+        contradicts: plugged.below(cuts.free_below),
+    }
+}
+
+fn free(shipped: BayCuts, labels: &Labels) -> f64 {
+    let (plugged, unplugged) = (&labels.plugged, &labels.unplugged);
+    let (here, n) = (shipped.free_below, plugged.stays());
+    let wrong = |cut: f64| plugged.below(cut);
+    if n >= LEAST_STAYS && bounds(wrong(here), n).0 > MOST_WRONG {
+        let lower = down(here, STEP);
+        return lower.into_iter().find(|cut| wrong(*cut) <= MOST_WRONG).unwrap_or(STEP);
+    }
+    let highest = (here + MOST_MOVED).min(MOST_FREE);
+    let good = |cut: &f64| bounds(wrong(*cut), n).1 <= MOST_WRONG;
+    let found = down(highest, here).into_iter().find(good);
+    let gain = |cut: f64| unplugged.below(cut) - unplugged.below(here);
+    found.filter(|cut| gain(*cut) >= WORTH).unwrap_or(here)
+}
+
+fn occupied(shipped: BayCuts, labels: &Labels) -> f64 {
+    let (plugged, unplugged) = (&labels.plugged, &labels.unplugged);
+    let here = shipped.occupied_above;
+    let lowest = (here - MOST_MOVED).max(LEAST_OCCUPIED);
+    let between =
+        |scores: &crate::logic::site::Scores, cut: f64| scores.below(here) - scores.below(cut);
+    let good = |cut: &f64| bounds(between(unplugged, *cut), unplugged.stays()).1 <= MOST_WRONG;
+    let mut cuts = down(here, lowest);
+    cuts.reverse();
+    let found = cuts.into_iter().find(good);
+    found.filter(|cut| between(plugged, *cut) >= WORTH).unwrap_or(here)
+}
+
+/// Hundredths from below `from` (or at it) down to `to`.
+fn down(from: f64, to: f64) -> Vec<f64> {
+    let (from, to) = ((from / STEP).floor() as i32, (to / STEP).ceil() as i32);
+    (to..=from).rev().map(|step| f64::from(step) * STEP).collect()
+}
+
+/// Between which shares the truth lies where a share of `n` was seen (E. B. Wilson's interval, 1927), each end by itself
+/// with 95 in 100.
+fn bounds(share: f64, n: u32) -> (f64, f64) {
+    if n == 0 {
+        return (0.0, 1.0);
+    }
+    let n = f64::from(n);
+    let (middle, scale) = (share + Z * Z / (2.0 * n), 1.0 + Z * Z / n);
+    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).max(0.0).sqrt();
+    ((middle - half) / scale, (middle + half) / scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: BayCuts = BayCuts { free_below: 0.15, occupied_above: 0.85 };
+
+    /// So many stays, of which each has one read at one of the scores in turn.
+    fn labels(plugged: (u32, &[f64]), unplugged: (u32, &[f64])) -> Labels {
+        let mut labels = Labels::default();
+        for (is, (n, scores)) in [(true, plugged), (false, unplugged)] {
+            let turn = scores.iter().cycle().take(n as usize);
+            turn.for_each(|score| labels.add(is, *score, true));
+        }
+        labels
+    }
+
+    #[test]
+    fn cuts_move_as_far_as_the_labels_bear_and_no_further() {
+        let (sure, free) = ([0.95, 0.97, 0.99], [0.02, 0.04]);
+        let faint: Vec<f64> = (0..10).map(|i| if i < 3 { 0.74 } else { 0.95 }).collect();
+        let lost: Vec<f64> = (0..10).map(|i| if i < 2 { 0.115 } else { 0.95 }).collect();
+        let grey: Vec<f64> = (0..10).map(|i| if i < 3 { 0.22 } else { 0.03 }).collect();
+        let parked: Vec<f64> = (0..10).map(|i| if i < 3 { 0.8 } else { 0.03 }).collect();
+        // (what, plugged, unplugged, free below, occupied above)
+        let table = [
+            ("nothing is known", (0, &sure[..]), (0, &free[..]), 0.15, 0.85),
+            ("all is well", (500, &sure), (500, &free), 0.15, 0.85),
+            ("cars score low", (500, &faint), (500, &free), 0.15, 0.65),
+            ("few gaps prove nothing", (500, &faint), (100, &free), 0.15, 0.85),
+            ("who is not plugged in scores there, too", (500, &faint), (500, &parked), 0.15, 0.85),
+            ("cars are called free", (30, &lost), (500, &free), 0.11, 0.85),
+            ("too few to say so", (29, &lost), (500, &free), 0.15, 0.85),
+            ("free bays are doubted", (500, &sure), (500, &grey), 0.35, 0.85),
+            ("few stays prove nothing", (100, &sure), (500, &grey), 0.15, 0.85),
+        ];
+        for (what, plugged, unplugged, free_below, occupied_above) in table {
+            let found = calibrate(SHIPPED, &labels(plugged, unplugged));
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+            let BayCuts { free_below: free, occupied_above: occupied } = found.cuts;
+            assert!(near(free, free_below) && near(occupied, occupied_above), "{what}: {found:?}");
+        }
+        let found = calibrate(SHIPPED, &labels((500, &faint), (500, &free)));
+        assert!((found.agreed - 0.7).abs() < 1e-9 && found.agrees > 0.999, "{found:?}");
+        let found = calibrate(SHIPPED, &labels((500, &lost), (0, &free)));
+        assert!((found.contradicted - 0.2).abs() < 1e-9 && found.contradicts == 0.0, "{found:?}");
+    }
+
+    #[test]
+    fn whatever_the_labels_are_the_cuts_are_usable() {
+        for seed in 0..500 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut labels = Labels::default();
+            let bias = rng.f64();
+            for _ in 0..rng.u32(0..2000) {
+                let score = if rng.bool() { rng.f64() } else { bias };
+                labels.add(rng.bool(), score, rng.u8(0..3) == 0);
+            }
+            let shipped = BayCuts {
+                free_below: 0.4 * rng.f64() + 0.01,
+                occupied_above: 0.6 + 0.39 * rng.f64(),
+            };
+            let BayCuts { free_below, occupied_above } = calibrate(shipped, &labels).cuts;
+            let sound = free_below > 0.0 && free_below < 0.5 && occupied_above > 0.5;
+            let near = free_below <= shipped.free_below + 0.2
+                && occupied_above >= shipped.occupied_above - 0.2;
+            assert!(sound && near && occupied_above <= shipped.occupied_above, "seed {seed}");
+        }
+    }
+}
