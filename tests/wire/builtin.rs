@@ -18,6 +18,8 @@ use crate::jobs::{Gateway, used};
 
 const WATTS_PER_CORE: f64 = 4.0;
 const PICTURES: usize = 12;
+/// So many take a job long enough for the kernel to count: it counts hundredths of a second.
+const MANY_PICTURES: usize = 240;
 
 /// Files with this ending below the evidence of the camera.
 fn kept(gateway: &Gateway, ending: &str) -> usize {
@@ -32,17 +34,18 @@ fn overview(gateway: &Gateway) -> Option<Value> {
 }
 
 /// Pictures of flames, as the eyes leave them when they doubt something.
-fn lay_pictures(folder: &Path) -> usize {
+fn lay_pictures(folder: &Path, count: usize) -> usize {
     let yard = folder.join("state/evidence/yard");
     std::fs::create_dir_all(&yard).unwrap();
     let mut scene = Scene::of(&World::new(Scenario::one_pile(), 1));
     (scene.slots[0].fire, scene.slots[0].smoke) = (1.0, 1.0);
-    for second in 10..PICTURES + 10 {
+    for picture in 0..count {
         scene.time_s += 1.0;
-        let name = format!("20260504T1000{second}000Z-doubtful.jpg");
+        let (second, ms) = (10 + picture % 50, picture / 50);
+        let name = format!("20260504T1000{second}{ms:03}Z-doubtful.jpg");
         std::fs::write(yard.join(name), jpeg(&scene).unwrap()).unwrap();
     }
-    PICTURES
+    count
 }
 
 /// A gateway that has lost its meter, and ends.
@@ -57,7 +60,7 @@ fn an_alarm(folder: &Path) {
 #[test]
 fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = lay_pictures(folder.path());
+    let pictures = lay_pictures(folder.path(), PICTURES);
     an_alarm(folder.path());
     let more = format!(
         "[compute]\nwatts_per_core = {WATTS_PER_CORE}\npowercap = \"/nowhere\"\nbudget_wh_per_day = 5\n\
@@ -96,7 +99,7 @@ fn pictures_are_reviewed_by_a_job_and_the_day_is_reported() {
 #[test]
 fn a_set_is_curated_and_cuts_are_looked_for_by_jobs() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = lay_pictures(folder.path());
+    let pictures = lay_pictures(folder.path(), MANY_PICTURES);
     let more = "[compute]\npowercap = \"/nowhere\"\n\
          [[workload]]\nid = \"set\"\nbuiltin = \"curate\"\nenergy_wh = 0.01\nmax_w = 4\n\
          [[workload.parameter]]\nname = \"most\"\nmin = 1\nmax = 3\n\

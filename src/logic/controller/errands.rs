@@ -62,12 +62,12 @@ pub(super) fn views(c: &Controller, now: Moment) -> Vec<JobView> {
             due: job.due,
             priority: job.ask.priority,
             power_w: round(job.granted.get()),
-            need_wh: round(job.need.get()),
-            energy_wh: round(job.used().get()),
+            need_wh: round_wh(job.need.get()),
+            energy_wh: round_wh(job.used().get()),
             joules: round(job.used().get() * 3600.0),
             method: job.method,
-            hour_wh: round(lately.hour_wh),
-            day_wh: round(lately.day_wh),
+            hour_wh: round_wh(lately.hour_wh),
+            day_wh: round_wh(lately.day_wh),
             held_by: job.held_by,
             cpu_s: round(job.cpu_s),
             ended: job.ended,
@@ -82,12 +82,17 @@ pub(super) fn budget(c: &Controller) -> Option<JobBudgetView> {
     let work = &c.site.work;
     let spent = c.jobs.spent();
     (!work.workloads.is_empty()).then(|| JobBudgetView {
-        hour_wh: round(spent.hour_wh),
-        day_wh: round(spent.day_wh),
+        hour_wh: round_wh(spent.hour_wh),
+        day_wh: round_wh(spent.day_wh),
         per_hour_wh: work.per_hour.map(|wh| wh.get()),
         per_day_wh: work.per_day.map(|wh| wh.get()),
         accounts: c.jobs.accounts().clone(),
     })
+}
+
+/// As the ledgers say it: a thousandth of a watt-hour is more than a short job takes.
+fn round_wh(wh: f64) -> f64 {
+    (wh * 1e6).round() / 1e6
 }
 
 fn round(value: f64) -> f64 {
