@@ -124,15 +124,18 @@ fn en5_a_broken_loop_is_a_fault_and_a_power_cycled_module_is_switched_again() {
 
 /// Breaks a vital thread at the control socket; the process may end before it answers.
 fn break_thread(demo: &Demo, part: &str, how: &str) {
-    use std::io::Write;
+    use std::io::{Read, Write};
     let json = format!(r#"{{"break":{{"part":"{part}","how":"{how}"}}}}"#);
-    let socket = demo.state().join("control.sock");
-    let mut stream = until("the control socket", PATIENCE, || {
-        std::os::unix::net::UnixStream::connect(&socket).ok()
-    });
     let length = u32::try_from(json.len()).expect("short").to_be_bytes();
-    stream.write_all(&length).expect("length");
-    stream.write_all(json.as_bytes()).expect("json");
+    let socket = demo.state().join("control.sock");
+    until("a gateway that breaks", PATIENCE, || {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
+        stream.write_all(&[&length, json.as_bytes()].concat()).ok()?;
+        let mut answer = String::new();
+        // Who has just started and has decided nothing refuses; who is gone before it has answered is broken.
+        let whole = stream.read_to_string(&mut answer);
+        (whole.is_err() || answer.is_empty() || answer.contains("done")).then_some(())
+    });
 }
 
 fn gateway(demo: &Demo) -> u32 {
