@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use wattgate::app::simulate::{What, Who};
 use wattgate::logic::controller::Rule;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{ChargerSetpoint, ChargingMode, Inverter, Reason, Site, Switching};
@@ -194,6 +195,26 @@ fn clouds_do_not_make_a_car_on_sun_start_and_stop() {
     println!("{kept:?} {without:?}");
     assert!(kept.pauses <= 4 && kept.longest_import_s <= 240, "{kept:?}");
     assert!(without.pauses > 20, "without patience: {without:?}");
+}
+
+/// A car with minimum and sun falls silent two minutes into a cloud: what it draws is at rest no more, and the shortage of
+/// the car on sun alone goes on.
+#[test]
+fn a_car_that_falls_silent_does_not_end_the_shortage_of_another() {
+    let mut site = row(&[&Phase::ALL, &Phase::ALL], 63.0);
+    site.pvs = vec![id("hybrid")];
+    let modes = [ChargingMode::PvOnly, ChargingMode::MinPv];
+    site.chargers.iter_mut().zip(modes).for_each(|(charger, mode)| charger.mode = mode);
+    let mut life = life(site, &vec![car(3, 16.0, 2.0); 2], 13);
+    life.plant.world.set_building(Some(500.0));
+    let bright = under(&mut life, 900, |_| 12_000.0);
+    assert!(bright.starts == 1 && told(&mut life, 0).0 >= 6.0, "{bright:?}");
+    let cloud = under(&mut life, 120, |_| 5_500.0);
+    assert!(cloud.pauses == 0 && cloud.longest_import_s > 60, "{cloud:?}");
+    let now = life.plant.now();
+    life.plant.troubles.begin((Who::Charger(1), What::Silent), now, 60.0);
+    let silent = under(&mut life, 180, |_| 5_500.0);
+    assert!(silent.pauses == 1 && silent.longest_import_s <= 120, "{silent:?}");
 }
 
 #[test]

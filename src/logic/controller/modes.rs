@@ -43,6 +43,9 @@ pub(super) struct Sun {
     /// Left over now; nothing while that is not known.
     available: Option<Watts>,
     smoothed: Option<Moment>,
+    /// The cars that are at rest in it. With others nothing is smoothed: the share of one that falls silent would be
+    /// nobody's for some seconds, and a shortage over.
+    at_rest: Vec<Id>,
     switches: BTreeMap<Id, SunSwitch>,
     shares: BTreeMap<Id, Watts>,
     /// Since when some car that charges lacks sun.
@@ -90,7 +93,13 @@ impl Controller {
         let sure = meter.fresh().filter(|_| self.meter_is_sure() && self.batteries_are_fresh(now));
         let hidden = sure.is_some_and(|meter| self.may_be_hidden(meter, now));
         match sure {
-            Some(meter) => sun.smooth(self.left_by_sun(meter, now), now),
+            Some(meter) => {
+                let at_rest = self.heard_followers(now);
+                if at_rest != sun.at_rest {
+                    (sun.smoothed, sun.at_rest) = (None, at_rest);
+                }
+                sun.smooth(self.left_by_sun(meter, now), now);
+            }
             _ if matches!(meter, Known::Lost { .. } | Known::Never) => sun.available = None,
             // Whether the sun or a battery feeds the cars nobody can say.
             _ if self.misses_a_battery(now) => sun.available = None,
@@ -98,6 +107,13 @@ impl Controller {
         }
         sun.share((&cars, hidden), now, |what| self.holds(what));
         self.sun = sun;
+    }
+
+    /// Chargers that go by the sun and tell what they draw.
+    fn heard_followers(&self, now: Moment) -> Vec<Id> {
+        let followers = self.site.chargers.iter().filter(|c| self.mode(c).follows_sun());
+        let heard = followers.filter(|c| self.charger(&c.id, now).usable().is_some());
+        heard.map(|charger| charger.id.clone()).collect()
     }
 
     /// What would be exported with these cars at rest and batteries neither giving nor taking.
