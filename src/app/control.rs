@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -40,6 +39,7 @@ use crate::config::{self, Config};
 use crate::io::camera::StillBoard;
 use crate::io::clock::Clock;
 use crate::io::modbus;
+use crate::io::random;
 use crate::io::store::{Head, Journal, Latch, TraceRing, read_book, read_days, site_hash};
 use crate::logic::controller::Controller;
 use crate::logic::decision::{Decision, Duty, Overview};
@@ -118,7 +118,7 @@ pub enum RunError {
 /// When the system gives no random numbers.
 pub fn page_code() -> std::io::Result<String> {
     let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    random::fill(&mut bytes)?;
     let group = |four: &[u8]| four.iter().map(|b| format!("{b:02x}")).collect::<String>();
     Ok(bytes.chunks(4).map(group).collect::<Vec<_>>().join("-"))
 }

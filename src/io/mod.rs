@@ -7,6 +7,7 @@ pub mod inference;
 pub mod meter;
 pub mod modbus;
 pub mod mqtt;
+pub mod random;
 pub mod store;
 pub mod web;
 pub mod workers;

@@ -11,7 +11,7 @@ use crate::app::vision::{BayPlace, Calibrated, place};
 use crate::config::Config;
 use crate::io::inference::{Detector, shipped_cuts};
 use crate::io::store::{look_into_books, write_whole};
-use crate::logic::site::{Bay, Id, Labels};
+use crate::logic::site::Id;
 use crate::logic::vision::{BayCuts, Calibration, LEAST_STAYS, calibrate};
 
 /// What is told of a camera.
@@ -38,13 +38,10 @@ pub(super) fn recalibrate(config: &Config, options: &Options) -> Result<String, 
     let mut told = Vec::new();
     let wanted = |id: &Id| options.camera.as_ref().is_none_or(|camera| camera == id.as_str());
     for source in config.cameras.iter().filter(|source| wanted(&source.id)) {
-        let mine = config.site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(&source.id));
-        let mine: Vec<&Bay> = mine.collect();
-        let here: Vec<_> = mine.iter().map(|bay| (bay.id.clone(), bay.polygon.clone())).collect();
-        let labels: Labels = days.labels.get(&source.id).cloned().unwrap_or_default().of(&here);
+        let mine = || config.site.bays_of(&source.id);
+        let labels = days.labels.get(&source.id).cloned().unwrap_or_default().of(mine());
         let calibration = calibrate(shipped, &labels);
-        let place_of = |bay: &&Bay| BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() };
-        let places: Vec<BayPlace> = mine.iter().map(place_of).collect();
+        let places: Vec<BayPlace> = mine().map(BayPlace::of).collect();
         let of = place(Some(&source.url), &places);
         let found = Calibrated { net: net.clone(), of, at: options.at, calibration };
         found.write(&options.state, &source.id).map_err(failed(&options.state))?;
@@ -81,7 +78,7 @@ mod tests {
     use crate::app::vision::cuts_file;
     use crate::config::BuiltIn;
     use crate::io::store::write_days;
-    use crate::logic::site::Daybook;
+    use crate::logic::site::{Bay, Daybook, Labels};
 
     /// What the eyes are left, and that it holds for this net and these places alone.
     #[test]
@@ -104,7 +101,11 @@ mod tests {
         let mut days = Daybook::default();
         for (camera, polygon) in [(&north, polygon.clone()), (&south, vec![[0.0, 0.0]; 4])] {
             // The labels of `south` are of a place where its bay is no more.
-            let mut labels = Labels::default().of(&[(bay(camera.as_str()), polygon)]);
+            let id = bay(camera.as_str());
+            let name = id.to_string();
+            let (charger, camera_of) = (None, Some(camera.clone()));
+            let place = Bay { id, name, charger, camera: camera_of, polygon };
+            let mut labels = Labels::default().of([place].iter());
             for stay in 0..400 {
                 labels.add(true, if stay % 4 == 0 { 0.72 } else { 0.97 }, true);
                 labels.add(false, 0.03, true);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::io::camera::gate::Glance;
-use crate::logic::site::Id;
+use crate::logic::site::{Bay, Id};
 use crate::logic::vision::{BayState, Occupancy};
 
 /// A bay is read again after this long even if nothing changed.
@@ -23,6 +23,14 @@ pub struct BayPlace {
     pub id: Id,
     /// Corners, shares of the frame.
     pub polygon: Vec<[f64; 2]>,
+}
+
+impl BayPlace {
+    /// Of a bay of the site.
+    #[must_use]
+    pub fn of(bay: &Bay) -> BayPlace {
+        BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() }
+    }
 }
 
 /// One bay.

@@ -20,7 +20,7 @@ use crate::io::clock::{Clock, thread_time};
 use crate::io::inference::{FileGuard, ModelError};
 use crate::io::meter::Meter;
 use crate::logic::decision::Duty;
-use crate::logic::site::{Bay, Id, Site};
+use crate::logic::site::{Id, Site};
 use crate::logic::vision::{CameraFault, Ledger, Scene, Tier, Verdict};
 use crate::units::Moment;
 
@@ -106,9 +106,7 @@ impl<'a> Judge<'a> {
     ) -> Judge<'a> {
         let now = clock.now();
         let mut seen = |camera: &Id| {
-            let mine = site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
-            let place = |bay: &Bay| BayPlace { id: bay.id.clone(), polygon: bay.polygon.clone() };
-            let places: Vec<BayPlace> = mine.map(place).collect();
+            let places: Vec<BayPlace> = site.bays_of(camera).map(BayPlace::of).collect();
             let mut watch = eyes.watch(places.clone()).at_pace(clock.vision_pace());
             memory.recall(camera, &places, &mut watch, now);
             let masks = masks.remove(camera).unwrap_or_default();

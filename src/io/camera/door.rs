@@ -8,8 +8,9 @@
 use std::path::Path;
 
 use http_auth::{PasswordClient, PasswordParams};
-use ureq::config::Config;
+use ureq::config::ConfigBuilder;
 use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, Body};
 
 /// Who we are to a camera that asks.
@@ -60,9 +61,10 @@ pub struct Door {
 }
 
 impl Door {
-    /// Nothing is asked yet. `config` has the time-outs; a status is never an error of its own in it.
+    /// Nothing is asked yet. `times` has the time-outs and nothing else.
     #[must_use]
-    pub fn new(config: Config, login: Option<Login>) -> Door {
+    pub fn new(times: ConfigBuilder<AgentScope>, login: Option<Login>) -> Door {
+        let config = times.max_redirects(0).http_status_as_error(false).build();
         Door { agent: config.new_agent(), login, digest: None }
     }
 

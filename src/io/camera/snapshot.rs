@@ -33,13 +33,10 @@ impl Snapshot {
     /// A source at an `http://` address; a camera that asks who we are is told by a digest.
     #[must_use]
     pub fn new(url: &str, login: Option<Login>) -> Snapshot {
-        let config = ureq::Agent::config_builder()
+        let times = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER))
-            .timeout_connect(Some(CONNECT))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .build();
-        Snapshot { url: url.to_owned(), door: Door::new(config, login) }
+            .timeout_connect(Some(CONNECT));
+        Snapshot { url: url.to_owned(), door: Door::new(times, login) }
     }
 
     /// Asks for one picture.

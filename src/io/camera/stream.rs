@@ -110,14 +110,11 @@ impl Stream {
 
 /// Keeps the stream open as long as somebody wants its pictures; a minute's end is no trouble.
 fn follow(url: &str, login: Option<Login>, slot: &Slot) {
-    let config = ureq::Agent::config_builder()
+    let times = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(ANSWER))
-        .timeout_recv_body(Some(LIVES))
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .build();
-    let mut door = Door::new(config, login);
+        .timeout_recv_body(Some(LIVES));
+    let mut door = Door::new(times, login);
     loop {
         let mut pictures = 0;
         let ended = match door.get(url) {

@@ -124,9 +124,9 @@ impl Controller {
 /// The ledger for people and machines.
 pub(super) fn ledger(c: &Controller, now: Moment) -> LedgerView {
     let view = |tally: &Tally| EnergyView {
-        hour_wh: round(tally.hour(now.utc).get()),
-        day_wh: round(tally.day(now.utc).get()),
-        all_wh: round(tally.all().get()),
+        hour_wh: round_wh(tally.hour(now.utc).get()),
+        day_wh: round_wh(tally.day(now.utc).get()),
+        all_wh: round_wh(tally.all().get()),
     };
     let of = |tallies: &BTreeMap<Id, Tally>| {
         tallies.iter().map(|(id, tally)| (id.clone(), view(tally))).collect()
@@ -140,6 +140,7 @@ pub(super) fn ledger(c: &Controller, now: Moment) -> LedgerView {
 }
 
 /// A hundredth of a joule and less is nothing to look at.
-fn round(wh: f64) -> f64 {
+/// To a millionth of a watt-hour: a thousandth is more than a short job takes.
+pub(super) fn round_wh(wh: f64) -> f64 {
     (wh * 1e6).round() / 1e6
 }

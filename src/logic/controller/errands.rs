@@ -1,6 +1,8 @@
 //! Jobs in the second: what they wish of their nodes, what comes of it, and how people see them.
 
 use super::Controller;
+use super::daybook::round_wh;
+use super::overview::round;
 use crate::logic::compute::{Errand, Job, Share};
 use crate::logic::decision::{JobBudgetView, JobView};
 use crate::logic::safety::interlock::Permitted;
@@ -88,13 +90,4 @@ pub(super) fn budget(c: &Controller) -> Option<JobBudgetView> {
         per_day_wh: work.per_day.map(|wh| wh.get()),
         accounts: c.jobs.accounts().clone(),
     })
-}
-
-/// As the ledgers say it: a thousandth of a watt-hour is more than a short job takes.
-fn round_wh(wh: f64) -> f64 {
-    (wh * 1e6).round() / 1e6
-}
-
-fn round(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::logic::site::{Bay, Id, Labels, Vehicle};
+use crate::logic::site::{Bay, Id, Vehicle};
 use crate::units::Moment;
 
 /// Each bay has been read again after this, twice: it is read every half minute, or every minute to save energy.
@@ -28,7 +28,7 @@ pub(super) struct Spell {
 impl Controller {
     /// Takes the labels of this second.
     pub(super) fn label_bays(&mut self, now: Moment) {
-        for bay in self.site.bays.clone() {
+        for bay in &self.site.bays {
             let (Some(charger), Some(camera)) = (&bay.charger, &bay.camera) else { continue };
             let vehicle = self.charger(charger, now).fresh().map(|reading| reading.vehicle);
             let plugged = match vehicle {
@@ -50,8 +50,10 @@ impl Controller {
             if !due || spell.since.age_at(now) < SETTLED {
                 continue;
             }
-            if let Some(score) = self.score(&bay, camera, now) {
-                self.labels(camera).add(plugged, score, spell.labelled.is_none());
+            if let Some(score) = self.score(bay, camera, now) {
+                let labels = self.daybook.labels.entry(camera.clone()).or_default();
+                *labels = std::mem::take(labels).of(self.site.bays_of(camera));
+                labels.add(plugged, score, spell.labelled.is_none());
                 self.spells.insert(bay.id.clone(), Spell { labelled: Some(now), ..spell });
             }
         }
@@ -62,13 +64,5 @@ impl Controller {
         let scene = self.scenes.get(camera).filter(|_| self.fire.sees(camera, now))?;
         let look = scene.bays.iter().find(|look| look.id == bay.id)?;
         (look.occupied != UNREAD).then_some(look.occupied)
-    }
-
-    fn labels(&mut self, camera: &Id) -> &mut Labels {
-        let mine = self.site.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera));
-        let places: Vec<_> = mine.map(|bay| (bay.id.clone(), bay.polygon.clone())).collect();
-        let labels = self.daybook.labels.entry(camera.clone()).or_default();
-        *labels = std::mem::take(labels).of(&places);
-        labels
     }
 }

@@ -94,11 +94,13 @@ impl Controller {
         let hidden = sure.is_some_and(|meter| self.may_be_hidden(meter, now));
         match sure {
             Some(meter) => {
-                let at_rest = self.heard_followers(now);
-                if at_rest != sun.at_rest {
-                    (sun.smoothed, sun.at_rest) = (None, at_rest);
+                let heard = self.heard_followers(now);
+                let at_rest = || heard.iter().map(|(charger, _)| &charger.id);
+                if !sun.at_rest.iter().eq(at_rest()) {
+                    (sun.smoothed, sun.at_rest) = (None, at_rest().cloned().collect());
                 }
-                sun.smooth(self.left_by_sun(meter, now), now);
+                let drawn = heard.iter().map(|(_, drawn)| *drawn).sum();
+                sun.smooth(self.left_by_sun(meter, drawn, now), now);
             }
             _ if matches!(meter, Known::Lost { .. } | Known::Never) => sun.available = None,
             // Whether the sun or a battery feeds the cars nobody can say.
@@ -109,24 +111,21 @@ impl Controller {
         self.sun = sun;
     }
 
-    /// Chargers that go by the sun and tell what they draw.
-    fn heard_followers(&self, now: Moment) -> Vec<Id> {
+    /// Chargers that go by the sun and tell what they draw, and what that is.
+    fn heard_followers(&self, now: Moment) -> Vec<(&Charger, Watts)> {
         let followers = self.site.chargers.iter().filter(|c| self.mode(c).follows_sun());
-        let heard = followers.filter(|c| self.charger(&c.id, now).usable().is_some());
-        heard.map(|charger| charger.id.clone()).collect()
+        followers.filter_map(|c| Some((c, self.charger(&c.id, now).usable()?.power))).collect()
     }
 
-    /// What would be exported with these cars at rest and batteries neither giving nor taking.
-    fn left_by_sun(&self, meter: &MeterReading, now: Moment) -> Watts {
-        let followers = self.site.chargers.iter().filter(|c| self.mode(c).follows_sun());
-        let drawn = followers.filter_map(|c| Some(self.charger(&c.id, now).usable()?.power));
+    /// What would be exported with the cars that draw this much at rest and batteries neither giving nor taking.
+    fn left_by_sun(&self, meter: &MeterReading, drawn: Watts, now: Moment) -> Watts {
         let battery = |battery: &Battery| {
             let (power, soc) = self.battery_reading(&battery.id, now)?;
             let first = power < Watts::ZERO && soc < battery.strategy.before_cars;
             Some(if first { Watts::ZERO } else { power })
         };
         let given: Watts = self.site.batteries.iter().filter_map(battery).sum();
-        drawn.sum::<Watts>() - meter.power - given
+        drawn - meter.power - given
     }
 
     fn batteries_are_fresh(&self, now: Moment) -> bool {

@@ -340,6 +340,7 @@ fn cameras(c: &Controller, now: Moment) -> Vec<CameraView> {
 }
 
 /// Three decimals are enough for people and keep payloads short.
-fn round(value: f64) -> f64 {
+/// To a thousandth, as people and messages see it.
+pub(super) fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Id;
+use super::{Bay, Id};
 
 /// Steps of a score, 0 to 1.
 const STEPS: usize = 100;
@@ -68,11 +68,12 @@ pub struct Labels {
 impl Labels {
     /// The same, or new ones where they are of other places.
     #[must_use]
-    pub fn of(self, places: &[(Id, Vec<[f64; 2]>)]) -> Labels {
+    pub fn of<'b>(self, bays: impl Iterator<Item = &'b Bay>) -> Labels {
+        let places: Vec<_> = bays.map(|bay| (bay.id.clone(), bay.polygon.clone())).collect();
         if self.places == places {
             return self;
         }
-        Labels { places: places.to_vec(), ..Labels::default() }
+        Labels { places, ..Labels::default() }
     }
 
     /// Takes in the score of a bay.
@@ -108,11 +109,17 @@ mod tests {
         (0..MOST_STAYS).for_each(|_| scores.add(0.95, true));
         assert!(scores.stays() < MOST_STAYS && scores.stays() >= MOST_STAYS / 2);
         assert!(scores.below(0.9) < 0.001);
-        let place =
-            |x: f64| vec![(Id::try_from("bay").unwrap(), vec![[x, 0.0], [1.0, 0.0], [1.0, 1.0]])];
-        let mut labels = Labels::default().of(&place(0.0));
+        let bay = |x: f64| Bay {
+            id: Id::try_from("bay").unwrap(),
+            name: "bay".to_owned(),
+            charger: None,
+            camera: None,
+            polygon: vec![[x, 0.0], [1.0, 0.0], [1.0, 1.0]],
+        };
+        let at = |labels: Labels, x: f64| labels.of([bay(x)].iter());
+        let mut labels = at(Labels::default(), 0.0);
         labels.add(true, 0.9, true);
-        assert_eq!(labels.clone().of(&place(0.0)).plugged.stays(), 1);
-        assert_eq!(labels.of(&place(0.1)).plugged.stays(), 0, "another place");
+        assert_eq!(at(labels.clone(), 0.0).plugged.stays(), 1);
+        assert_eq!(at(labels, 0.1).plugged.stays(), 0, "another place");
     }
 }

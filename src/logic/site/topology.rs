@@ -275,6 +275,13 @@ pub struct Site {
     pub work: Work,
 }
 
+impl Site {
+    /// Bays that a camera sees.
+    pub fn bays_of<'s>(&'s self, camera: &'s Id) -> impl Iterator<Item = &'s Bay> {
+        self.bays.iter().filter(move |bay| bay.camera.as_ref() == Some(camera))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

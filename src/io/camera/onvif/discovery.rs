@@ -18,8 +18,8 @@ use url::Url;
 
 use super::address;
 use super::soap::{self, below, child, plain, text};
-use super::talk::random;
 use crate::io::clock::instant;
+use crate::io::random;
 
 /// Where cameras listen (WS-Discovery 1.0, 2.4).
 pub const MULTICAST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 255, 250), 3702);
@@ -126,7 +126,7 @@ async fn ask(
 /// The question: who transmits video?
 fn question() -> std::io::Result<String> {
     let mut id = [0; 16];
-    random(&mut id).map_err(std::io::Error::other)?;
+    random::fill(&mut id)?;
     // Version 4, variant 1 (RFC 9562).
     (id[6], id[8]) = (id[6] & 0x0f | 0x40, id[8] & 0x3f | 0x80);
     let hex = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

@@ -19,6 +19,7 @@ use super::soap::{self, Trouble, escaped};
 use crate::io::camera::Login;
 use crate::io::camera::door::Door;
 use crate::io::clock::Clock;
+use crate::io::random;
 
 /// Longest time for one answer: small cameras take a second or two where they have to think.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -97,13 +98,10 @@ impl Onvif {
         let wrong =
             || OnvifError::Address(soap::plain(place.rsplit('@').next().unwrap_or_default()));
         let device = address::device(place).ok_or_else(wrong)?;
-        let config = ureq::Agent::config_builder()
+        let times = ureq::Agent::config_builder()
             .timeout_global(Some(ANSWER))
-            .timeout_connect(Some(CONNECT))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .build();
-        let door = Door::new(config, login.clone());
+            .timeout_connect(Some(CONNECT));
+        let door = Door::new(times, login.clone());
         let (ahead, remarks, began) = (TimeDelta::zero(), Vec::new(), clock.wall_uptime());
         Ok(Onvif { door, device, login, clock, ahead, remarks, began })
     }
@@ -269,8 +267,10 @@ impl Onvif {
         let head = match self.login.as_ref().filter(|_| known) {
             Some(login) => {
                 let mut once = [0; 16];
-                random(&mut once)
-                    .map_err(|cause| OnvifError::NoAnswer { url: url.clone(), cause })?;
+                random::fill(&mut once).map_err(|error| OnvifError::NoAnswer {
+                    url: url.clone(),
+                    cause: error.to_string(),
+                })?;
                 soap::token(login, self.clock.now().utc + self.ahead, &once)
             }
             None => String::new(),
@@ -305,13 +305,6 @@ impl Onvif {
         let body = answer.body_mut().with_config().limit(soap::MOST_BYTES).read_to_vec();
         Ok((status, body.map_err(failed)?))
     }
-}
-
-/// Numbers that nobody can guess.
-pub fn random(bytes: &mut [u8]) -> Result<(), String> {
-    use std::io::Read;
-    let mut source = std::fs::File::open("/dev/urandom").map_err(|error| error.to_string())?;
-    source.read_exact(bytes).map_err(|error| error.to_string())
 }
 
 fn midway(from: DateTime<Utc>, to: DateTime<Utc>) -> DateTime<Utc> {
