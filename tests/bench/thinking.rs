@@ -1,5 +1,5 @@
 //! How long thinking takes: sharing among 100 chargers on three levels, a whole decision for 50 with everything
-//! that a site can have, and days of 20. `cargo bench --bench thinking`; takes a minute.
+//! that a site can have, and days of 20. `cargo bench --bench thinking [-- sharing|deciding|day]`; takes a minute.
 //!
 //! What a stranger gets wrong: the figures are CPU time of the thread, so that a busy machine says the
 //! same as a quiet one; what preemption adds is not in them.
@@ -283,7 +283,12 @@ fn a_day() {
 }
 
 fn main() {
-    sharing();
-    deciding();
-    a_day();
+    // Cargo's own flags begin with a dash.
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let parts: [(&str, fn()); 3] = [("sharing", sharing), ("deciding", deciding), ("day", a_day)];
+    for (name, part) in parts {
+        if asked.is_empty() || asked.iter().any(|asked| asked == name) {
+            part();
+        }
+    }
 }

@@ -33,8 +33,11 @@ pub(super) const SLOT_HOURS: f64 = SLOT_MINUTES as f64 / 60.0;
 pub(super) const STEP_S: i64 = SLOT_MINUTES as i64 * 60;
 /// Shortest time between two plans.
 const AT_MOST_EVERY: Duration = Duration::from_secs(10);
-/// A plan older than this is not looked at.
+/// After so many slots a plan says nothing of the one to come.
+const MOST_OVER: usize = 4;
+/// A plan older than this is not looked at, and so no more than the first slots of one.
 const OLD_AFTER: i64 = 2 * STEP_S;
+const LOOKED_AT: usize = 3;
 /// Losses of the battery in each direction, where nobody has measured better.
 const EFFICIENCY: f64 = 0.95;
 /// What one solution may cost in the control thread, multiplications: some hundredths of a second. A car that
@@ -70,15 +73,35 @@ struct DayPlan {
 /// What being early is worth, and how far it may go.
 #[derive(Clone, Debug)]
 struct Early {
-    /// What a little more energy costs in each slot, per kWh.
-    marginal: Vec<f64>,
+    /// Of each slot that is looked at.
+    slots: Vec<Later>,
     /// Import that nobody passes by it, kW.
     most_kw: f64,
 }
 
+/// What later slots have for chargers at prices no lower than a slot's own, kW and steps.
+#[derive(Clone, Debug)]
+struct Later {
+    has: BTreeMap<Id, f64>,
+    /// Chargers for which that is something.
+    takers: usize,
+}
+
 impl Early {
-    fn of(problem: &Problem, grid: &[f64]) -> Early {
-        Early { marginal: marginal(problem, grid), most_kw: highest(problem, grid) }
+    /// From what a little more energy costs in each slot, and what each charger has there.
+    fn of(marginal: &[f64], chargers: &BTreeMap<Id, Vec<f64>>, most_kw: f64) -> Early {
+        let slot = |slot: usize| {
+            let dearer = |kw: &Vec<f64>| -> f64 {
+                let later = kw.iter().zip(marginal).skip(slot + 1);
+                later.filter(|(_, later)| **later >= marginal[slot]).map(|(kw, _)| kw).sum()
+            };
+            let has: BTreeMap<Id, f64> =
+                chargers.iter().map(|(id, kw)| (id.clone(), dearer(kw))).collect();
+            let takers = has.values().filter(|kw| **kw > 0.0).count();
+            Later { has, takers }
+        };
+        let slots = (0..LOOKED_AT.min(marginal.len())).map(slot).collect();
+        Early { slots, most_kw }
     }
 }
 
@@ -210,7 +233,8 @@ impl Planning {
             cars.iter().zip(short_of(&problem, &solved)).filter(|(_, kwh)| *kwh > SHORT_KWH);
         let short = lacks.map(|(car, _)| car.charger.id.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
-        let early = Early::of(&problem, &grid);
+        let marginal = marginal(&problem, &grid);
+        let early = Early::of(&marginal, &chargers, highest(&problem, &grid));
         let told = shown::Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
         let mut view = shown::view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
@@ -218,10 +242,12 @@ impl Planning {
         DayPlan { made: now, start, standing, chargers, jobs, battery, grid, short, early, view }
     }
 
-    /// Where prices stand, if the plan is of the same slot: then only a car more or less has changed.
+    /// Where the plan before stands by now: mostly a car more or less has changed, or a slot is over.
     fn standing(&self, start: DateTime<Utc>) -> Standing {
-        let same_slot = self.plan.as_ref().filter(|plan| plan.start == start);
-        same_slot.map(|plan| plan.standing.clone()).unwrap_or_default()
+        let over = |plan: &DayPlan| usize::try_from((start - plan.start).num_seconds() / STEP_S);
+        let before = self.plan.as_ref().and_then(|plan| Some((plan, over(plan).ok()?)));
+        let young = before.filter(|(_, over)| *over <= MOST_OVER);
+        young.map(|(plan, over)| plan.standing.later(over)).unwrap_or_default()
     }
 
     /// Cars that are expected to leave, and what they still need: those that are planned, and then those whose
@@ -275,20 +301,13 @@ impl Planning {
         if plan.short.contains(charger) {
             return Watts(f64::MAX);
         }
-        let (Some(kw), Some(price)) = (plan.chargers.get(charger), plan.early.marginal.get(slot))
-        else {
-            return Watts::ZERO;
-        };
-        let dearer = |kw: &Vec<f64>| -> f64 {
-            let later = kw.iter().zip(&plan.early.marginal).skip(slot + 1);
-            later.filter(|(_, later)| *later >= price).map(|(kw, _)| kw).sum()
-        };
+        let Some(later) = plan.early.slots.get(slot) else { return Watts::ZERO };
+        let dearer = later.has.get(charger).copied().unwrap_or(0.0);
         let grid = plan.grid.get(slot).copied().unwrap_or(0.0);
         let bound = if grid < 0.0 { -grid } else { f64::MAX };
-        let takers = plan.chargers.values().filter(|kw| dearer(kw) > 0.0).count();
-        let below = (plan.early.most_kw - grid).max(0.0) / takers.max(1) as f64;
+        let below = (plan.early.most_kw - grid).max(0.0) / later.takers.max(1) as f64;
         let below = if below * 1000.0 < least.get() { 0.0 } else { below };
-        Watts(dearer(kw).min(bound).min(below) * 1000.0)
+        Watts(dearer.min(bound).min(below) * 1000.0)
     }
 
     /// What the battery and the grid connection are meant to do in the running slot.

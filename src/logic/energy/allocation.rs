@@ -121,7 +121,8 @@ fn fill(rooms: &[Room], nominal: Volts, claims: &[Claim<'_>]) -> Filling {
     let uses: Vec<Vec<(usize, f64)>> =
         claims.iter().map(|claim| uses(claim, rooms.len(), nominal)).collect();
     let weights = claims.iter().map(|claim| claim.charger.right.weight.max(0.01)).collect();
-    let mut filling = Filling::new(rooms.iter().flat_map(lines).collect(), &uses, weights);
+    let left: Vec<f64> = rooms.iter().flat_map(lines).collect();
+    let mut filling = Filling::new(&left, &uses, weights);
     for (i, claim) in claims.iter().enumerate() {
         if claim.reserved > Amps::ZERO {
             filling.take(i, claim.reserved.get());

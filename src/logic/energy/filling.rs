@@ -2,13 +2,16 @@
 //! weights, until a limit is full or they have enough. Exact: it goes from event to event, not in steps.
 //!
 //! What a stranger gets wrong: a row is one limit (a phase of a circuit, or its power); who uses it and
-//! how strongly stands in `uses`. A user that starts high waits until the others have come up to it.
+//! how strongly stands in `uses`. A user that starts high waits until the others have come up to it. What is left of
+//! a row is only reckoned when somebody begins or ends there: in between it falls evenly.
 
 /// Far below the resolution of any charger; absorbs rounding of the sums.
 pub(super) const EPSILON: f64 = 1e-9;
 
-/// The limits and who has risen how far.
+/// The limits and who has risen how far. Rows without a bound are left out.
 pub(super) struct Filling {
+    /// Which row of the caller each is.
+    named: Vec<usize>,
     left: Vec<f64>,
     /// Row and how much of it an ampere takes, claim by claim.
     uses: Vec<(usize, f64)>,
@@ -23,25 +26,51 @@ pub(super) struct Filling {
     stopped_by: Vec<Option<usize>>,
 }
 
-/// One claim's way up in one rise.
+/// One rise: how high it is, who rises, and how fast each row is filled.
 struct Climb {
-    /// Who rises now.
+    at: f64,
     rising: Vec<bool>,
-    /// How fast each row is filled, and by how many.
-    rate: Vec<(f64, usize)>,
     count: usize,
+    /// Height at which what is left of each row was reckoned last.
+    since: Vec<f64>,
+    rate: Vec<f64>,
+    risers: Vec<usize>,
+    /// Height at which each row will be full; infinite where nobody rises.
+    full_at: Vec<f64>,
+}
+
+impl Climb {
+    fn new(claims: usize, rows: usize, at: f64) -> Climb {
+        Climb {
+            at,
+            rising: vec![false; claims],
+            count: 0,
+            since: vec![at; rows],
+            rate: vec![0.0; rows],
+            risers: vec![0; rows],
+            full_at: vec![f64::INFINITY; rows],
+        }
+    }
+
+    /// Whether a row is full, or nearly.
+    fn is_full(&self, row: usize) -> bool {
+        // Where nobody rises this is infinity times nothing, and no.
+        (self.full_at[row] - self.at) * self.rate[row] <= EPSILON
+    }
 }
 
 impl Filling {
     /// `uses` gives for each claim its rows and how much an ampere takes of each; a row without a bound
     /// is infinite.
-    pub fn new(left: Vec<f64>, uses: &[Vec<(usize, f64)>], weight: Vec<f64>) -> Filling {
-        let rows = left.len();
+    pub fn new(left: &[f64], uses: &[Vec<(usize, f64)>], weight: Vec<f64>) -> Filling {
+        let named: Vec<usize> = (0..left.len()).filter(|row| left[*row].is_finite()).collect();
+        let mut place = vec![None; left.len()];
+        named.iter().enumerate().for_each(|(here, row)| place[*row] = Some(here));
+        let rows = named.len();
         let (mut flat, mut uses_from) = (Vec::with_capacity(uses.len() * 8), vec![0]);
         let mut users_from = vec![0; rows + 1];
         for own in uses {
-            let bounded = own.iter().filter(|(row, _)| left[*row].is_finite());
-            flat.extend(bounded);
+            flat.extend(own.iter().filter_map(|(row, strength)| Some((place[*row]?, *strength))));
             uses_from.push(flat.len());
         }
         flat.iter().for_each(|(row, _)| users_from[row + 1] += 1);
@@ -58,7 +87,8 @@ impl Filling {
         }
         let claims = uses.len();
         let (level, stopped_by) = (vec![None; claims], vec![None; claims]);
-        Filling { left, uses: flat, uses_from, users, users_from, weight, level, stopped_by }
+        let left = named.iter().map(|row| left[*row]).collect();
+        Filling { named, left, uses: flat, uses_from, users, users_from, weight, level, stopped_by }
     }
 
     fn rows_of(&self, claim: usize) -> &[(usize, f64)] {
@@ -87,7 +117,7 @@ impl Filling {
 
     /// What a claim has, and the row that stopped it.
     pub fn outcome(&self, claim: usize) -> (Option<f64>, Option<usize>) {
-        (self.level[claim], self.stopped_by[claim])
+        (self.level[claim], self.stopped_by[claim].map(|row| self.named[row]))
     }
 
     /// Raises everybody admitted up to what is `enough` for them.
@@ -105,56 +135,54 @@ impl Filling {
         let mut ends: Vec<(f64, usize)> =
             begins.iter().map(|(_, claim)| (height(enough[*claim], *claim), *claim)).collect();
         ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let mut climb = Climb {
-            rising: vec![false; enough.len()],
-            rate: vec![(0.0, 0); self.left.len()],
-            count: 0,
-        };
+        let Some((bottom, _)) = begins.first() else { return };
+        let mut climb = Climb::new(enough.len(), self.left.len(), *bottom);
         let (mut begun, mut ended) = (0, 0);
-        let mut at = begins.first().map_or(0.0, |first| first.0);
         loop {
-            while let Some((_, claim)) = begins.get(begun).filter(|b| b.0 <= at + EPSILON) {
+            while let Some((_, claim)) = begins.get(begun).filter(|b| b.0 <= climb.at + EPSILON) {
                 self.set_out(*claim, &mut climb);
                 begun += 1;
             }
-            while let Some((_, claim)) = ends.get(ended).filter(|end| end.0 <= at + EPSILON) {
+            while let Some((_, claim)) = ends.get(ended).filter(|end| end.0 <= climb.at + EPSILON) {
                 self.arrive(*claim, enough[*claim], None, &mut climb);
                 ended += 1;
             }
-            self.stop_at_full_rows(at, enough, &mut climb);
+            self.stop_at_full_rows(enough, &mut climb);
             let next_begin = begins.get(begun).map_or(f64::INFINITY, |begin| begin.0);
             if climb.count == 0 && next_begin.is_infinite() {
-                return;
+                break;
             }
             let next_end = ends.get(ended).map_or(f64::INFINITY, |end| end.0);
-            let (fills, row) = self.next_full(at, &climb);
-            let next = fills.min(next_begin).min(next_end).max(at);
-            let step = next - at;
-            for (left, (rate, _)) in self.left.iter_mut().zip(&climb.rate) {
-                if *rate > 0.0 {
-                    *left -= rate * step;
-                }
-            }
-            // Exactly full, whatever rounding left of it: so every turn of the loop has its event.
-            if let Some(row) = row.filter(|_| fills <= next) {
-                self.left[row] = self.left[row].min(0.0);
-            }
-            at = next;
+            let fills = climb.full_at.iter().fold(f64::INFINITY, |least, at| least.min(*at));
+            climb.at = fills.min(next_begin).min(next_end).max(climb.at);
         }
     }
 
+    /// What is left of a row at the height that is reached, and that from here on.
+    fn reckon(&mut self, row: usize, climb: &mut Climb) -> f64 {
+        if climb.risers[row] > 0 {
+            self.left[row] -= climb.rate[row] * (climb.at - climb.since[row]);
+        }
+        climb.since[row] = climb.at;
+        self.left[row]
+    }
+
     fn set_out(&mut self, claim: usize, climb: &mut Climb) {
-        if let Some((row, _)) =
-            self.rows_of(claim).iter().find(|(row, _)| self.left[*row] <= EPSILON)
-        {
-            self.stopped_by[claim] = Some(*row);
-            return;
+        let rows = self.uses_from[claim]..self.uses_from[claim + 1];
+        for use_at in rows.clone() {
+            let row = self.uses[use_at].0;
+            if self.reckon(row, climb) <= EPSILON {
+                self.stopped_by[claim] = Some(row);
+                return;
+            }
         }
         climb.rising[claim] = true;
         climb.count += 1;
-        for (row, strength) in self.rows_of(claim) {
-            let rate = &mut climb.rate[*row];
-            *rate = (rate.0 + strength * self.weight[claim], rate.1 + 1);
+        for use_at in rows {
+            let (row, strength) = self.uses[use_at];
+            climb.rate[row] += strength * self.weight[claim];
+            climb.risers[row] += 1;
+            climb.full_at[row] = climb.at + self.left[row] / climb.rate[row];
         }
     }
 
@@ -165,37 +193,31 @@ impl Filling {
         climb.count -= 1;
         self.level[claim] = Some(level);
         self.stopped_by[claim] = row;
-        for (row, strength) in self.rows_of(claim) {
-            let (rate, users) = climb.rate[*row];
-            let rate = if users <= 1 { 0.0 } else { rate - strength * self.weight[claim] };
-            climb.rate[*row] = (rate, users.saturating_sub(1));
+        for use_at in self.uses_from[claim]..self.uses_from[claim + 1] {
+            let (row, strength) = self.uses[use_at];
+            let left = self.reckon(row, climb);
+            climb.risers[row] -= 1;
+            if climb.risers[row] == 0 {
+                (climb.rate[row], climb.full_at[row]) = (0.0, f64::INFINITY);
+            } else {
+                climb.rate[row] -= strength * self.weight[claim];
+                climb.full_at[row] = climb.at + left / climb.rate[row];
+            }
         }
     }
 
-    fn stop_at_full_rows(&mut self, at: f64, enough: &[f64], climb: &mut Climb) {
+    fn stop_at_full_rows(&mut self, enough: &[f64], climb: &mut Climb) {
         for row in 0..self.left.len() {
-            if climb.rate[row].1 == 0 || self.left[row] > EPSILON {
+            if !climb.is_full(row) {
                 continue;
             }
             for user in self.users_from[row]..self.users_from[row + 1] {
                 let claim = self.users[user];
-                let reached = (at * self.weight[claim]).min(enough[claim]);
+                let reached = (climb.at * self.weight[claim]).min(enough[claim]);
                 self.arrive(claim, reached, Some(row), climb);
             }
+            // Exactly full, whatever rounding left of it.
+            self.left[row] = self.left[row].min(0.0);
         }
-    }
-
-    /// When the next row is full, and which.
-    fn next_full(&self, at: f64, climb: &Climb) -> (f64, Option<usize>) {
-        let mut next = (f64::INFINITY, None);
-        for (row, (left, (rate, users))) in self.left.iter().zip(&climb.rate).enumerate() {
-            if *users > 0 && *rate > 0.0 {
-                let full = at + left / rate;
-                if full < next.0 {
-                    next = (full, Some(row));
-                }
-            }
-        }
-        next
     }
 }

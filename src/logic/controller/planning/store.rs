@@ -171,7 +171,7 @@ mod tests {
         let utc = chrono::DateTime::from_timestamp(1_780_000_200, 0).unwrap();
         let now = Moment { uptime: std::time::Duration::from_secs(1000), utc };
         let ids = ["a", "b"].map(|id| Id::try_from(id).unwrap());
-        let beyond = |most_kw: f64, least: f64| {
+        let priced = |most_kw: f64, least: f64, price: [f64; 4]| {
             let view = PlanView {
                 made: utc,
                 step_s: 900,
@@ -180,25 +180,30 @@ mod tests {
                 slots: Vec::new(),
                 lanes: Vec::new(),
             };
+            let chargers: BTreeMap<Id, Vec<f64>> =
+                ids.iter().cloned().map(|id| (id, vec![2.0, 4.0, 4.0, 4.0])).collect();
             let plan = DayPlan {
                 made: utc,
                 start: slot_start(utc),
                 standing: Standing::default(),
-                chargers: ids.iter().cloned().map(|id| (id, vec![2.0, 4.0, 4.0, 4.0])).collect(),
+                early: Early::of(&price, &chargers, most_kw),
+                chargers,
                 jobs: BTreeMap::new(),
                 battery: None,
                 grid: vec![5.0, 8.0, 8.0, 8.0],
                 short: BTreeSet::new(),
-                early: Early { marginal: vec![0.3; 4], most_kw },
                 view,
             };
             let planning = Planning { plan: Some(plan), ..Planning::default() };
             ids.each_ref().map(|id| planning.beyond_share(id, Watts(least), now).get())
         };
+        let beyond = |most_kw: f64, least: f64| priced(most_kw, least, [0.3; 4]);
         assert_eq!(beyond(8.0, 1_000.0), [1_500.0; 2]);
         assert_eq!(beyond(8.0, 2_140.0), [0.0; 2], "the least current would pass the peak");
         assert_eq!(beyond(4.0, 0.0), [0.0; 2]);
         assert_eq!(beyond(f64::MAX, 2_140.0), [12_000.0; 2], "no peak costs anything");
+        let cheaper = priced(f64::MAX, 0.0, [0.3, 0.2, 0.3, 0.4]);
+        assert_eq!(cheaper, [8_000.0; 2], "nobody is early for what is cheaper later");
     }
 
     #[test]

@@ -74,9 +74,12 @@ fn steps(prices: &Prices<'_>) -> f64 {
     let sum: f64 = prices.felt.iter().sum();
     let scale = if sum > site.per_kw { site.per_kw / sum } else { 1.0 };
     let mut total = (site.per_kw - scale * sum) * site.so_far;
+    let given = site.store.map_or(0.0, |store| store.discharge_kw);
     for (t, (price, felt)) in prices.step.iter().zip(prices.felt).enumerate() {
         let tariff = tariff(site, t, prices.reach[t], Peak::flat(scale * felt), prices.top);
-        total += tariff.least(*price) + price * site.base[t];
+        // No more than all who are there can take, and no less than the battery can give.
+        let range = (site.base[t] - given, prices.reach[t].import);
+        total += tariff.least(*price, range) + price * site.base[t];
     }
     total
 }
@@ -206,6 +209,17 @@ mod tests {
         for price in [0.0, -0.05, -0.2, -1.0] {
             let found = proven(&problem, 0.08, &[price; 3]);
             assert!(found <= best + 1e-9, "{price}: {found} {best}");
+        }
+    }
+
+    /// Where nobody can take anything the interior-point method leaves any price at all.
+    #[test]
+    fn a_step_in_which_nobody_is_there_is_proven_at_any_price() {
+        let mut problem = hour();
+        (problem.sessions, problem.pv_kw) = (Vec::new(), vec![0.0]);
+        for price in [0.3, 12.0, -12.0] {
+            let found = proven(&problem, price, &[]);
+            assert!((found - 3.0 * 0.3).abs() < 1e-9, "{price}: {found}");
         }
     }
 }

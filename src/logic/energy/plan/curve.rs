@@ -265,12 +265,15 @@ impl Tariff {
         Curve::new(self.first, &self.kinks[..self.len], sharp)
     }
 
-    /// The least of cost less `price` times demand, over demand between the outer kinks.
-    pub fn least(&self, price: f64) -> f64 {
+    /// The least of cost less `price` times demand, over demand between the outer kinks and, as far as that is inside
+    /// them, from `low` to `high`.
+    pub fn least(&self, price: f64, (low, high): (f64, f64)) -> f64 {
         let kinks = &self.kinks[..self.len];
         // The demand at which the price is passed.
         let best = kinks[..self.len - 1].iter().find(|kink| kink.after > price);
         let best = best.map_or(kinks[self.len - 1].at, |kink| kink.at);
+        // It falls before the best and rises behind it.
+        let best = best.max(low).min(high).max(kinks[0].at).min(kinks[self.len - 1].at);
         self.cost(best) - price * best
     }
 

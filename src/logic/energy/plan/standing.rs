@@ -38,6 +38,8 @@ struct Stay {
     kwh: f64,
     min_kw: f64,
     max_kw: f64,
+    /// kWh for a kW and step.
+    gain: f64,
     phases: [bool; 3],
     groups: Vec<usize>,
     kw: Vec<f64>,
@@ -45,8 +47,21 @@ struct Stay {
 
 impl Stay {
     fn of(load: &Load, kw: &[f64]) -> Stay {
-        let Load { from, to, kwh, min_kw, max_kw, phases, .. } = *load;
-        Stay { from, to, kwh, min_kw, max_kw, phases, groups: load.groups.clone(), kw: kw.to_vec() }
+        let Load { from, to, kwh, min_kw, max_kw, gain, phases, .. } = *load;
+        let (groups, kw) = (load.groups.clone(), kw.to_vec());
+        Stay { from, to, kwh, min_kw, max_kw, gain, phases, groups, kw }
+    }
+
+    /// What is left of it when so many steps are over; nothing where it has left.
+    fn later(&self, steps: usize) -> Option<Stay> {
+        let over = steps.saturating_sub(self.from);
+        if over >= self.to - self.from {
+            return None;
+        }
+        let (had, kw) = self.kw.split_at(over);
+        let (from, to) = (self.from.saturating_sub(steps), self.to - steps);
+        let kwh = self.kwh - self.gain * had.iter().sum::<f64>();
+        Some(Stay { from, to, kwh, kw: kw.to_vec(), groups: self.groups.clone(), ..*self })
     }
 
     fn is(&self, load: &Load) -> bool {
@@ -66,6 +81,22 @@ impl Standing {
         let gap = (sheet.score() - fluid.floor).max(0.0);
         let (step, store) = (fluid.price.clone(), sheet.store.clone());
         Standing { step, rows, stays: stays.collect(), store, gap }
+    }
+
+    /// Where it stands when so many of its steps are over and the horizon has moved on: the steps that are new at its end
+    /// are taken to be as the first were, since the horizon of a day is the same hour again.
+    #[must_use]
+    pub fn later(&self, steps: usize) -> Standing {
+        let mut later = self.clone();
+        let over = steps.min(self.step.len());
+        let all = self.step.len().max(1);
+        later.step.rotate_left(over);
+        later.rows.chunks_exact_mut(all).for_each(|row| row.rotate_left(over));
+        if later.store.len() == all {
+            later.store.rotate_left(over);
+        }
+        later.stays = self.stays.iter().filter_map(|stay| stay.later(steps)).collect();
+        later
     }
 
     /// Of a plan that was mended from this one: it is held to the same gap.
@@ -121,4 +152,78 @@ pub fn mend(site: &Sound, before: &Standing, work: &mut u64) -> Option<(Sheet, A
     *work = work.saturating_sub(market.work);
     let good = quick::as_close(site, &sheet, fluid.floor, before.gap);
     Some((sheet, fluid, good))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::{Demand, Problem, Session};
+    use super::super::{Budget, solve, solve_after};
+    use super::*;
+
+    const STEPS: usize = 96;
+
+    /// A day of thirty cars from step `at` on: each hour of the day costs the same every day.
+    fn day(at: usize, had: &[Vec<f64>]) -> Problem {
+        let price = |t: usize| 0.2 + 0.1 * ((t + at) % STEPS / 4 * 7 % 24) as f64 / 24.0;
+        let car = |i: usize| {
+            let had: f64 = had.get(i).map_or(0.0, |kw| kw[..at].iter().sum::<f64>() * 0.25);
+            Session {
+                arrival: 0,
+                departure: (30 + 2 * i as i64) - at as i64,
+                need_kwh: 12.0 + i as f64 - had,
+                efficiency: 1.0,
+                min_kw: 4.14,
+                max_kw: 11.0,
+                phases: [true; 3],
+                ..Session::default()
+            }
+        };
+        Problem {
+            steps: STEPS,
+            step_hours: 0.25,
+            pv_kw: vec![0.0; STEPS],
+            base_kw: vec![5.0; STEPS],
+            import_price: (0..STEPS).map(price).collect(),
+            export_price: vec![0.05; STEPS],
+            import_limit_kw: vec![80.0; STEPS],
+            export_limit_kw: vec![80.0; STEPS],
+            base_share: [1.0 / 3.0; 3],
+            demand: Demand::default(),
+            sessions: (0..30).map(car).collect(),
+            ..Problem::default()
+        }
+    }
+
+    /// When a step is over and all went as planned, the plan is the rest of the one before, at a part of the work.
+    #[test]
+    fn a_plan_is_carried_into_the_next_step() {
+        let first = solve(&day(0, &[]), Budget::default());
+        let next = day(1, &first.session_kw);
+        let cold = solve(&next, Budget::default());
+        let carried = solve_after(&first.standing.later(1), &next, Budget::default());
+        assert!(carried.score <= cold.score * 1.002, "{} and {}", carried.score, cold.score);
+        assert!(carried.work * 4 < cold.work, "{} and {}", carried.work, cold.work);
+        let unmoved = solve_after(&first.standing, &next, Budget::default());
+        assert!(carried.work < unmoved.work, "{} and {}", carried.work, unmoved.work);
+    }
+
+    #[test]
+    fn what_is_over_is_no_part_of_where_it_stands() {
+        let first = solve(&day(0, &[]), Budget::default()).standing;
+        let later = first.later(40);
+        assert_eq!(later.step[..STEPS - 40], first.step[40..]);
+        assert_eq!(later.step[STEPS - 40..], first.step[..40]);
+        // The cars that left by step 40 are gone, the others have what they had from there on.
+        assert_eq!(later.stays.len(), first.stays.iter().filter(|stay| stay.to > 40).count());
+        for (stay, before) in later.stays.iter().zip(first.stays.iter().filter(|s| s.to > 40)) {
+            assert_eq!(
+                (stay.from, stay.to, stay.kw.as_slice()),
+                (0, before.to - 40, &before.kw[40..])
+            );
+            let had: f64 = before.kw[..40].iter().sum::<f64>() * before.gain;
+            assert!((stay.kwh + had - before.kwh).abs() < 1e-9);
+        }
+        assert_eq!(first.later(0), first);
+        assert!(first.later(1000).stays.is_empty());
+    }
 }
