@@ -421,6 +421,7 @@ impl Desk {
             verdict: Verdict::Alarm,
             tier: Tier::Small,
             bays: Vec::new(),
+            scored_by: None,
             cpu_ms: 0.0,
             fault: None,
         });

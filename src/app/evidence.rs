@@ -18,7 +18,7 @@ use self::facts::{Disagreements, facts};
 use super::control::{RunError, named};
 use crate::config::Config;
 use crate::io::camera::StillBoard;
-use crate::io::store::{DISAGREED, Evidence};
+use crate::io::store::{ALARM, DISAGREED, Evidence};
 use crate::logic::decision::Overview;
 use crate::logic::site::Id;
 use crate::logic::vision::Verdict;
@@ -75,18 +75,26 @@ fn look(
     let mut said = Ok(());
     for camera in overview.cameras.iter().filter(|camera| camera.fault.is_none()) {
         let Some(still) = stills.get(&camera.id) else { continue };
+        let mut wrong = Vec::new();
         let verdict = match camera.verdict {
             Some(Verdict::Doubtful) => "doubtful",
-            Some(Verdict::Alarm) => "alarm",
-            Some(Verdict::Clear) if seen.disagreements.look(overview, &camera.id, still.at) => {
+            Some(Verdict::Alarm) => ALARM,
+            Some(Verdict::Clear) => {
+                wrong = seen.disagreements.look(overview, &camera.id, still.at);
+                if wrong.is_empty() {
+                    continue;
+                }
                 DISAGREED
             }
-            Some(Verdict::Clear) | None => continue,
+            None => continue,
         };
         if seen.stills.insert(camera.id.clone(), still.at) != Some(still.at) {
             let facts = format!("{:#}\n", facts(overview, camera));
             let kept =
                 evidence.keep((&camera.id, still.at.utc), verdict, (&still.jpeg, facts.as_bytes()));
+            if kept.is_ok() {
+                seen.disagreements.kept(&wrong, still.at);
+            }
             said = said.and(kept.map(|_| ()));
         }
     }
@@ -133,6 +141,36 @@ mod tests {
         }
         let verdicts = pictures(folder.path()).unwrap().into_iter().map(|p| p.verdict);
         assert_eq!(verdicts.collect::<Vec<_>>(), ["doubtful", "alarm"]);
+    }
+
+    #[test]
+    fn a_disagreement_that_could_not_be_kept_is_kept_when_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../../tests/golden/mqtt/overview.json");
+        let mut overview: Overview = serde_json::from_str(text).unwrap();
+        overview.cameras.truncate(1);
+        let camera = overview.cameras[0].id.clone();
+        (overview.cameras[0].verdict, overview.cameras[0].fault) = (Some(Verdict::Clear), None);
+        overview.bays.truncate(1);
+        let bay = &mut overview.bays[0];
+        (bay.camera, bay.plugged) = (Some(camera.clone()), Some(true));
+        bay.eyes = Some(crate::logic::vision::BayState::Free);
+        let stills = StillBoard::new([camera.clone()].into_iter());
+        let (mut evidence, mut seen) = (Evidence::open(folder.path()), Seen::default());
+        let begun = Clock::real().now();
+        let mut look = |second| {
+            let at = begun.after(Duration::from_secs(second));
+            stills.put(&camera, Still { jpeg: [7, 7].into(), at });
+            let kept = look(&mut evidence, &mut seen, &overview, &stills);
+            (kept.is_ok(), pictures(folder.path()).unwrap().len())
+        };
+        let in_the_way = folder.path().join("evidence").join(camera.as_str());
+        std::fs::create_dir(folder.path().join("evidence")).unwrap();
+        std::fs::write(&in_the_way, "").unwrap();
+        assert_eq!([look(0), look(50)], [(true, 0); 2], "it may be nothing");
+        assert_eq!(look(100), (false, 0));
+        std::fs::remove_file(in_the_way).unwrap();
+        assert_eq!([look(101), look(102)], [(true, 1); 2], "one in an hour");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::logic::compute::{Errand, HeldBy, JobBook, JobNews, MOST_LIVE, Taken, 
 use crate::logic::decision::{Decision, Overview};
 use crate::logic::observation::Observation;
 use crate::logic::site::{Daybook, Id, Order, Work};
-use crate::units::{Moment, WattHours};
+use crate::units::{Moment, WattHours, Watts};
 
 /// How often the crew looks up, wall time.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
@@ -331,16 +331,22 @@ impl Hands {
         for errand in errands {
             if let Some(running) = self.running.get_mut(&errand.job) {
                 allow(running, errand.power.get(), watts_per_core);
-            } else if self.rested.contains_key(&errand.job) {
-                // The next decisions will know that it has ended.
+            } else if self.waits(errand) {
             } else if errand.begin {
                 self.begin(errand);
             } else {
                 // The controller thinks that it runs, and it does not.
-                let why = JobNews::Failed("it is not running".to_owned());
-                self.end(&errand.job, why);
+                self.end(&errand.job, JobNews::Failed("it is not running".to_owned()));
             }
         }
+    }
+
+    /// Whether a job that does not run is left as it is: the next decisions will know that it has ended, or it is still
+    /// ending, or has no power to begin with.
+    fn waits(&self, errand: &Errand) -> bool {
+        let leaves = self.leaving.iter().any(|(id, ..)| *id == errand.job);
+        let unpowered = errand.begin && errand.power <= Watts::ZERO;
+        leaves || unpowered || self.rested.contains_key(&errand.job)
     }
 
     fn begin(&mut self, errand: &Errand) {
@@ -364,7 +370,7 @@ impl Hands {
                 self.start_program(None, &arguments, power)
             }
             Some(Runner::Endpoint(url)) => {
-                let names = (&errand.job, &errand.workload);
+                let names = (&errand.job, errand.attempt, &errand.workload);
                 Endpoint::start(url, names, &errand.parameters, power).map(Hand::Node)
             }
         };
@@ -410,21 +416,16 @@ impl Hands {
                     Ok(Some(Report::CpuS(cpu_s))) => running.cpu_s = cpu_s,
                     Ok(Some(Report::Ended { code, cpu_s, output, .. })) => {
                         running.cpu_s = cpu_s.max(running.cpu_s);
+                        let last = last(&output);
                         let news = match code {
                             Some(0) => JobNews::Done,
-                            Some(code) => {
-                                JobNews::Failed(format!("exit code {code}: {}", last(&output)))
-                            }
-                            None => {
-                                JobNews::Failed(format!("ended by a signal: {}", last(&output)))
-                            }
+                            Some(code) => JobNews::Failed(format!("exit code {code}: {last}")),
+                            None => JobNews::Failed(format!("ended by a signal: {last}")),
                         };
                         self.end(&id, news);
                     }
                     Ok(Some(Report::NotStarted(why))) => self.end(&id, JobNews::Failed(why)),
-                    Err(_) => {
-                        self.end(&id, JobNews::Failed("its warden is gone".to_owned()));
-                    }
+                    Err(_) => self.end(&id, JobNews::Failed("its warden is gone".to_owned())),
                 }
             }
         }

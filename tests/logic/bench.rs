@@ -46,6 +46,8 @@ pub struct Bench {
     pub drivers_tell: bool,
     /// What the eyes say of the bays.
     pub looks: Vec<BayLook>,
+    /// What these scores are of.
+    pub scored_by: u32,
     told: Vec<Option<f64>>,
 }
 
@@ -150,6 +152,7 @@ impl Bench {
             last: None,
             drivers_tell: false,
             looks: Vec::new(),
+            scored_by: 1,
             told: Vec::new(),
         }
     }
@@ -301,6 +304,7 @@ impl Bench {
                 verdict: self.verdict,
                 tier: Tier::Small,
                 bays: self.looks.clone(),
+                scored_by: Some(self.scored_by),
                 cpu_ms: 5.0,
                 fault: None,
             }));

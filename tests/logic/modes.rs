@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use wattgate::app::simulate::{What, Who};
-use wattgate::logic::controller::Rule;
+use wattgate::logic::controller::{Controller, Rule};
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{ChargerSetpoint, ChargingMode, Inverter, Reason, Site, Switching};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
@@ -118,7 +118,7 @@ fn off_never_charges_and_says_so_and_a_word_is_enough_to_change_it() {
     assert_eq!(told(&mut life, 0), (0.0, Reason::ModeOff), "at once");
     // It is kept over a restart, and read back.
     let latched = life.controller.latched();
-    let mut again = wattgate::logic::controller::Controller::new(life.site.clone(), at);
+    let mut again = Controller::new(life.site.clone(), at);
     again.remember(&latched, at);
     life.controller = again;
     run(&mut life, 200);
@@ -215,6 +215,48 @@ fn a_car_that_falls_silent_does_not_end_the_shortage_of_another() {
     life.plant.troubles.begin((Who::Charger(1), What::Silent), now, 60.0);
     let silent = under(&mut life, 180, |_| 5_500.0);
     assert!(silent.pauses == 1 && silent.longest_import_s <= 120, "{silent:?}");
+}
+
+/// A charger in full sun that is not heard for half a minute is the same car in the same sun afterwards.
+#[test]
+fn a_silence_in_full_sun_is_no_pause() {
+    for battery in [false, true] {
+        let site = sunny(ChargingMode::PvOnly);
+        let mut life = day(if battery { with_battery(site) } else { site }, 14);
+        let noon = under(&mut life, 900, |_| 9_000.0);
+        assert!(noon.starts == 1 && told(&mut life, 0).0 >= 6.0, "{noon:?}");
+        let now = life.plant.now();
+        life.plant.troubles.begin((Who::Charger(0), What::Silent), now, 30.0);
+        let silent = under(&mut life, 300, |_| 9_000.0);
+        assert!(silent.least_a >= 6.0 && told(&mut life, 0).0 > 10.0, "{silent:?}");
+        // Another car begins anew.
+        life.plant.world.set_plugged("bay1", Some(false));
+        let gone = under(&mut life, 60, |_| 9_000.0);
+        assert_eq!((gone.least_a, told(&mut life, 0).0), (0.0, 0.0), "{gone:?}");
+        life.plant.world.set_plugged("bay1", Some(true));
+        life.plant.world.piles[0].car = Some(car(3, 16.0, 2.0));
+        let next = under(&mut life, 55, |_| 9_000.0);
+        assert_eq!((next.starts, told(&mut life, 0)), (0, (0.0, Reason::SunWaits)), "{next:?}");
+    }
+}
+
+/// Nor is a gateway that starts anew. Where there is no sun it pauses as soon as that is known.
+#[test]
+fn a_restart_in_full_sun_is_no_pause() {
+    for (battery, sun) in [(false, 9_000.0), (true, 9_000.0), (false, 0.0), (true, 0.0)] {
+        let site = sunny(ChargingMode::PvOnly);
+        let mut life = day(if battery { with_battery(site) } else { site }, 15);
+        let noon = under(&mut life, 900, |_| 9_000.0);
+        assert!(noon.starts == 1 && told(&mut life, 0).0 >= 6.0, "{noon:?}");
+        let at = life.plant.now();
+        life.controller = Controller::new(life.site.clone(), at);
+        let again = under(&mut life, 120, |_| sun);
+        if sun > 0.0 {
+            assert!(again.least_a >= 6.0 && told(&mut life, 0).0 > 10.0, "{again:?}");
+        } else {
+            assert_eq!(told(&mut life, 0), (0.0, Reason::SunWaits), "{again:?}");
+        }
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod jobs;
 mod kills;
 mod look;
 mod newcomers;
+mod nodes;
 mod page;
 mod profiles;
 mod quiet;

@@ -9,6 +9,7 @@ mod recalibrate;
 mod report;
 mod review;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +56,9 @@ pub enum BuiltInError {
         /// Why.
         cause: io::Error,
     },
+    /// One of its kind is not done yet.
+    #[error("another `{0}` is at work")]
+    Twice(&'static str),
     /// The day is not kept.
     #[error("days_ago is 0 (today) or 1 (yesterday): hours of older days are not kept")]
     NoSuchDay,
@@ -81,6 +85,7 @@ pub fn run(options: &Options) -> Result<String, BuiltInError> {
         let loaded = config::load_or_last_good(&options.config, Some(&options.state));
         loaded.map(|loaded| loaded.config).map_err(BuiltInError::Config)
     };
+    let _alone = alone(options)?;
     match options.name {
         BuiltIn::Report => report::write(&site()?, options),
         BuiltIn::Review => review::review(options),
@@ -89,8 +94,54 @@ pub fn run(options: &Options) -> Result<String, BuiltInError> {
     }
 }
 
+/// One of a kind at a time, for as long as the file lives: two would take what the other has half written for their own.
+fn alone(options: &Options) -> Result<File, BuiltInError> {
+    let name = options.name.name();
+    let path = options.state.join(format!("{name}.lock"));
+    let file = std::fs::create_dir_all(&options.state).and_then(|()| File::create(&path));
+    let file = file.map_err(failed(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BuiltInError::Twice(name)),
+        Err(TryLockError::Error(cause)) => Err(failed(&path)(cause)),
+    }
+}
+
 /// What went wrong with a file.
 fn failed(what: &Path) -> impl FnOnce(io::Error) -> BuiltInError {
     let what = what.display().to_string();
     move |cause| BuiltInError::Files { what, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::store::TrainingSet;
+
+    #[test]
+    fn two_of_a_kind_do_not_take_each_others_files() {
+        let state = tempfile::tempdir().unwrap();
+        let at: DateTime<Utc> = "2026-05-05T06:00:00Z".parse().unwrap();
+        let options = Options {
+            name: BuiltIn::Curate,
+            config: PathBuf::new(),
+            state: state.path().to_owned(),
+            models: PathBuf::new(),
+            at,
+            days_ago: 0.0,
+            camera: None,
+            most: 10.0,
+        };
+        let mut set = TrainingSet::begin(state.path(), at).unwrap();
+        assert!(set.put("mine.jpg", b"picture").unwrap());
+        let first = alone(&options).unwrap();
+        let said = run(&options).unwrap_err().to_string();
+        assert_eq!(said, "another `curate` is at work");
+        assert!(alone(&Options { name: BuiltIn::Report, ..options.clone() }).is_ok());
+        let place = set.finish(b"{}").unwrap();
+        assert!(place.join("mine.jpg").exists(), "it is whole");
+        drop(first);
+        let later = Options { at: at + chrono::Duration::seconds(1), ..options };
+        assert!(run(&later).is_ok());
+    }
 }

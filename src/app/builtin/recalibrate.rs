@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::{BuiltInError, Options, REPORTS, failed};
-use crate::app::vision::{BayPlace, Calibrated, place};
+use crate::app::vision::{BayPlace, Calibrated, place, scored_by};
 use crate::config::Config;
 use crate::io::inference::{Detector, shipped_cuts};
 use crate::io::store::{look_into_books, write_whole};
@@ -38,11 +38,13 @@ pub(super) fn recalibrate(config: &Config, options: &Options) -> Result<String, 
     let mut told = Vec::new();
     let wanted = |id: &Id| options.camera.as_ref().is_none_or(|camera| camera == id.as_str());
     for source in config.cameras.iter().filter(|source| wanted(&source.id)) {
-        let mine = || config.site.bays_of(&source.id);
-        let labels = days.labels.get(&source.id).cloned().unwrap_or_default().of(mine());
-        let calibration = calibrate(shipped, &labels);
-        let places: Vec<BayPlace> = mine().map(BayPlace::of).collect();
+        let places: Vec<BayPlace> = config.site.bays_of(&source.id).map(BayPlace::of).collect();
         let of = place(Some(&source.url), &places);
+        // What another net has scored, or the camera before it was turned, is no measure for what it scores today.
+        let today = scored_by(&options.state, &source.id, (&net, of));
+        let labels = days.labels.get(&source.id).zip(today);
+        let labels = labels.map(|(labels, today)| labels.clone().of(today)).unwrap_or_default();
+        let calibration = calibrate(shipped, &labels);
         let found = Calibrated { net: net.clone(), of, at: options.at, calibration };
         found.write(&options.state, &source.id).map_err(failed(&options.state))?;
         let changed = calibration.cuts != shipped;
@@ -75,10 +77,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::app::vision::cuts_file;
+    use crate::app::vision::{cuts_file, memory_file};
     use crate::config::BuiltIn;
     use crate::io::store::write_days;
-    use crate::logic::site::{Bay, Daybook, Labels};
+    use crate::logic::site::{Daybook, Labels};
 
     /// What the eyes are left, and that it holds for this net and these places alone.
     #[test]
@@ -98,22 +100,32 @@ mod tests {
         let (north, south) = (Id::try_from("north").unwrap(), Id::try_from("south").unwrap());
         let bay = |camera: &str| Id::try_from(format!("bay-{camera}")).unwrap();
         let polygon = vec![[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]];
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let (net, _) = shipped_cuts(&models).unwrap();
+        let of = |camera: &Id| {
+            let places = [BayPlace { id: bay(camera.as_str()), polygon: polygon.clone() }];
+            place(Some(&format!("http://127.0.0.1:1/{camera}.jpg")), &places)
+        };
+        let learned = |camera: &Id, since: &str| {
+            let file = memory_file(folder.path(), camera);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let learned = serde_json::json!({"of": of(camera), "since": since});
+            std::fs::write(file, learned.to_string()).unwrap();
+            scored_by(folder.path(), camera, (&net, of(camera))).unwrap()
+        };
         let mut days = Daybook::default();
-        for (camera, polygon) in [(&north, polygon.clone()), (&south, vec![[0.0, 0.0]; 4])] {
-            // The labels of `south` are of a place where its bay is no more.
-            let id = bay(camera.as_str());
-            let name = id.to_string();
-            let (charger, camera_of) = (None, Some(camera.clone()));
-            let place = Bay { id, name, charger, camera: camera_of, polygon };
-            let mut labels = Labels::default().of([place].iter());
+        for camera in [&north, &south] {
+            let mut labels = Labels::default().of(learned(camera, "2026-05-04T06:00:00Z"));
             for stay in 0..400 {
-                labels.add(true, if stay % 4 == 0 { 0.72 } else { 0.97 }, true);
-                labels.add(false, 0.03, true);
+                let score = if stay % 4 == 0 { 0.72 } else { 0.97 };
+                labels.add(&bay(camera.as_str()), true, score, None);
+                labels.add(&bay(camera.as_str()), false, 0.03, None);
             }
             days.labels.insert(camera.clone(), labels);
         }
         write_days(folder.path(), &days).unwrap();
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        // `south` was turned and learned anew since.
+        learned(&south, "2026-05-05T05:00:00Z");
         let options = |camera: Option<&str>| Options {
             name: BuiltIn::Recalibrate,
             config: file.clone(),
@@ -133,9 +145,7 @@ mod tests {
             said.contains("south: free 0.15 -> 0.15, occupied 0.85 -> 0.85, 0 stays"),
             "{said}"
         );
-        let (net, _) = shipped_cuts(&models).unwrap();
-        let places = [BayPlace { id: bay("north"), polygon }];
-        let of = place(Some("http://127.0.0.1:1/north.jpg"), &places);
+        let of = of(&north);
         let kept = Calibrated::read(folder.path(), &north).unwrap();
         assert!(kept.holds(&net, of) && !kept.holds("another", of) && !kept.holds(&net, of + 1));
         assert!((kept.calibration.cuts.occupied_above - 0.65).abs() < 1e-9);
@@ -145,5 +155,13 @@ mod tests {
             (&told["cameras"][0]["changed"], &told["cameras"][1]["changed"]),
             (&true.into(), &false.into())
         );
+        // Another net reads the bays from now on: what the one before has scored is no measure for it.
+        let other = scored_by(folder.path(), &north, ("another", of)).unwrap();
+        let labels = days.labels[&north].clone();
+        assert_eq!(labels.all().plugged.stays(), 400);
+        days.labels.insert(north.clone(), labels.of(other));
+        write_days(folder.path(), &days).unwrap();
+        let said = super::super::run(&options(Some("north"))).unwrap();
+        assert!(said.contains("occupied 0.85 -> 0.85, 0 stays"), "{said}");
     }
 }

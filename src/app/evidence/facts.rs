@@ -15,6 +15,8 @@ use crate::units::Moment;
 
 /// Eyes and charger disagree when they have for so long: each bay was read again meanwhile.
 const DISAGREE_AFTER: Duration = Duration::from_secs(90);
+/// What was not looked at for longer may have been otherwise meanwhile.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Pictures of one bay that disagrees: one in such a time.
 const KEPT_EVERY: Duration = Duration::from_secs(3600);
 
@@ -50,26 +52,33 @@ pub(super) struct Disagreements(BTreeMap<Id, Disagreement>);
 #[derive(Clone, Copy, Debug)]
 struct Disagreement {
     since: Option<Moment>,
+    looked: Moment,
     kept: Option<Moment>,
 }
 
 impl Disagreements {
-    /// Whether a picture of this camera is worth keeping now for one of its bays; then none is for a while.
-    pub fn look(&mut self, overview: &Overview, camera: &Id, now: Moment) -> bool {
-        let mut worth = false;
+    /// Bays for which a picture of this camera is worth keeping now.
+    pub fn look(&mut self, overview: &Overview, camera: &Id, now: Moment) -> Vec<Id> {
+        let mut worth = Vec::new();
         for bay in overview.bays.iter().filter(|bay| bay.camera.as_ref() == Some(camera)) {
             let disagrees = bay.plugged == Some(true) && bay.eyes == Some(BayState::Free);
-            let known =
-                self.0.entry(bay.id.clone()).or_insert(Disagreement { since: None, kept: None });
-            known.since = if disagrees { known.since.or(Some(now)) } else { None };
+            let new = Disagreement { since: None, looked: now, kept: None };
+            let known = self.0.entry(bay.id.clone()).or_insert(new);
+            let lately = known.looked.age_at(now) <= FORGOTTEN_AFTER;
+            known.since = disagrees.then(|| known.since.filter(|_| lately).unwrap_or(now));
+            known.looked = now;
             let lasts = known.since.is_some_and(|since| since.age_at(now) >= DISAGREE_AFTER);
             let due = known.kept.is_none_or(|kept| kept.age_at(now) >= KEPT_EVERY);
-            if lasts && due {
-                known.kept = Some(now);
-                worth = true;
-            }
+            worth.extend((lasts && due).then(|| bay.id.clone()));
         }
         worth
+    }
+
+    /// A picture was kept for these bays: none is for a while.
+    pub fn kept(&mut self, bays: &[Id], now: Moment) {
+        for (_, known) in self.0.iter_mut().filter(|(id, _)| bays.contains(id)) {
+            known.kept = Some(now);
+        }
     }
 }
 
@@ -90,9 +99,19 @@ mod tests {
         overview.bays.truncate(1);
         overview.bays[0].camera = Some(camera.clone());
         let (begun, mut disagreements) = (Clock::real().now(), Disagreements::default());
+        let mut looked = 0;
         let mut look = |second, plugged, eyes| {
+            // Meanwhile all is as it was.
+            for until in (looked + 30..second).step_by(30) {
+                let at = begun.after(Duration::from_secs(until));
+                assert!(disagreements.look(&overview, &camera, at).is_empty(), "{until} s");
+            }
+            looked = second;
             (overview.bays[0].plugged, overview.bays[0].eyes) = (plugged, eyes);
-            disagreements.look(&overview, &camera, begun.after(Duration::from_secs(second)))
+            let at = begun.after(Duration::from_secs(second));
+            let wrong = disagreements.look(&overview, &camera, at);
+            disagreements.kept(&wrong, at);
+            !wrong.is_empty()
         };
         let free = Some(BayState::Free);
         // (second, plugged, eyes, whether it is kept)
@@ -114,7 +133,28 @@ mod tests {
         for (second, plugged, eyes, wanted) in table {
             assert_eq!(look(second, plugged, eyes), wanted, "{second} s");
         }
-        assert!(!disagreements.look(&overview, &Id::try_from("other").unwrap(), begun));
+        let other = Id::try_from("other").unwrap();
+        assert!(disagreements.look(&overview, &other, begun).is_empty());
+    }
+
+    #[test]
+    fn nobody_knows_how_a_bay_was_while_nobody_looked() {
+        let mut overview = overview();
+        let camera = overview.cameras[0].id.clone();
+        overview.bays.truncate(1);
+        overview.bays[0].camera = Some(camera.clone());
+        (overview.bays[0].plugged, overview.bays[0].eyes) = (Some(true), Some(BayState::Free));
+        let (begun, mut disagreements) = (Clock::real().now(), Disagreements::default());
+        let mut worth = |second| {
+            let at = begun.after(Duration::from_secs(second));
+            !disagreements.look(&overview, &camera, at).is_empty()
+        };
+        // An hour without a look, then one that is kept nowhere.
+        let table =
+            [(0, false), (60, false), (3660, false), (3720, false), (3750, true), (3751, true)];
+        for (second, wanted) in table {
+            assert_eq!(worth(second), wanted, "{second} s");
+        }
     }
 
     #[test]

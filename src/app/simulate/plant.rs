@@ -287,6 +287,7 @@ fn scene(camera: &Id, frame: u64, at: Moment, verdict: Verdict) -> Scene {
         verdict,
         tier: Tier::Small,
         bays: Vec::new(),
+        scored_by: None,
         cpu_ms: 5.0,
         fault: None,
     }

@@ -1,4 +1,4 @@
-//! The cuts of one camera's bays as `recalibrate` has found them, in the state folder (`eyes/CAMERA-cuts.json`), and for
+//! The cuts of one camera's bays as `recalibrate` has found them, in the state folder (`eyes/CAMERA.cuts.json`), and for
 //! what they hold: one net, one address, one set of places.
 //!
 //! What a stranger gets wrong: the eyes read them, a minute after they were written at the latest, and never write them.
@@ -42,10 +42,21 @@ pub fn place(url: Option<&str>, places: &[BayPlace]) -> u32 {
     crc32fast::hash(url.chain(polygons).collect::<Vec<_>>().join("\n").as_bytes())
 }
 
+/// Sum of what scores are of: the net, what the camera shows, and since when that is learned.
+#[must_use]
+pub fn scored_by(net: &str, of: u32, since: DateTime<Utc>) -> u32 {
+    crc32fast::hash(format!("{net}\n{of}\n{}", since.timestamp_micros()).as_bytes())
+}
+
+/// No name of a camera has a point in it, so that no other file is called so.
+fn name(camera: &Id) -> String {
+    format!("{camera}.cuts.json")
+}
+
 /// The file of a camera.
 #[must_use]
 pub fn file(state: &Path, camera: &Id) -> PathBuf {
-    state.join(FOLDER).join(format!("{camera}-cuts.json"))
+    state.join(FOLDER).join(name(camera))
 }
 
 impl Calibrated {
@@ -75,6 +86,6 @@ impl Calibrated {
         let folder = state.join(FOLDER);
         fs::create_dir_all(&folder)?;
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
-        write_whole(&folder, &format!("{camera}-cuts.json"), format!("{text}\n").as_bytes())
+        write_whole(&folder, &name(camera), format!("{text}\n").as_bytes())
     }
 }

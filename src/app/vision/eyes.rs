@@ -143,10 +143,10 @@ impl Eyes {
         self.fire.cuts
     }
 
-    /// Hash of the net that reads the bays.
+    /// Hash of the net that reads the bays; nothing where a detector of the site's own does.
     #[must_use]
-    pub fn bay_net(&self) -> &str {
-        &self.bay.hash
+    pub fn bay_net(&self) -> Option<&str> {
+        self.own.is_none().then_some(self.bay.hash.as_str())
     }
 
     /// Starts to watch a camera or film.

@@ -101,7 +101,7 @@ impl<'a> Judge<'a> {
     pub fn new(
         eyes: &'a Eyes,
         (site, clock): (&Site, Clock),
-        Tools { cascade, meter, guard, memory, mut masks }: Tools,
+        Tools { cascade, meter, guard, mut memory, mut masks }: Tools,
         socket: UnixStream,
     ) -> Judge<'a> {
         let now = clock.now();
@@ -254,7 +254,8 @@ impl<'a> Judge<'a> {
             cascade.ask(camera, &sight, (frame, &mut seen.masks), eager);
         }
         inbox.suspect(camera, seen.is_suspect(&sight, at, self.clock));
-        let scene = scene((camera.clone(), self.frames), at, sight);
+        let scored_by = self.memory.scored_by(camera, &seen.places);
+        let scene = Scene { scored_by, ..scene((camera.clone(), self.frames), at, sight) };
         seen.scene = Some(scene.clone());
         messages::say(&mut self.socket, &FromChild::Scene(scene))
     }
@@ -333,6 +334,7 @@ fn scene((camera, frame): (Id, u64), at: Moment, sight: Sight) -> Scene {
         verdict: sight.verdict,
         tier: sight.tier,
         bays: sight.bays,
+        scored_by: None,
         cpu_ms: sight.stages.sum(),
         fault: sight.fault,
     }
@@ -349,6 +351,7 @@ fn blind((camera, frame): (Id, u64), at: Moment, fault: CameraFault) -> Scene {
         verdict: Verdict::Doubtful,
         tier: Tier::Small,
         bays: Vec::new(),
+        scored_by: None,
         cpu_ms: 0.0,
         fault: Some(fault),
     }

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::bays::BayPlace;
@@ -42,11 +43,20 @@ const KEPT_EVERY: Duration = Duration::from_secs(300);
 struct Kept {
     /// Sum of what the pattern is of: address and bays.
     of: u32,
+    /// Since when this is learned.
+    since: DateTime<Utc>,
     /// When the camera was last looked at, healthy or not.
     at: DateTime<Utc>,
     usual: Usual,
     /// Cells of the glance.
     pattern: Vec<u8>,
+}
+
+/// What is learned of which camera, of a file.
+#[derive(Debug, Deserialize)]
+struct Learned {
+    of: u32,
+    since: DateTime<Utc>,
 }
 
 /// The memory of all cameras.
@@ -60,8 +70,10 @@ pub struct Memory {
     written: BTreeMap<Id, Moment>,
     /// When each camera's own cuts were last asked for.
     asked: BTreeMap<Id, Moment>,
-    /// The net whose scores the cuts are of.
-    net: String,
+    /// Since when each camera's pattern is learned.
+    since: BTreeMap<Id, DateTime<Utc>>,
+    /// The net whose scores the cuts are of; nothing where no net of ours reads the bays.
+    net: Option<String>,
 }
 
 /// The file of a camera in a state folder.
@@ -70,12 +82,19 @@ pub fn file(state: &Path, camera: &Id) -> PathBuf {
     state.join(FOLDER).join(format!("{camera}.json"))
 }
 
+/// What the scores of a camera's bays are of now, as [`Memory::scored_by`] says; nothing where nothing is known of it.
+#[must_use]
+pub fn scored_by(state: &Path, camera: &Id, (net, of): (&str, u32)) -> Option<u32> {
+    let learned: Learned = read(&file(state, camera))?;
+    (learned.of == of).then(|| calibrated::scored_by(net, of, learned.since))
+}
+
 impl Memory {
     /// Starts the thread that writes.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn open(state: &Path, cameras: &[CameraSource], net: &str) -> io::Result<Memory> {
+    pub fn open(state: &Path, cameras: &[CameraSource], net: Option<&str>) -> io::Result<Memory> {
         let (memory, files) = Memory::new(state, cameras, net);
         std::thread::Builder::new().name("memory of cameras".to_owned()).spawn(|| write(files))?;
         Ok(memory)
@@ -84,20 +103,25 @@ impl Memory {
     fn new(
         state: &Path,
         cameras: &[CameraSource],
-        net: &str,
+        net: Option<&str>,
     ) -> (Memory, Receiver<(PathBuf, Vec<u8>)>) {
         let (writer, files) = sync_channel(MOST_WAITING);
         let urls = cameras.iter().map(|camera| (camera.id.clone(), camera.url.clone())).collect();
-        let (seen, written, asked) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        let (folder, net) = (state.to_owned(), net.to_owned());
-        (Memory { folder, urls, writer, seen, written, asked, net }, files)
+        let (seen, written) = (BTreeSet::new(), BTreeMap::new());
+        let (asked, since) = (BTreeMap::new(), BTreeMap::new());
+        let (folder, net) = (state.to_owned(), net.map(str::to_owned));
+        (Memory { folder, urls, writer, seen, written, asked, since, net }, files)
     }
 
     /// Tells a watch what its camera usually showed, where that is known and still of the same place.
-    pub fn recall(&self, camera: &Id, places: &[BayPlace], watch: &mut Watch, now: Moment) {
+    pub fn recall(&mut self, camera: &Id, places: &[BayPlace], watch: &mut Watch, now: Moment) {
         self.calibrate(camera, places, watch);
-        let kept = read(&file(&self.folder, camera));
-        let Some(kept) = kept.filter(|kept| kept.of == self.of(camera, places)) else { return };
+        let of = self.of(camera, places);
+        let kept: Option<Kept> = read(&file(&self.folder, camera));
+        let kept = kept.filter(|kept| kept.of == of);
+        let since = kept.as_ref().map_or(now.utc, |kept| kept.since);
+        self.since.insert(camera.clone(), since);
+        let Some(kept) = kept else { return };
         let passed = (now.utc - kept.at).to_std();
         watch.recall((kept.usual, &kept.pattern), passed.is_ok_and(|passed| passed < LATELY));
     }
@@ -115,6 +139,7 @@ impl Memory {
             tracing::info!(%camera, "what it usually shows is learned anew");
             self.written.remove(camera);
             self.asked.remove(camera);
+            self.since.insert(camera.clone(), now.utc);
             watch.unlearn();
         }
         let written = self.written.get(camera);
@@ -122,7 +147,8 @@ impl Memory {
             return;
         }
         let Some((usual, pattern)) = watch.usual() else { return };
-        let kept = Kept { of: self.of(camera, places), at: now.utc, usual, pattern };
+        let since = self.since.get(camera).copied().unwrap_or(now.utc);
+        let kept = Kept { of: self.of(camera, places), since, at: now.utc, usual, pattern };
         let bytes = serde_json::to_vec(&kept).unwrap_or_default();
         // A queue that is full means a disk that hangs: it is tried again at the next time.
         let _ = self.writer.try_send((path, bytes));
@@ -132,8 +158,16 @@ impl Memory {
     /// The cuts that are kept for this camera, while they are of this net and these places.
     fn calibrate(&self, camera: &Id, places: &[BayPlace], watch: &mut Watch) {
         let of = self.of(camera, places);
-        let kept = Calibrated::read(&self.folder, camera).filter(|kept| kept.holds(&self.net, of));
+        let holds = |kept: &Calibrated| self.net.as_ref().is_some_and(|net| kept.holds(net, of));
+        let kept = Calibrated::read(&self.folder, camera).filter(holds);
         watch.calibrate(kept.map(|kept| kept.calibration.cuts));
+    }
+
+    /// What the scores of a camera's bays are of: this net, and what this camera shows since it was learned.
+    #[must_use]
+    pub fn scored_by(&self, camera: &Id, places: &[BayPlace]) -> Option<u32> {
+        let (net, since) = (self.net.as_deref()?, self.since.get(camera)?);
+        Some(calibrated::scored_by(net, self.of(camera, places), *since))
     }
 
     fn of(&self, camera: &Id, places: &[BayPlace]) -> u32 {
@@ -150,7 +184,7 @@ fn write(files: Receiver<(PathBuf, Vec<u8>)>) {
     }
 }
 
-fn read(path: &Path) -> Option<Kept> {
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let length = fs::metadata(path).ok()?.len();
     let bytes = (length <= MOST_BYTES).then(|| fs::read(path).ok()).flatten()?;
     let kept = serde_json::from_slice(&bytes);
@@ -208,7 +242,7 @@ mod tests {
         ) -> Option<CameraFault> {
             let (id, url) = (self.camera.clone(), url.to_owned());
             let source = CameraSource { id, url, is_stream: false, login: None, masks: Vec::new() };
-            let (mut memory, files) = Memory::new(self.state.path(), &[source], "net");
+            let (mut memory, files) = Memory::new(self.state.path(), &[source], Some("net"));
             let mut watch = self.eyes.watch(bays.to_vec());
             memory.recall(&self.camera, bays, &mut watch, self.now);
             let mut fault = None;
@@ -252,6 +286,44 @@ mod tests {
         assert_eq!(rig.life(("http://other/", &[]), 90, 8), None, "a damaged file is none");
     }
 
+    /// Labels end with it: see `site::labels`.
+    #[test]
+    fn what_scores_are_of_outlives_a_restart_and_ends_when_the_camera_is_learned_anew() {
+        let folder = folders::with("big");
+        let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
+        let (state, camera) = (tempfile::tempdir().unwrap(), Id::try_from("cam").unwrap());
+        let (url, is_stream, login) = ("http://cam/".to_owned(), false, None);
+        let source = CameraSource { id: camera.clone(), url, is_stream, login, masks: Vec::new() };
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut now = Clock::real().now();
+        // A life of the eyes with this net, in which the file may be taken away: what its scores are of in the end, and
+        // as whoever reads the file finds it.
+        let mut life = |net: Option<&str>, taken_away: bool| {
+            let (mut memory, files) = Memory::new(state.path(), &[source.clone()], net);
+            let mut watch = eyes.watch(Vec::new());
+            memory.recall(&camera, &[], &mut watch, now);
+            for second in 0..30 {
+                now = now.after(Duration::from_secs(1));
+                eyes.see(&mut watch, now.uptime, &place(&mut rng, 0)).unwrap();
+                memory.tend(&camera, &[], &mut watch, now);
+                files.try_iter().for_each(|(path, bytes)| put(&path, &bytes).unwrap());
+                if second == 10 && taken_away {
+                    fs::remove_file(file(state.path(), &camera)).unwrap();
+                }
+            }
+            let of = calibrated::place(Some("http://cam/"), &[]);
+            let found = scored_by(state.path(), &camera, (net.unwrap_or("none"), of));
+            (memory.scored_by(&camera, &[]), found)
+        };
+        let (first, found) = life(Some("net"), false);
+        assert!(first.is_some() && found == first, "{first:?} {found:?}");
+        assert_eq!(life(Some("net"), false), (first, first), "after a restart");
+        assert_ne!(life(Some("other"), false).0, first, "another net");
+        assert_eq!(life(None, false).0, None, "no net of ours");
+        let (anew, found) = life(Some("net"), true);
+        assert!(anew.is_some() && anew != first && found == anew, "{anew:?} {found:?}");
+    }
+
     #[test]
     fn cuts_that_a_job_has_found_hold_for_their_net_and_place_and_no_other() {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
@@ -289,6 +361,8 @@ mod tests {
             assert_eq!(seen.fault, None);
             (seen.bays[0].state, seen.bays[0].occupied)
         };
+        let other = Id::try_from("cam-cuts").unwrap();
+        assert_ne!(calibrated::file(state.path(), &camera), file(state.path(), &other));
         let (state, score) = look(None, false);
         // Cuts by which this very score says something else than by the net's own.
         let cuts = if state == BayState::Unknown {
@@ -300,7 +374,8 @@ mod tests {
         assert_ne!(wanted, state, "{score}");
         let of = calibrated::place(Some("http://cam/"), &places);
         let calibration = Calibration { cuts, ..calibrate(cuts, &Labels::default()) };
-        let found = Calibrated { net: eyes.bay_net().to_owned(), of, at: now_utc(), calibration };
+        let found =
+            Calibrated { net: eyes.bay_net().unwrap().to_owned(), of, at: now_utc(), calibration };
         assert_eq!(look(Some(found.clone()), false).0, wanted);
         assert_eq!(look(None, false).0, state, "taken away");
         assert_eq!(look(Some(found.clone()), true).0, wanted, "at a start");

@@ -14,6 +14,6 @@ pub use bays::BayPlace;
 pub use calibrated::{Calibrated, file as cuts_file, place};
 pub use cascade::{Answered, Cascade};
 pub use eyes::{Eyes, PARTS, Sight, Watch};
-pub use memory::file as memory_file;
+pub use memory::{file as memory_file, scored_by};
 pub use process::{ChildOptions, VisionError, run};
 pub use second::Second;

@@ -40,6 +40,8 @@ const PICTURE: &str = "jpg";
 const REVIEW: &str = "json";
 /// What was known of it when it was taken.
 const SEEN: &str = "seen.json";
+/// Verdict of a picture in which fire was confirmed.
+pub const ALARM: &str = "alarm";
 /// Verdict of a picture that is kept because a charger knew better: no matter of fire.
 pub const DISAGREED: &str = "disagreed";
 
@@ -80,8 +82,9 @@ impl Picture {
 #[derive(Debug)]
 pub struct Evidence {
     folder: PathBuf,
-    /// The running event of each camera: when the last doubt was, and pictures so far.
-    events: BTreeMap<Id, (DateTime<Utc>, u32)>,
+    /// The running event of each camera, and beside it that of its alarms: a doubt that lasts all day must not have taken
+    /// what a fire in the evening needs. When the last one was, and pictures so far.
+    events: BTreeMap<(Id, bool), (DateTime<Utc>, u32)>,
     /// When all were looked through, and what they have taken since, bytes.
     cleared: Option<(DateTime<Utc>, u64)>,
     most_bytes: u64,
@@ -120,7 +123,7 @@ impl Evidence {
         verdict: &str,
         (jpeg, seen): (&[u8], &[u8]),
     ) -> io::Result<bool> {
-        let event = self.events.entry(camera.clone()).or_insert((at, 0));
+        let event = self.events.entry((camera.clone(), verdict == ALARM)).or_insert((at, 0));
         if (at - event.0).num_seconds() > NEW_EVENT_S {
             event.1 = 0;
         }
@@ -287,6 +290,19 @@ mod tests {
         let path = folder.join(format!("{}-alarm.jpg", at(second).format(TIME)));
         fs::write(&path, [7; 1000]).unwrap();
         path
+    }
+
+    #[test]
+    fn a_doubt_that_lasts_takes_nothing_from_a_fire_that_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut evidence = Evidence::open(folder.path());
+        let north = Id::try_from("north").unwrap();
+        let mut keep = |second, verdict| {
+            evidence.keep((&north, at(second)), verdict, (&[7; 1000], b"")).unwrap()
+        };
+        let doubts = (0..100).filter(|second| keep(*second, "doubtful")).count();
+        let alarms = (100..200).filter(|second| keep(*second, ALARM)).count();
+        assert_eq!((doubts, alarms), (30, 30));
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod writes;
 use std::path::PathBuf;
 
 pub use book::{look_into_books, read_book, read_days, write_book, write_days};
-pub use evidence::{DISAGREED, Evidence, Picture, pictures};
+pub use evidence::{ALARM, DISAGREED, Evidence, Picture, pictures};
 pub use journal::Journal;
 pub use latch::{Latch, Remembered};
 pub use outbox::{Opened, Outbox};

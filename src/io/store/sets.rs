@@ -36,7 +36,7 @@ pub struct TrainingSet {
 }
 
 impl TrainingSet {
-    /// Begins one; what was left half made is removed.
+    /// Begins one; what was left half made is removed. Whoever begins one sees to it that no other is in the making.
     ///
     /// # Errors
     /// When the disk refuses, or there is one of that time.

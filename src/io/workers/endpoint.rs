@@ -1,12 +1,13 @@
 //! Jobs on a remote node that has a service for them, over HTTP:
 //!
 //! ```text
-//!   PUT    <url>/<job>   {"workload": ..., "parameters": {...}, "power_w": N, "lease_s": N}
-//!                        start it, or its power from now on; 0: wait. Said again every two seconds while it runs
-//!   GET    <url>/<job>   {"state": "running" | "done" | "failed", "error": ...}
-//!   DELETE <url>/<job>   end it
+//!   PUT    <url>/<job>-<try>   {"workload": ..., "parameters": {...}, "power_w": N, "lease_s": N}
+//!                              start it, or its power from now on; 0: wait. Said again every two seconds while it runs
+//!   GET    <url>/<job>-<try>   {"state": "running" | "done" | "failed", "error": ...}
+//!   DELETE <url>/<job>-<try>   end it, whether it is known or not
 //! ```
-//! A node should end a job that it hears nothing of for `lease_s`, and must not begin one anew that has ended.
+//! A node should end a job that it hears nothing of for `lease_s`, and must not begin one anew that has ended. So each try has
+//! a name of its own, from 1 on, and the one before is ended first.
 //!
 //! What a stranger gets wrong: the node's energy is not asked for here. Its meter is on the field bus,
 //! where a job cannot touch it.
@@ -47,13 +48,13 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts a job with this power.
+    /// Starts a job, or a further try of it, with this power.
     ///
     /// # Errors
     /// When its thread cannot be started.
     pub fn start(
         url: &str,
-        (job, workload): (&Id, &Id),
+        (job, attempt, workload): (&Id, u8, &Id),
         parameters: &BTreeMap<String, String>,
         power_w: f64,
     ) -> std::io::Result<Endpoint> {
@@ -66,7 +67,8 @@ impl Endpoint {
             .build();
         let talk = Talk {
             agent: config.new_agent(),
-            url: format!("{url}/{job}"),
+            url: format!("{url}/{job}-{attempt}"),
+            before: (attempt > 1).then(|| format!("{url}/{job}-{}", attempt - 1)),
             body: json!({"workload": workload, "parameters": parameters, "lease_s": LEASE_S}),
             told,
             send,
@@ -117,6 +119,8 @@ impl Drop for Endpoint {
 struct Talk {
     agent: ureq::Agent,
     url: String,
+    /// Where the try before was.
+    before: Option<String>,
     body: Value,
     told: Receiver<f64>,
     send: Sender<Report>,
@@ -124,10 +128,17 @@ struct Talk {
 
 impl Talk {
     fn run(mut self, power_w: f64) {
-        if !self.follow(power_w)
-            && let Err(error) = self.agent.delete(&self.url).call()
-        {
-            tracing::warn!(%error, url = %self.url, "a job could not be ended");
+        self.before.iter().for_each(|before| self.end(before));
+        if !self.follow(power_w) {
+            self.end(&self.url);
+        }
+    }
+
+    fn end(&self, url: &str) {
+        match self.agent.delete(url).call() {
+            // Nobody knows of it any more.
+            Ok(_) | Err(ureq::Error::StatusCode(404 | 410)) => {}
+            Err(error) => tracing::warn!(%error, url, "a job could not be ended"),
         }
     }
 

@@ -32,12 +32,8 @@ const LEARNS: f64 = 0.3;
 const MOST_TROUBLE: usize = 200;
 /// Jobs that run on the gateway itself at a time: control and fire watch share the machine with them.
 pub const MOST_RUNNING: usize = 4;
-/// Pause before a job that failed is tried again, s, times its failures.
-const RETRY_S: i64 = 60;
 /// While jobs are there the book is kept at least this often; what was spent since may be lost in a crash.
 pub const KEPT_EVERY: Duration = Duration::from_secs(30);
-/// And so much when they were ended with the gateway, which nobody is told: as long as ending may take.
-const ENDS_IN: Duration = Duration::from_secs(10);
 /// A reading that is this old says nothing about what was drawn since.
 const METER_GAP: Duration = Duration::from_secs(15);
 
@@ -108,41 +104,6 @@ impl JobBook {
         JobBook { closed: true, ..self.clone() }
     }
 
-    /// As it is after the gateway was started again: whatever ran was ended with it and begins anew. That
-    /// counts as a failure, as it may have been what ended the gateway. What may have been spent after the book
-    /// was kept is taken off the budget, as a bound that a crash lifts is none.
-    #[must_use]
-    pub fn after_restart(mut self, work: &Work, now: Moment) -> JobBook {
-        self.spent.resume(now);
-        let unknown = if self.closed { ENDS_IN } else { KEPT_EVERY };
-        let unknown_h = unknown.as_secs_f64() / 3600.0;
-        self.closed = false;
-        for job in self.jobs.iter_mut().filter(|job| !job.state.is_over()) {
-            // Its share may have risen since the book was kept: that is no change for which it is kept anew.
-            let most = work.workload(job.ask.workload.as_str()).map_or(job.granted, |w| w.max);
-            if job.has_begun() || job.granted > Watts::ZERO {
-                self.spent.add(WattHours(most.get() * unknown_h));
-            }
-            if job.has_begun() {
-                job.failures = job.failures.saturating_add(1);
-            }
-            job.granted = Watts::ZERO;
-            job.lost = job.used();
-            (job.spent, job.cpu_s, job.held_by) = (WattHours(0.0), 0.0, None);
-            job.state = JobState::Waiting;
-        }
-        // What the site file no longer knows or no longer allows is not done.
-        let live = self.jobs.iter().filter(|job| !job.state.is_over());
-        let gone = live.filter(|job| !work.allows(&job.ask)).map(|job| job.ask.job.clone());
-        for id in gone.collect::<Vec<Id>>() {
-            self.live(&id, |job| {
-                job.trouble = Some("the site file no longer allows it".to_owned());
-            });
-            self.end(&id, JobState::Failed, now.utc);
-        }
-        self
-    }
-
     /// Who comes first: by priority, deadline, submission.
     fn in_order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.jobs.len()).collect();
@@ -177,6 +138,7 @@ impl JobBook {
             ask,
             submitted: now,
             state: JobState::Waiting,
+            told: false,
             held: false,
             due,
             need,
@@ -188,6 +150,7 @@ impl JobBook {
             held_by: None,
             failures: 0,
             not_before: None,
+            late_since: None,
             ended: None,
             trouble: None,
             granted: Watts::ZERO,
@@ -222,9 +185,9 @@ impl JobBook {
             account.not_done += 1;
         }
         let over = self.jobs.iter().filter(|job| job.state.is_over()).count();
-        if over > MOST_OVER
-            && let Some(oldest) = self.jobs.iter().position(|job| job.state.is_over())
-        {
+        let ended = |i: &usize| self.jobs[*i].ended;
+        let all = (0..self.jobs.len()).filter(|i| self.jobs[*i].state.is_over());
+        if let Some(oldest) = all.min_by_key(ended).filter(|_| over > MOST_OVER) {
             self.jobs.remove(oldest);
         }
     }
@@ -233,7 +196,7 @@ impl JobBook {
     pub fn hear(&mut self, id: &Id, news: JobNews, work: &Work, now: DateTime<Utc>) {
         match news {
             JobNews::Started => self.live(id, |job| {
-                job.state = JobState::Running;
+                (job.state, job.told) = (JobState::Running, false);
                 job.trouble = None;
             }),
             JobNews::HeldBy(means) => {
@@ -268,9 +231,8 @@ impl JobBook {
                     if !last {
                         job.lost = job.used();
                         (job.spent, job.cpu_s) = (WattHours(0.0), 0.0);
-                        job.state = JobState::Waiting;
-                        let pause = RETRY_S * i64::from(job.failures);
-                        job.not_before = Some(now + chrono::Duration::seconds(pause));
+                        (job.state, job.told) = (JobState::Waiting, false);
+                        job.not_before = Some(now + job.pause());
                     }
                 });
                 if last {
@@ -340,6 +302,7 @@ impl JobBook {
     /// priority, deadline, submission.
     pub fn wish(&mut self, work: &Work, share: impl Fn(&Id) -> Share, now: Moment) {
         self.spent.turn(now);
+        self.end_hung(work, now);
         let (mut room, window) = self.spent.room(work);
         let sitting = self.jobs.iter().filter(|job| sits(job, work)).count();
         let mut places = MOST_RUNNING.saturating_sub(sitting);
@@ -402,9 +365,14 @@ impl JobBook {
                 }
             }
         }
-        for job in self.jobs.iter_mut().filter(|job| job.has_begun()) {
+        for job in &mut self.jobs {
             let runs = job.granted > Watts::ZERO;
-            job.state = if runs { JobState::Running } else { JobState::Paused };
+            if job.has_begun() {
+                job.state = if runs { JobState::Running } else { JobState::Paused };
+            } else if runs && !job.told {
+                job.told = true;
+                self.changes += 1;
+            }
         }
         self.jobs.iter().filter_map(errand).collect()
     }
@@ -430,7 +398,7 @@ fn wish(job: &Job, workload: &Workload, share: Share, now: DateTime<Utc>) -> (Wa
         (Watts::ZERO, JobReason::Held)
     } else if share.shed && workload.node.is_none() {
         (Watts::ZERO, JobReason::Shed)
-    } else if job.not_before.is_some_and(|at| now < at) {
+    } else if job.rests(now) {
         (Watts::ZERO, JobReason::RetryWaits)
     } else if job.has_begun() && !workload.preemptible {
         (workload.max, JobReason::MustNotStop)
@@ -448,17 +416,21 @@ fn wish(job: &Job, workload: &Workload, share: Share, now: DateTime<Utc>) -> (Wa
     }
 }
 
-/// Nothing for a job that has not begun and does not begin now.
+/// Nothing for a job that was not told to begin. One that was may have begun before it is heard, also where it is to wait
+/// meanwhile.
 fn errand(job: &Job) -> Option<Errand> {
-    let begins = job.state == JobState::Waiting && job.granted > Watts::ZERO;
-    (begins || job.has_begun()).then(|| Errand {
+    let begin = job.state == JobState::Waiting && job.told;
+    (begin || job.has_begun()).then(|| Errand {
         job: job.ask.job.clone(),
         workload: job.ask.workload.clone(),
         parameters: job.ask.parameters.clone(),
         power: job.granted,
-        begin: begins,
+        begin,
+        attempt: job.failures.saturating_add(1),
     })
 }
+
+mod strays;
 
 #[cfg(test)]
 mod tests;

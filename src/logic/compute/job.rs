@@ -14,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Spent, Window};
 use crate::logic::site::{Id, Submission, Workload};
-use crate::units::{WattHours, Watts};
+use crate::units::{Moment, WattHours, Watts};
+
+/// Pause before a job that failed is tried again, s, times its failures.
+const RETRY_S: i64 = 60;
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +144,9 @@ pub struct Job {
     pub submitted: DateTime<Utc>,
     /// How far it is.
     pub state: JobState,
+    /// It was told to begin, and nobody has heard yet whether it has.
+    #[serde(default)]
+    pub told: bool,
     /// A person has paused it.
     pub held: bool,
     /// When it is to be done where its deadline could not be kept from the first: see [`TooLong`].
@@ -166,6 +172,9 @@ pub struct Job {
     pub failures: u8,
     /// No new try before.
     pub not_before: Option<DateTime<Utc>>,
+    /// Since when it goes on beyond its time, on the clock of this start of the gateway; not kept.
+    #[serde(skip)]
+    pub late_since: Option<Moment>,
     /// When it was over.
     pub ended: Option<DateTime<Utc>>,
     /// What was wrong, in the words of whoever ran it.
@@ -194,6 +203,18 @@ impl Job {
     #[must_use]
     pub fn used(&self) -> WattHours {
         WattHours(self.spent.get() + self.lost.get())
+    }
+
+    /// Pause before a job that has failed is tried again.
+    #[must_use]
+    pub fn pause(&self) -> chrono::Duration {
+        chrono::Duration::seconds(RETRY_S * i64::from(self.failures))
+    }
+
+    /// Whether that pause goes on. One that would last longer than it can was told by another clock.
+    #[must_use]
+    pub fn rests(&self, now: DateTime<Utc>) -> bool {
+        self.not_before.is_some_and(|at| now < at && at - now <= self.pause())
     }
 
     /// Whether it has begun and is not over.
@@ -294,8 +315,11 @@ pub struct Errand {
     pub parameters: BTreeMap<String, String>,
     /// What it may draw; 0: it waits.
     pub power: Watts,
-    /// It has not begun: start it.
+    /// Nobody has heard yet that it has begun: start it, unless it runs or has no power.
     pub begin: bool,
+    /// Which try it is: the first, after a failure the second.
+    #[serde(default)]
+    pub attempt: u8,
 }
 
 /// A job as the plan sees it.

@@ -139,7 +139,6 @@ pub(super) fn ledger(c: &Controller, now: Moment) -> LedgerView {
     }
 }
 
-/// A hundredth of a joule and less is nothing to look at.
 /// To a millionth of a watt-hour: a thousandth is more than a short job takes.
 pub(super) fn round_wh(wh: f64) -> f64 {
     (wh * 1e6).round() / 1e6

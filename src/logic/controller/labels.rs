@@ -21,8 +21,18 @@ const UNREAD: f64 = 0.5;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spell {
     plugged: bool,
+    /// Since when its charger says so, without a gap.
     since: Moment,
-    labelled: Option<Moment>,
+    counted: Option<Counted>,
+}
+
+/// How a stay counts.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    last: Moment,
+    score: f64,
+    /// Among which labels.
+    scored_by: u32,
 }
 
 impl Controller {
@@ -34,35 +44,40 @@ impl Controller {
             let plugged = match vehicle {
                 Some(Vehicle::Connected | Vehicle::Charging) => true,
                 Some(Vehicle::Absent) => false,
-                // Nobody knows who comes and goes meanwhile.
+                // Nobody knows who comes and goes meanwhile. Where it says the same afterwards it counts as the same
+                // stay, or a charger that misses a read now and then would make many of one.
                 Some(Vehicle::Fault) | None => {
-                    self.spells.remove(&bay.id);
+                    self.spells.get_mut(&bay.id).into_iter().for_each(|spell| spell.since = now);
                     continue;
                 }
             };
-            let new = Spell { plugged, since: now, labelled: None };
+            let new = Spell { plugged, since: now, counted: None };
             let spell = self.spells.entry(bay.id.clone()).or_insert(new);
             if spell.plugged != plugged {
                 *spell = new;
             }
             let spell = *spell;
-            let due = spell.labelled.is_none_or(|last| last.age_at(now) >= LABELS_EVERY);
+            let due = spell.counted.is_none_or(|counted| counted.last.age_at(now) >= LABELS_EVERY);
             if !due || spell.since.age_at(now) < SETTLED {
                 continue;
             }
-            if let Some(score) = self.score(bay, camera, now) {
+            if let Some((score, scored_by)) = self.score(bay, camera, now) {
                 let labels = self.daybook.labels.entry(camera.clone()).or_default();
-                *labels = std::mem::take(labels).of(self.site.bays_of(camera));
-                labels.add(plugged, score, spell.labelled.is_none());
-                self.spells.insert(bay.id.clone(), Spell { labelled: Some(now), ..spell });
+                *labels = std::mem::take(labels).of(scored_by);
+                let before = spell.counted.filter(|counted| counted.scored_by == scored_by);
+                let score =
+                    labels.add(&bay.id, plugged, score, before.map(|counted| counted.score));
+                let counted = Some(Counted { last: now, score, scored_by });
+                self.spells.insert(bay.id.clone(), Spell { counted, ..spell });
             }
         }
     }
 
-    /// What the camera says of a bay, where it sees and the bay was read.
-    fn score(&self, bay: &Bay, camera: &Id, now: Moment) -> Option<f64> {
+    /// What the camera says of a bay, where it sees and the bay was read, and by what it says so.
+    fn score(&self, bay: &Bay, camera: &Id, now: Moment) -> Option<(f64, u32)> {
         let scene = self.scenes.get(camera).filter(|_| self.fire.sees(camera, now))?;
         let look = scene.bays.iter().find(|look| look.id == bay.id)?;
-        (look.occupied != UNREAD).then_some(look.occupied)
+        let read = look.occupied != UNREAD && (0.0..=1.0).contains(&look.occupied);
+        read.then_some(look.occupied).zip(scene.scored_by)
     }
 }

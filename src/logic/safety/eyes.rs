@@ -128,6 +128,7 @@ mod tests {
             verdict,
             tier,
             bays: Vec::new(),
+            scored_by: None,
             cpu_ms: 1.0,
             fault: None,
         }

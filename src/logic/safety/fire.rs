@@ -354,6 +354,7 @@ mod tests {
             verdict,
             tier: Tier::Small,
             bays: Vec::new(),
+            scored_by: None,
             cpu_ms: 1.0,
             fault,
         }

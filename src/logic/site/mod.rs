@@ -25,7 +25,7 @@ pub use daybook::{Daybook, Flow, Happened, Tally};
 pub use dimming::{DimContact, DimmingWords};
 pub use guard::{Guard, Limits, Relay, RelayKind, Roles, Sensor, SensorKind};
 pub use id::{Id, InvalidId};
-pub use labels::{Labels, Scores};
+pub use labels::{BayLabels, Labels, Scores};
 pub use modes::{ChargingMode, ChosenModes, ModeWords};
 pub use readings::{
     BatteryReading, ChargerReading, ComputeReading, InputsReading, MeterReading, PvReading,

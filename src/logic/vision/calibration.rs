@@ -4,16 +4,17 @@
 //! and each cut is moved by what can be known. Who is plugged in and scores low was nearly called free: that tells where
 //! "free" may begin. Who is not plugged in and scores high may be parked there: so "occupied" may begin lower as far as
 //! nearly nobody without a plug scores there, and never higher. A cut moves to the careful side when it is shown to
-//! be wrong, and to the bold side only when it is shown to be right.
+//! be wrong, and to the bold side only when it is shown to be right, at no bay to be wrong: one behind a pillar is not
+//! outvoted by the others of its camera.
 
 use serde::{Deserialize, Serialize};
 
 use super::BayCuts;
-use crate::logic::site::Labels;
+use crate::logic::site::{BayLabels, Labels, Scores};
 
-/// Share of stays that a cut may get wrong.
+/// Share of stays that a cut may get wrong, of all bays together, and where it moves to the bold side of each.
 const MOST_WRONG: f64 = 0.02;
-/// A cut is not moved for less than this share of reads.
+/// A cut is not moved for less than this share of stays.
 const WORTH: f64 = 0.01;
 /// How far a cut may go from what came with the net.
 const MOST_MOVED: f64 = 0.2;
@@ -36,11 +37,12 @@ pub struct Calibration {
     pub stays: u32,
     /// Gaps without.
     pub gaps: u32,
-    /// Share of reads with a plug that the net's own cuts call occupied: the agreement of eyes and chargers.
+    /// Share of stays with a plug that the net's own cuts call occupied at every read: the agreement of eyes and
+    /// chargers.
     pub agreed: f64,
     /// The same by these cuts.
     pub agrees: f64,
-    /// Share of reads with a plug that the net's own cuts call free.
+    /// Share of stays with a plug that the net's own cuts call free at some read.
     pub contradicted: f64,
     /// The same by these cuts.
     pub contradicts: f64,
@@ -49,15 +51,18 @@ pub struct Calibration {
 /// Cuts for a camera whose net came with `shipped`. Without enough labels they are those.
 #[must_use]
 pub fn calibrate(shipped: BayCuts, labels: &Labels) -> Calibration {
-    let cuts =
-        BayCuts { free_below: free(shipped, labels), occupied_above: occupied(shipped, labels) };
-    let plugged = &labels.plugged;
+    let all = labels.all();
+    let cuts = BayCuts {
+        free_below: free(shipped, &all, labels),
+        occupied_above: occupied(shipped, &all, labels),
+    };
+    let plugged = &all.plugged;
     let known = f64::from(u8::from(plugged.stays() > 0));
     let above = |cut: f64| known * (1.0 - plugged.below(cut));
     Calibration {
         cuts,
         stays: plugged.stays(),
-        gaps: labels.unplugged.stays(),
+        gaps: all.unplugged.stays(),
         agreed: above(shipped.occupied_above),
         agrees: above(cuts.occupied_above),
         contradicted: plugged.below(shipped.free_below),
@@ -65,8 +70,8 @@ pub fn calibrate(shipped: BayCuts, labels: &Labels) -> Calibration {
     }
 }
 
-fn free(shipped: BayCuts, labels: &Labels) -> f64 {
-    let (plugged, unplugged) = (&labels.plugged, &labels.unplugged);
+fn free(shipped: BayCuts, all: &BayLabels, labels: &Labels) -> f64 {
+    let (plugged, unplugged) = (&all.plugged, &all.unplugged);
     let (here, n) = (shipped.free_below, plugged.stays());
     let wrong = |cut: f64| plugged.below(cut);
     if n >= LEAST_STAYS && bounds(wrong(here), n).0 > MOST_WRONG {
@@ -74,19 +79,24 @@ fn free(shipped: BayCuts, labels: &Labels) -> f64 {
         return lower.into_iter().find(|cut| wrong(*cut) <= MOST_WRONG).unwrap_or(STEP);
     }
     let highest = (here + MOST_MOVED).min(MOST_FREE);
-    let good = |cut: &f64| bounds(wrong(*cut), n).1 <= MOST_WRONG;
+    let good = |cut: &f64| {
+        let each = labels.bays().all(|bay| bay.plugged.below(*cut) <= MOST_WRONG);
+        each && bounds(wrong(*cut), n).1 <= MOST_WRONG
+    };
     let found = down(highest, here).into_iter().find(good);
     let gain = |cut: f64| unplugged.below(cut) - unplugged.below(here);
     found.filter(|cut| gain(*cut) >= WORTH).unwrap_or(here)
 }
 
-fn occupied(shipped: BayCuts, labels: &Labels) -> f64 {
-    let (plugged, unplugged) = (&labels.plugged, &labels.unplugged);
+fn occupied(shipped: BayCuts, all: &BayLabels, labels: &Labels) -> f64 {
+    let (plugged, unplugged) = (&all.plugged, &all.unplugged);
     let here = shipped.occupied_above;
     let lowest = (here - MOST_MOVED).max(LEAST_OCCUPIED);
-    let between =
-        |scores: &crate::logic::site::Scores, cut: f64| scores.below(here) - scores.below(cut);
-    let good = |cut: &f64| bounds(between(unplugged, *cut), unplugged.stays()).1 <= MOST_WRONG;
+    let between = |scores: &Scores, cut: f64| scores.below(here) - scores.below(cut);
+    let good = |cut: &f64| {
+        let each = labels.bays().all(|bay| between(&bay.unplugged, *cut) <= MOST_WRONG);
+        each && bounds(between(unplugged, *cut), unplugged.stays()).1 <= MOST_WRONG
+    };
     let mut cuts = down(here, lowest);
     cuts.reverse();
     let found = cuts.into_iter().find(good);
@@ -114,16 +124,23 @@ fn bounds(share: f64, n: u32) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::site::Id;
 
     const SHIPPED: BayCuts = BayCuts { free_below: 0.15, occupied_above: 0.85 };
 
-    /// So many stays, of which each has one read at one of the scores in turn.
+    /// So many stays at a bay, of which each has one read at one of the scores in turn.
+    fn stay(labels: &mut Labels, bay: &str, plugged: bool, (n, scores): (u32, &[f64])) {
+        let bay = Id::try_from(bay).unwrap();
+        let turn = scores.iter().cycle().take(n as usize);
+        turn.for_each(|score| {
+            labels.add(&bay, plugged, *score, None);
+        });
+    }
+
     fn labels(plugged: (u32, &[f64]), unplugged: (u32, &[f64])) -> Labels {
         let mut labels = Labels::default();
-        for (is, (n, scores)) in [(true, plugged), (false, unplugged)] {
-            let turn = scores.iter().cycle().take(n as usize);
-            turn.for_each(|score| labels.add(is, *score, true));
-        }
+        stay(&mut labels, "bay", true, plugged);
+        stay(&mut labels, "bay", false, unplugged);
         labels
     }
 
@@ -159,6 +176,55 @@ mod tests {
     }
 
     #[test]
+    fn one_car_that_stands_for_long_is_one_proof() {
+        let (sure, free) = ([0.95, 0.97, 0.99], [0.02, 0.04]);
+        // Three of thirty stays are called free.
+        let mut labels = labels((27, &sure), (500, &free));
+        stay(&mut labels, "bay", true, (3, &[0.115]));
+        let found = calibrate(SHIPPED, &labels);
+        assert!(found.cuts.free_below < 0.12, "{found:?}");
+        // A car that stands there for weeks and is seen well at every hour does not outweigh them.
+        let bay = Id::try_from("bay").unwrap();
+        let mut before = None;
+        for _ in 0..1000 {
+            before = Some(labels.add(&bay, true, 0.97, before));
+        }
+        let outweighed = calibrate(SHIPPED, &labels);
+        assert_eq!((outweighed.stays, outweighed.cuts), (31, found.cuts));
+        // Nor is one that is seen badly once, among a thousand looks, seen well.
+        before = Some(labels.add(&bay, true, 0.115, before));
+        for _ in 0..1000 {
+            before = Some(labels.add(&bay, true, 0.97, before));
+        }
+        let found = calibrate(SHIPPED, &labels);
+        assert!((found.contradicted - 4.0 / 31.0).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn no_bay_is_outvoted_by_the_others_of_its_camera() {
+        let (sure, free, grey) = ([0.95, 0.97, 0.99], [0.02, 0.04], [0.03, 0.22, 0.03]);
+        let faint: Vec<f64> = (0..10).map(|i| if i < 3 { 0.74 } else { 0.95 }).collect();
+        // (what, stays at a second bay, gaps there, free below, occupied above)
+        let table: [(_, (u32, &[f64]), (u32, &[f64]), f64, f64); 6] = [
+            ("two alike", (50, &faint), (50, &grey), 0.35, 0.65),
+            ("nothing is known of it", (0, &[]), (0, &[]), 0.35, 0.65),
+            ("behind a pillar", (4, &[0.2]), (50, &free), 0.15, 0.65),
+            ("a charger that is stuck over an empty bay", (1, &[0.03]), (0, &[]), 0.15, 0.65),
+            ("something grey lies there", (50, &sure), (4, &[0.755]), 0.35, 0.85),
+            ("seen above the new cut", (4, &[0.36]), (50, &free), 0.35, 0.65),
+        ];
+        for (what, plugged, unplugged, free_below, occupied_above) in table {
+            let mut labels = labels((500, &faint), (500, &grey));
+            stay(&mut labels, "other", true, plugged);
+            stay(&mut labels, "other", false, unplugged);
+            let found = calibrate(SHIPPED, &labels);
+            let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+            let BayCuts { free_below: free, occupied_above: occupied } = found.cuts;
+            assert!(near(free, free_below) && near(occupied, occupied_above), "{what}: {found:?}");
+        }
+    }
+
+    #[test]
     fn whatever_the_labels_are_the_cuts_are_usable() {
         for seed in 0..500 {
             let mut rng = fastrand::Rng::with_seed(seed);
@@ -166,7 +232,9 @@ mod tests {
             let bias = rng.f64();
             for _ in 0..rng.u32(0..2000) {
                 let score = if rng.bool() { rng.f64() } else { bias };
-                labels.add(rng.bool(), score, rng.u8(0..3) == 0);
+                let bay = Id::try_from(format!("bay{}", rng.u8(0..3))).unwrap();
+                let before = (rng.u8(0..3) > 0).then(|| rng.f64());
+                labels.add(&bay, rng.bool(), score, before);
             }
             let shipped = BayCuts {
                 free_below: 0.4 * rng.f64() + 0.01,

@@ -85,6 +85,10 @@ pub struct Scene {
     pub tier: Tier,
     /// The bays this camera sees.
     pub bays: Vec<BayLook>,
+    /// Sum of what their scores are of: the net, the camera and where its bays are. Scores of another sum are no measure
+    /// for these. Nothing where another detector than the net that came along reads them.
+    #[serde(default)]
+    pub scored_by: Option<u32>,
     /// CPU time that this frame took in the vision process, milliseconds.
     pub cpu_ms: f64,
     /// What is wrong with the camera, if anything.

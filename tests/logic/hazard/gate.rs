@@ -186,6 +186,7 @@ fn scene(s: u64) -> Scene {
         verdict: Verdict::Clear,
         tier: Tier::Small,
         bays: Vec::new(),
+        scored_by: None,
         cpu_ms: 1.0,
         fault: None,
     }

@@ -204,6 +204,7 @@ impl Rig {
                 verdict: self.verdict,
                 tier: Tier::Small,
                 bays: Vec::new(),
+                scored_by: None,
                 cpu_ms: 1.0,
                 fault: None,
             }));

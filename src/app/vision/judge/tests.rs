@@ -84,7 +84,10 @@ fn inf4_the_daily_test_blinds_the_net_that_fails_it_and_no_other() {
         judge.deliver(&inbox, camera, Delivery::Picture(picture, clock.now())).unwrap();
         loop {
             match messages::hear(&mut parent).unwrap() {
-                FromChild::Scene(scene) => return (scene.fault, scene.bays),
+                FromChild::Scene(scene) => {
+                    assert_eq!(scene.scored_by.is_some(), scene.fault.is_none(), "{scene:?}");
+                    return (scene.fault, scene.bays);
+                }
                 FromChild::Still { bytes, .. } => {
                     messages::take(&mut parent, bytes).unwrap();
                 }
