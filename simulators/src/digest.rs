@@ -32,8 +32,9 @@ pub enum Told {
 }
 
 impl Nonce {
-    /// What a request is asked with; whether only because it came with an old nonce.
-    pub fn challenge(&self, is_stale: bool) -> String {
+    /// What a request is asked with, a new nonce each time; whether only because it came with an old one.
+    pub fn challenge(&mut self, is_stale: bool) -> String {
+        *self = Nonce { number: self.number + 1, ..Nonce::default() };
         let stale = if is_stale { ", stale=true" } else { "" };
         let nonce = self.text();
         format!(

@@ -44,10 +44,8 @@ impl Gateway {
         );
         std::fs::write(&site, text).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_wattgate"))
-            .args(["run", "--lang", "en", "--config"])
-            .arg(&site)
+            .args(["run", "--lang", "en", &format!("--config={}", site.display())])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            // Nobody is there: a node of this site is asked without a proxy, whatever the environment says.
             .env("HTTP_PROXY", "http://127.0.0.1:1")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
