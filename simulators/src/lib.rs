@@ -5,6 +5,7 @@
 
 pub mod broker;
 mod camera_server;
+mod digest;
 pub mod faults;
 pub mod fleet;
 pub mod frames;

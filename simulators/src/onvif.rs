@@ -1,6 +1,7 @@
 //! The ONVIF face of a simulated camera, as strange as real ones are: prefixes of its own, a clock that is off,
-//! addresses with a host that nobody reaches, a login by digest that is checked and taken once. Its snapshot asks
-//! for a digest of HTTP; another face answers to the question who is a camera (WS-Discovery).
+//! addresses with a host that nobody reaches, a login by digest that is checked and taken once, and wrong logins
+//! counted. Its snapshot asks for a digest of HTTP, whose number used once (nonce) grows old; another face answers to
+//! the question who is a camera (WS-Discovery).
 //!
 //! What a stranger gets wrong: it reads requests by the names of their elements alone and knows nothing of XML.
 //! That is enough to be asked, and not enough to be attacked: it listens on loopback.
@@ -8,26 +9,28 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use md5::{Digest as _, Md5};
 use sha1::{Digest, Sha1};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
+
+use crate::digest::{Nonce, Told};
 
 /// How far the time of a login may be from the camera's clock, s.
 const LATE_S: i64 = 5;
 /// Logins that are remembered, so that none is taken twice.
 const MOST_REMEMBERED: usize = 10_000;
-const REALM: &str = "dome";
-const NONCE: &str = "5b1e0a77c2";
+/// Elements of an answer that is too long.
+const FLOOD: usize = 200_000;
 const ERROR: &str = "http://www.onvif.org/ver10/error";
 
 /// What the camera is like.
@@ -43,6 +46,12 @@ pub struct Face {
     pub rtsp: (u16, String),
     /// Whether it offers a snapshot.
     pub has_snapshot: bool,
+    /// Whether its services ask for a digest of HTTP, the clock too, and not for a login in the envelope.
+    pub by_digest: bool,
+    /// Calls that it answers with more than anybody reads.
+    pub floods: &'static [&'static str],
+    /// Logins that were wrong or that nobody asked for: a real camera locks the user out after a few.
+    pub wrong: Arc<AtomicU32>,
 }
 
 /// Draws the picture of this moment as a JPEG.
@@ -54,11 +63,13 @@ struct Camera {
     draw: Draw,
     /// Logins that were taken.
     taken: Arc<Mutex<BTreeSet<String>>>,
+    nonce: Arc<Mutex<Nonce>>,
 }
 
 /// The camera's services and its snapshot.
 pub fn routes<S>(face: Face, draw: Draw) -> Router<S> {
-    let camera = Camera { face: Arc::new(face), draw, taken: Arc::default() };
+    let face = Arc::new(face);
+    let camera = Camera { face, draw, taken: Arc::default(), nonce: Arc::default() };
     Router::new()
         .route("/onvif/device_service", post(answer))
         .route("/onvif/Media", post(answer))
@@ -156,14 +167,33 @@ fn call(text: &str) -> &str {
     tag[..end].rsplit(':').next().unwrap_or_default()
 }
 
-async fn answer(State(camera): State<Camera>, text: String) -> Response {
+async fn answer(
+    State(camera): State<Camera>,
+    uri: Uri,
+    headers: HeaderMap,
+    text: String,
+) -> Response {
     let call = call(&text);
     let face = &camera.face;
-    if call == "GetSystemDateAndTime" {
+    let is_clock = call == "GetSystemDateAndTime";
+    if face.by_digest {
+        camera.count(element(&text, "Username").is_some());
+        if let Err(refusal) = camera.admit(&headers, ("POST", &uri)) {
+            return refusal;
+        }
+    } else {
+        let tells = element(&text, "Username").is_some();
+        camera.count(headers.contains_key(header::AUTHORIZATION) || is_clock && tells);
+        if !is_clock && !camera.knows(&text) {
+            camera.count(tells);
+            return fault(StatusCode::BAD_REQUEST, "ter:NotAuthorized", "Sender not Authorized");
+        }
+    }
+    if is_clock {
         return envelope(&clock(now_s() + face.ahead_s));
     }
-    if !camera.knows(&text) {
-        return fault(StatusCode::BAD_REQUEST, "ter:NotAuthorized", "Sender not Authorized");
+    if face.floods.contains(&call) {
+        return envelope(&"<x/>".repeat(FLOOD));
     }
     let token = element(&text, "ProfileToken").unwrap_or_default();
     let of_profile = matches!(call, "GetStreamUri" | "GetSnapshotUri");
@@ -196,6 +226,26 @@ async fn answer(State(camera): State<Camera>, text: String) -> Response {
 }
 
 impl Camera {
+    /// Counts a wrong login.
+    fn count(&self, is_wrong: bool) {
+        self.face.wrong.fetch_add(u32::from(is_wrong), Ordering::SeqCst);
+    }
+
+    /// Lets in who answers with a digest of HTTP; else asks for one.
+    fn admit(&self, headers: &HeaderMap, (method, uri): (&str, &Uri)) -> Result<(), Response> {
+        let Some(user) = &self.face.user else { return Ok(()) };
+        let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
+        let told = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let mut nonce = lock(&self.nonce);
+        let judged = told.map(|told| nonce.judge(told, user, (method, target)));
+        self.count(judged == Some(Told::Wrong));
+        if judged == Some(Told::Right) {
+            return Ok(());
+        }
+        let asks = nonce.challenge(judged == Some(Told::Stale));
+        Err((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, asks)]).into_response())
+    }
+
     /// Whether a request comes with a login that is right, of this moment, and new.
     fn knows(&self, text: &str) -> bool {
         let Some((user, password)) = &self.face.user else { return true };
@@ -216,21 +266,9 @@ impl Camera {
     }
 }
 
-async fn snapshot(
-    State(camera): State<Camera>,
-    uri: axum::http::Uri,
-    headers: HeaderMap,
-) -> Response {
-    let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
-    let told = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let known = match &camera.face.user {
-        Some(user) => told.is_some_and(|told| is_right(told, user, target)),
-        None => true,
-    };
-    if !known {
-        let asks =
-            format!("Digest realm=\"{REALM}\", nonce=\"{NONCE}\", qop=\"auth\", algorithm=MD5");
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, asks)]).into_response();
+async fn snapshot(State(camera): State<Camera>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Err(refusal) = camera.admit(&headers, ("GET", &uri)) {
+        return refusal;
     }
     let draw = Arc::clone(&camera.draw);
     match tokio::task::spawn_blocking(move || draw()).await {
@@ -238,26 +276,6 @@ async fn snapshot(
         Ok(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-/// Whether a digest of HTTP (RFC 7616, MD5, qop auth) is that of a user for a GET of this target.
-fn is_right(told: &str, (user, password): &(String, String), target: &str) -> bool {
-    let part = |name: &str| {
-        let mut parts =
-            told.trim_start_matches("Digest").split(',').filter_map(|p| p.trim().split_once('='));
-        parts
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim_matches('"').to_owned())
-            .unwrap_or_default()
-    };
-    let sum = |text: String| {
-        let bytes = Md5::digest(text.as_bytes());
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    let (one, two) = (sum(format!("{user}:{REALM}:{password}")), sum(format!("GET:{target}")));
-    let (count, own) = (part("nc"), part("cnonce"));
-    let wanted = sum(format!("{one}:{NONCE}:{count}:{own}:auth:{two}"));
-    part("username") == *user && part("nonce") == NONCE && part("response") == wanted
 }
 
 fn envelope(body: &str) -> Response {
@@ -373,23 +391,5 @@ mod tests {
             assert_eq!((part("Hour"), part("Second")), (seconds / 3600 % 24, seconds % 60));
         }
         assert_eq!(epoch("yesterday"), None);
-    }
-
-    #[test]
-    fn a_digest_of_http_is_checked() {
-        let user = ("viewer".to_owned(), "a word".to_owned());
-        // By hand: md5sum of the parts.
-        let sum =
-            |text: &str| Md5::digest(text).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let (one, two) = (sum("viewer:dome:a word"), sum("GET:/x"));
-        let response = sum(&format!("{one}:{NONCE}:00000001:abc:auth:{two}"));
-        let told = format!(
-            "Digest username=\"viewer\", realm=\"dome\", uri=\"/x\", nonce=\"{NONCE}\", nc=00000001, \
-             cnonce=\"abc\", qop=auth, response=\"{response}\""
-        );
-        assert!(is_right(&told, &user, "/x"));
-        assert!(!is_right(&told, &user, "/y"));
-        assert!(!is_right(&told, &("viewer".to_owned(), "other".to_owned()), "/x"));
-        assert!(!is_right("Basic dmlld2VyOmEgd29yZA==", &user, "/x"));
     }
 }

@@ -69,7 +69,8 @@ fn fetch(camera: &mut Camera) -> Result<Coded, CameraError> {
     loop {
         match camera.fetch() {
             Ok(coded) => return Ok(coded),
-            Err(error) if errors + 1 >= MOST_ERRORS => return Err(error),
+            // Asked again with a wrong password, a camera locks the user out.
+            Err(error) if error.is_refusal() || errors + 1 >= MOST_ERRORS => return Err(error),
             Err(_) => errors += 1,
         }
     }
@@ -121,7 +122,8 @@ pub fn still(url: &str, login: Option<Login>, out: &Path) -> Result<(usize, usiz
 /// Looks once a second, as the gateway does, and tells each look; ends after `looks`, or never.
 ///
 /// # Errors
-/// When the nets cannot be used or the output ends. A camera that gives nothing is told and asked again.
+/// When the nets cannot be used, the output ends or the camera refuses us. One that gives nothing is told and asked
+/// again.
 pub fn watch(
     (url, login): (&str, Option<Login>),
     (models, clock): (&Path, Clock),
@@ -141,6 +143,7 @@ pub fn watch(
                 let sight = eyes.see(&mut memory, at, &frame)?;
                 tell(Ok(&sight))?;
             }
+            Err(error) if error.is_refusal() => return Err(error.into()),
             Err(error) => tell(Err(&error))?,
         }
         let spent = clock.now().uptime.saturating_sub(at);

@@ -6,7 +6,7 @@
 
 mod facts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -40,8 +40,10 @@ pub(super) fn start(
     }
     let (mut evidence, stop) = (Evidence::open(&config.state), Arc::clone(stop));
     let (stills, overview) = (stills.clone(), overview.clone());
+    let masked = config.cameras.iter().filter(|camera| !camera.masks.is_empty());
+    let masked = masked.map(|camera| camera.id.clone()).collect();
     let thread = named("evidence", move || {
-        let (mut seen, mut well) = (Seen::default(), true);
+        let (mut seen, mut well) = (Seen { masked, ..Seen::default() }, true);
         while !stop.load(Ordering::Relaxed) {
             std::thread::park_timeout(LOOKS_EVERY);
             let newest = overview.borrow().clone();
@@ -62,6 +64,8 @@ struct Seen {
     /// The newest still of each camera.
     stills: BTreeMap<Id, Moment>,
     disagreements: Disagreements,
+    /// Cameras in whose stills something is painted over.
+    masked: BTreeSet<Id>,
 }
 
 /// Keeps the newest still of each camera that is in doubt, once. One that cannot be kept keeps no other from it;
@@ -89,7 +93,8 @@ fn look(
             None => continue,
         };
         if seen.stills.insert(camera.id.clone(), still.at) != Some(still.at) {
-            let facts = format!("{:#}\n", facts(overview, camera));
+            let masked = seen.masked.contains(&camera.id);
+            let facts = format!("{:#}\n", facts(overview, camera, masked));
             let kept =
                 evidence.keep((&camera.id, still.at.utc), verdict, (&still.jpeg, facts.as_bytes()));
             if kept.is_ok() {
@@ -190,8 +195,11 @@ mod tests {
         std::fs::write(folder.path().join("evidence").join(ids[0].as_str()), "").unwrap();
         overview.cameras = vec![first, second];
         let mut evidence = Evidence::open(folder.path());
-        assert!(look(&mut evidence, &mut Seen::default(), &overview, &stills).is_err());
-        let kept = pictures(folder.path()).unwrap().into_iter().map(|picture| picture.camera);
-        assert_eq!(kept.collect::<Vec<_>>(), ["second"]);
+        let mut seen = Seen { masked: [ids[1].clone()].into(), ..Seen::default() };
+        assert!(look(&mut evidence, &mut seen, &overview, &stills).is_err());
+        let kept = pictures(folder.path()).unwrap();
+        assert_eq!(kept.iter().map(|picture| &picture.camera).collect::<Vec<_>>(), ["second"]);
+        let facts = std::fs::read_to_string(kept[0].seen()).unwrap();
+        assert!(facts.contains("\"masked\": true"), "{facts}");
     }
 }

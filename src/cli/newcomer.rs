@@ -129,6 +129,7 @@ fn remarks(met: &Newcomer, lang: Lang) -> Vec<String> {
             fill(lang, key, &[("seconds", seconds.unsigned_abs().to_string())])
         }
         Remark::NoClock => text(lang, "onvif.no_clock").to_owned(),
+        Remark::NoIdentity(said) => fill(lang, "onvif.no_identity", &[("said", said.clone())]),
         Remark::OtherHost { named, used } => {
             fill(lang, "onvif.other_host", &[("named", named.clone()), ("used", used.clone())])
         }

@@ -13,6 +13,7 @@ mod network;
 mod profile;
 mod report;
 mod schema;
+mod secret;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use profile::{
 };
 pub use report::{Fault, Report, Severity};
 pub use schema::{profile_schema, site_schema};
+pub use secret::{is_secret, shown};
 
 use crate::logic::site::{Id, Site};
 

@@ -94,6 +94,32 @@ fn the_documented_site_file_has_no_fault() {
     assert_eq!(config.site.zones.len(), 1);
 }
 
+/// A camera whose address has a password in it can be used, and is warned of; the warning does not repeat it.
+#[test]
+fn a_password_in_the_address_of_a_camera_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.toml");
+    let text = std::fs::read_to_string(root().join("config/depot.toml")).unwrap();
+    let address = "http://192.168.10.51/snapshot.jpg";
+    assert!(text.contains(address));
+    for (more, wanted) in [("?res=high", &[][..]), ("?usr=a&pwd=horse", &["WG0136"])] {
+        std::fs::write(&file, text.replace(address, &format!("{address}{more}"))).unwrap();
+        let (config, report) = config::load(&file).unwrap();
+        assert_eq!(config.cameras.len(), 1);
+        let found: Vec<&str> = report.faults.iter().map(|fault| fault.code).collect();
+        assert_eq!(found, wanted, "{more}");
+        let words = report.render(Lang::En) + &report.render(Lang::Zh);
+        let told = words.contains("warning[WG0136]: the address of camera `cam1` has a password")
+            && words.contains("地址中含有密码");
+        assert_eq!(told, !wanted.is_empty(), "{words}");
+        assert!(!words.contains("horse"), "{words}");
+    }
+    std::fs::write(&file, text.replace("http://192.168.10.51", "http://a:horse@192.168.10.51"))
+        .unwrap();
+    let words = config::load(&file).unwrap_err().render(Lang::En);
+    assert!(words.contains("error[WG0030]") && !words.contains("horse"), "{words}");
+}
+
 /// One that restarts at 32 A below a breaker of 20 A is told of in both languages; one that keeps its failsafe,
 /// or hangs on enough copper, is not.
 #[test]

@@ -42,9 +42,9 @@ impl Gateway {
         );
         std::fs::write(&site, text).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_wattgate"))
-            .args(["run", "--lang", "en", "--config"])
-            .arg(&site)
+            .args(["run", "--lang", "en", &format!("--config={}", site.display())])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("HTTP_PROXY", "http://127.0.0.1:1")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

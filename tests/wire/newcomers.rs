@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,6 +19,7 @@ use super::gateway::now;
 use super::profiles::runtime;
 use super::rtsp::Server;
 
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
 const PASSWORD: &str = "a word with <spaces> & more";
 
 fn anywhere() -> SocketAddr {
@@ -26,13 +28,21 @@ fn anywhere() -> SocketAddr {
 
 /// A camera whose clock is a day behind, that takes another host for its own, with a stream by GStreamer.
 fn camera(rtsp: u16, has_snapshot: bool) -> SocketAddr {
-    let face = Face {
+    with_face(Face { has_snapshot, ..face(rtsp) })
+}
+
+fn face(rtsp: u16) -> Face {
+    Face {
         user: Some(("camera".to_owned(), PASSWORD.to_owned())),
         ahead_s: -86_400,
         believes: "10.20.30.40:8080".to_owned(),
         rtsp: (rtsp, "/ball".to_owned()),
-        has_snapshot,
-    };
+        has_snapshot: true,
+        ..Face::default()
+    }
+}
+
+fn with_face(face: Face) -> SocketAddr {
     let draw = Arc::new(|| {
         let scene = Scene::of(&World::new(Scenario::one_pile(), 1));
         jpeg(&scene).map_err(|error| error.to_string())
@@ -42,7 +52,9 @@ fn camera(rtsp: u16, has_snapshot: bool) -> SocketAddr {
 
 fn wattgate(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wattgate"));
-    command.env("LANG", "C").args(arguments).output().expect("the binary runs")
+    // Nobody is there: a camera of this site is asked without a proxy, whatever the environment says.
+    command.env("LANG", "C").env("HTTP_PROXY", "http://127.0.0.1:1").args(arguments);
+    command.output().expect("the binary runs")
 }
 
 fn words(bytes: &[u8]) -> String {
@@ -148,6 +160,55 @@ fn a_camera_that_refuses_us_says_what_to_do() {
     let odd = wattgate(&["camera", "probe", "viewer:secret@10.0.0.9"]);
     assert_eq!(odd.status.code(), Some(2));
     assert!(!words(&odd.stderr).contains("secret"), "{}", words(&odd.stderr));
+}
+
+/// A real camera locks a user out after a few wrong logins: whatever is asked, it is told one, and the clock is asked
+/// as nobody.
+#[test]
+fn a_wrong_password_is_told_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("still.jpg").display().to_string();
+    for by_digest in [false, true] {
+        let wrong = Arc::new(AtomicU32::new(0));
+        let place = with_face(Face { by_digest, wrong: Arc::clone(&wrong), ..face(1) }).to_string();
+        let count = |arguments: &[&str], password: &str| {
+            let file = password_file(folder.path(), password);
+            let who = ["--user", "camera", "--password-file", &file];
+            let output = wattgate(&[arguments, &who].concat());
+            (output.status.success(), wrong.swap(0, Ordering::SeqCst), words(&output.stderr))
+        };
+        let snapshot = format!("http://{place}/images/snapshot.jpg");
+        for arguments in [
+            &["camera", "probe", &place][..],
+            &["camera", "probe", &snapshot],
+            &["camera", "still", &snapshot, "--out", &out],
+            &["camera", "watch", &snapshot, "--looks", "3", "--models", MODELS],
+        ] {
+            let (done, logins, said) = count(arguments, "another word");
+            assert_eq!((done, logins), (false, 1), "{by_digest} {arguments:?}: {said}");
+            let (done, logins, said) = count(arguments, PASSWORD);
+            assert_eq!((done, logins), (true, 0), "{by_digest} {arguments:?}: {said}");
+        }
+        assert!(!wattgate(&["camera", "probe", &place]).status.success());
+        assert_eq!(wrong.load(Ordering::SeqCst), 0, "nobody said who he is");
+    }
+}
+
+#[test]
+fn a_camera_that_fails_at_one_question_is_asked_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = password_file(folder.path(), PASSWORD);
+    for (floods, lang, wanted) in [
+        (&["GetDeviceInformation"], "en", "does not say who it is (> 512 kB)"),
+        (&["GetDeviceInformation"], "zh", "摄像头不报告自己的型号（> 512 kB）"),
+        (&["GetStreamUri"], "en", "no address from GetStreamUri that can be used (> 512 kB)"),
+    ] {
+        let place = with_face(Face { floods, ..face(8554) }).to_string();
+        let output = asked(&place, &file, &["--lang", lang]);
+        let told = words(&output.stdout);
+        assert!(output.status.success(), "{told}{}", words(&output.stderr));
+        assert!(told.contains(wanted) && told.contains("snapshot = \"http://"), "{told}");
+    }
 }
 
 /// A server that answers every request with these bytes, again and again where `endless`.

@@ -128,7 +128,9 @@ fn rtsp_with_a_password_is_seen_with_it_and_refused_without() {
     let picture = until("a picture", PATIENCE, || camera.fetch().ok());
     assert_eq!(picture.decode().expect("a picture").width, 640);
     for mut stranger in [login("another word"), Camera::open(&server.url(), true)] {
-        let told = stranger.fetch().expect_err("refused").to_string();
+        let error = stranger.fetch().expect_err("refused");
+        assert!(error.is_refusal(), "{error}");
+        let told = error.to_string();
         assert!(told.contains("401"), "{told}");
         assert!(!told.contains("word"), "{told}");
     }

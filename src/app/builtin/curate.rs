@@ -83,7 +83,7 @@ fn bytes_of(picture: &Picture) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// What stands beside a picture; nothing where there is none, or none that can be read.
-fn beside(path: &std::path::Path) -> Value {
+pub(super) fn beside(path: &std::path::Path) -> Value {
     let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= MOST_BESIDE);
     let bytes = small.then(|| std::fs::read(path).ok()).flatten();
     bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()

@@ -3,12 +3,14 @@
 //! goes on where it was when it is asked for again.
 //!
 //! What a stranger gets wrong: nothing is taken back by it. An alarm of yesterday stays what it was; people learn
-//! what the big net would have said, and which pictures are worth training with.
+//! what the big net would have said, and which pictures are worth training with. And a kept picture is not all that was
+//! seen: where masks are painted over, a fire may lie behind them, and nothing is released.
 
 use std::io;
 
 use serde_json::{Value, json};
 
+use super::curate::beside;
 use super::{BuiltInError, Options, failed};
 use crate::app::vision::PARTS;
 use crate::io::camera::Frame;
@@ -45,7 +47,10 @@ pub(super) fn review(options: &Options) -> Result<String, BuiltInError> {
             Err(cause) => return Err(failed(&picture.path)(cause)),
         };
         let said = match Frame::decode(&bytes) {
-            Ok(frame) => opinion(&mut net, &frame, &mut count)?,
+            Ok(frame) => {
+                let masked = beside(&picture.seen())["masked"] == true;
+                opinion(&mut net, (&frame, masked), &mut count)?
+            }
             Err(error) => {
                 count.unreadable += 1;
                 json!({"answer": "unreadable", "error": error.to_string()})
@@ -59,14 +64,18 @@ pub(super) fn review(options: &Options) -> Result<String, BuiltInError> {
     ))
 }
 
-/// What the big net says of the worst part of a picture.
-fn opinion(net: &mut BigNet, frame: &Frame, count: &mut Count) -> Result<Value, ModelError> {
+/// What the big net says of the worst part of a picture; of a masked one it releases nothing.
+fn opinion(
+    net: &mut BigNet,
+    (frame, masked): (&Frame, bool),
+    count: &mut Count,
+) -> Result<Value, ModelError> {
     let rank = |answer: Answer| match answer {
         Answer::Released => 0,
         Answer::Doubtful => 1,
         Answer::Confirmed { .. } => 2,
     };
-    let (mut worst, mut scores) = ((0, 0), (0.0_f64, 0.0_f64));
+    let (mut worst, mut scores) = ((u8::from(masked), 0), (0.0_f64, 0.0_f64));
     for (part, place) in PARTS.into_iter().enumerate() {
         let Some(crop) = Crop::of(frame, place, net.side()) else { continue };
         let said = net.ask(&crop)?;
@@ -121,6 +130,7 @@ mod tests {
         let second = at + chrono::Duration::seconds(1);
         evidence.keep((&north, second), "alarm", (b"no picture", b"")).unwrap();
         evidence.keep((&south, at), "doubtful", (&wall, b"")).unwrap();
+        evidence.keep((&south, second), "alarm", (&wall, b"{\"masked\": true}")).unwrap();
         let options = |camera: Option<&str>| Options {
             name: BuiltIn::Review,
             config: folder.path().join("site.toml"),
@@ -141,7 +151,9 @@ mod tests {
         assert_eq!(told(of("north"))["answer"], "released");
         assert!(!of("south").review().exists(), "nobody asked for it");
         let said = review(&options(None)).unwrap();
-        assert_eq!(said, "confirmed 0, doubtful 0, released 1, unreadable 0", "the rest");
+        assert_eq!(said, "confirmed 0, doubtful 1, released 1, unreadable 0", "the rest");
+        let masked = all.iter().find(|p| p.camera == "south" && p.verdict == "alarm").unwrap();
+        assert_eq!(told(masked)["answer"], "doubtful", "the fire may lie behind a mask");
         let said = review(&options(None)).unwrap();
         assert_eq!(said, "confirmed 0, doubtful 0, released 0, unreadable 0", "nothing is left");
         // One that made room for a newer one while the net looked at it.

@@ -20,8 +20,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Pictures of one bay that disagrees: one in such a time.
 const KEPT_EVERY: Duration = Duration::from_secs(3600);
 
-/// What is known of a camera's picture, as JSON.
-pub(super) fn facts(overview: &Overview, camera: &CameraView) -> Value {
+/// What is known of a camera's picture, as JSON; `masked`: whether something is painted over in it.
+pub(super) fn facts(overview: &Overview, camera: &CameraView, masked: bool) -> Value {
     let mine = overview.bays.iter().filter(|bay| bay.camera.as_ref() == Some(&camera.id));
     let bay = |bay: &BayView| {
         json!({
@@ -41,6 +41,7 @@ pub(super) fn facts(overview: &Overview, camera: &CameraView) -> Value {
         "tier": camera.tier,
         "fire": camera.fire,
         "smoke": camera.smoke,
+        "masked": masked,
         "bays": mine.map(bay).collect::<Vec<Value>>(),
     })
 }
@@ -167,7 +168,7 @@ mod tests {
             [(Some(true), json!("occupied")), (Some(false), json!(null)), (None, json!(null))]
         {
             overview.bays[0].plugged = plugged;
-            let facts = facts(&overview, &camera);
+            let facts = facts(&overview, &camera, false);
             assert_eq!((&facts["bays"][0]["label"], &facts["camera"]), (&label, &json!(camera.id)));
             assert_eq!(facts["bays"][0]["polygon"], json!(overview.bays[0].polygon));
         }

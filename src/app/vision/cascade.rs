@@ -176,12 +176,8 @@ fn work(
                 let (cpu_ms, remote) = (opinion.cpu_ms, opinion.joules);
                 let joules = remote + cpu_ms / 1000.0 * held.joules_per_cpu_s;
                 held.escalation.budget().book(now(), joules);
-                let taken = if opinion.is_remote {
-                    &mut held.account.remote
-                } else {
-                    &mut held.account.local
-                };
-                *taken += 1;
+                held.account.remote += u64::from(opinion.is_remote);
+                held.account.local += u64::from(opinion.is_local);
                 held.answers.push(Answered { doubt, answer, cpu_ms, joules });
             }
             Err(error) => {

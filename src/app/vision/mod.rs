@@ -1,10 +1,11 @@
 //! The gateway's eyes: one way of seeing (`eyes`, `bays`), used by the child process that watches cameras
-//! (`process`, `judge`, `cascade`) and by `look` (`second`).
+//! (`process`, `fetch`, `judge`, `cascade`) and by `look` (`second`).
 
 mod bays;
 mod calibrated;
 mod cascade;
 mod eyes;
+mod fetch;
 mod judge;
 mod memory;
 mod process;

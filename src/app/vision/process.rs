@@ -1,4 +1,4 @@
-//! `wattgate vision`: the child process. One thread for each camera fetches its newest frame, one
+//! `wattgate vision`: the child process. One thread for each camera fetches its newest frame (`fetch`), one
 //! thread judges them one after another and tells the control process (`judge`), one more asks the big net
 //! about what is doubtful (`cascade`).
 //!
@@ -16,11 +16,12 @@ use chrono::{DateTime, Utc};
 
 use super::cascade::Cascade;
 use super::eyes::Eyes;
+use super::fetch::fetch;
 use super::judge::{Judge, Tools};
 use super::memory::Memory;
 use crate::app::messages::{self, ToChild};
-use crate::config::{self, CameraLogin, CameraSource, Config, VisionConfig};
-use crate::io::camera::{Camera, Coded, Haste, Login, Masks};
+use crate::config::{self, CameraSource, Config, VisionConfig};
+use crate::io::camera::{Coded, Haste, Masks};
 use crate::io::clock::Clock;
 use crate::io::inference::{BigNet, Engine, FileGuard, ModelError, RemoteNet, keep_copy};
 use crate::io::meter::Meter;
@@ -34,10 +35,8 @@ pub(super) const BEAT: Duration = Duration::from_millis(500);
 const LAST_GOOD: &str = "models";
 /// Rates of looking (decisions): one look in 2 s when quiet, one a second when eager, five on a suspicion.
 const QUIET: Duration = Duration::from_secs(2);
-const EAGER: Duration = Duration::from_secs(1);
+pub(super) const EAGER: Duration = Duration::from_secs(1);
 const SUSPICION: Duration = Duration::from_millis(200);
-/// A camera that gives nothing, or gives it faster than it is asked, is not asked more often than this.
-const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
 /// How the child is started.
 #[derive(Clone, Debug)]
@@ -131,7 +130,7 @@ impl Inbox {
         }
     }
 
-    fn put(&self, camera: &Id, delivery: Delivery) {
+    pub fn put(&self, camera: &Id, delivery: Delivery) {
         lock(&self.newest).insert(camera.clone(), delivery);
         self.bell.notify_all();
     }
@@ -154,13 +153,13 @@ impl Inbox {
         self.bell.notify_all();
     }
 
-    fn haste(&self, camera: &Id) -> Haste {
+    pub fn haste(&self, camera: &Id) -> Haste {
         let suspected = lock(&self.wanted).suspects.contains(camera);
         if suspected { Haste::Any } else { Haste::Keyframes }
     }
 
     /// Waits until the next picture of a camera is due, that was last asked for at `asked`.
-    fn await_turn(&self, camera: &Id, asked: Moment, clock: Clock) {
+    pub fn await_turn(&self, camera: &Id, asked: Moment, clock: Clock) {
         let mut wanted = lock(&self.wanted);
         loop {
             let period = clock.wall_time(wanted.period(camera).mul_f64(clock.vision_pace()));
@@ -321,53 +320,6 @@ fn hear_duties(mut socket: UnixStream, inbox: &Inbox) {
         inbox.oblige(duty);
     }
     std::process::exit(0);
-}
-
-/// Who we are to the camera. Without its password file it is asked as nobody, and says so.
-fn login(source: &CameraSource) -> Option<Login> {
-    let CameraLogin { username, password_file } = source.login.as_ref()?;
-    match Login::from_file(username, password_file) {
-        Ok(login) => Some(login),
-        Err(error) => {
-            let file = password_file.display();
-            tracing::error!(camera = %source.id, %file, %error, "no password for the camera");
-            None
-        }
-    }
-}
-
-/// Fetches frame after frame at the rate that is wanted, once it is no longer left out.
-fn fetch(source: &CameraSource, inbox: &Inbox, clock: Clock, left_out: Option<Duration>) {
-    let begun = clock.wall_uptime();
-    let sits_out = || clock.wall_uptime().saturating_sub(begun) < left_out.unwrap_or_default();
-    while sits_out() {
-        inbox.put(&source.id, Delivery::LeftOut(clock.now()));
-        std::thread::park_timeout(EAGER.min(left_out.unwrap_or_default()));
-    }
-    let mut camera = Camera::open_as(&source.url, source.is_stream, login(source));
-    let mut trouble = None;
-    loop {
-        let asked = clock.now();
-        let delivery = match camera.fetch_as(inbox.haste(&source.id)) {
-            Ok(coded) => {
-                if trouble.take().is_some() {
-                    tracing::info!(camera = %source.id, "camera delivers again");
-                }
-                Delivery::Picture(coded, clock.now())
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if trouble.as_ref() != Some(&why) {
-                    tracing::warn!(camera = %source.id, %why, "camera gives no picture");
-                    trouble = Some(why);
-                }
-                Delivery::Nothing(clock.now())
-            }
-        };
-        inbox.put(&source.id, delivery);
-        std::thread::park_timeout(LEAST_PAUSE);
-        inbox.await_turn(&source.id, asked, clock);
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::file::{At, BayTable, CameraTable, SiteFile, ZoneTable};
 use super::super::walk::{Faults, error};
-use super::super::{CameraLogin, CameraSource};
+use super::super::{CameraLogin, CameraSource, is_secret, shown};
 use super::devices::{Devices, reference, unique_id};
 use super::{one_of, warning};
 use crate::logic::site::{Bay, Camera, Id, OnBlind, Zone};
@@ -39,6 +39,10 @@ pub fn check(file: &SiteFile, devices: &Devices, folder: &Path, faults: &mut Fau
         let source = source.filter(|url| is_url(url, is_stream, faults));
         if let (Some(id), Some(url)) = (id, source) {
             let name = table.name.clone().unwrap_or_else(|| id.to_string());
+            if is_secret(&url.value) {
+                // Without a place: a report shows the line of a fault, and goes into logs.
+                faults.push(warning("WG0136", None, vec![("camera", id.to_string())]));
+            }
             let url = url.value.clone();
             let login = login(table, folder, faults);
             let masks = masks(table, faults);
@@ -64,7 +68,12 @@ fn is_url(text: &At<String>, is_stream: bool, faults: &mut Faults) -> bool {
     let host = rest.and_then(|rest| rest.split('/').next());
     let good = host.is_some_and(|host| !host.is_empty() && !host.contains([' ', '@']));
     if !good {
-        faults.push(error("WG0030", text.at, vec![("url", text.value.clone())]));
+        let has_login = text.value.contains('@') || is_secret(&text.value);
+        let (at, url) = match has_login {
+            true => (None, shown(&text.value)),
+            false => (text.at, text.value.clone()),
+        };
+        faults.push(error("WG0030", at, vec![("url", url)]));
     }
     good
 }

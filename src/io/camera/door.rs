@@ -3,8 +3,10 @@
 //! What a stranger gets wrong: a camera says only with its refusal how it wants to be answered, and its challenge
 //! grows old. So a refusal is answered once with the challenge that came with it; a second one means that user or
 //! password is wrong, and then nothing is kept: cameras lock a user out after a few wrong answers, so there is one
-//! for each question and not two. The password itself (Basic) is never sent.
+//! for each question and not two. The password itself (Basic) is never sent. And it is the door of a machine on this
+//! site: no proxy that the environment names stands before it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use http_auth::{PasswordClient, PasswordParams};
@@ -58,14 +60,22 @@ pub struct Door {
     agent: Agent,
     login: Option<Login>,
     digest: Option<PasswordClient>,
+    /// Whether the last question was asked with an answer to a challenge.
+    has_answered: bool,
 }
 
 impl Door {
     /// Nothing is asked yet. `times` has the time-outs and nothing else.
     #[must_use]
     pub fn new(times: ConfigBuilder<AgentScope>, login: Option<Login>) -> Door {
-        let config = times.max_redirects(0).http_status_as_error(false).build();
-        Door { agent: config.new_agent(), login, digest: None }
+        let config = times.proxy(None).max_redirects(0).http_status_as_error(false).build();
+        Door { agent: config.new_agent(), login, digest: None, has_answered: false }
+    }
+
+    /// Whether the last question told the camera who we are.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// A successful answer to a GET.
@@ -110,18 +120,22 @@ impl Door {
         Ok(second)
     }
 
+    /// The answer to the challenge, where there was one. The body is not counted in (`auth-int`), even where the
+    /// camera offers that: none asks for it, and the crate would hash the body itself instead of its hash.
+    fn answer(&mut self, url: &str, method: &str) -> Option<String> {
+        let (digest, login) = self.digest.as_mut().zip(self.login.as_ref())?;
+        let (Login { username, password }, uri) = (login, &path(url));
+        digest.respond(&PasswordParams { username, password, uri, method, body: None }).ok()
+    }
+
     fn send(
         &mut self,
         url: &str,
         body: Option<(&str, &[u8])>,
     ) -> Result<Response<Body>, ureq::Error> {
         let method = if body.is_some() { "POST" } else { "GET" };
-        let answer = self.digest.as_mut().zip(self.login.as_ref()).and_then(|(digest, login)| {
-            let Login { username, password } = login;
-            let bytes = Some(body.map_or(&[][..], |(_, bytes)| bytes));
-            let uri = path(url);
-            digest.respond(&PasswordParams { username, password, uri, method, body: bytes }).ok()
-        });
+        let answer = self.answer(url, method);
+        self.has_answered = answer.is_some();
         match body {
             Some((kind, bytes)) => {
                 let mut request = self.agent.post(url).header("content-type", kind);
@@ -155,10 +169,14 @@ fn wants_clear(headers: &HeaderMap) -> bool {
 }
 
 /// What stands in the request's first line.
-fn path(url: &str) -> &str {
+fn path(url: &str) -> Cow<'_, str> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.find('/').map_or("/", |at| &rest[at..]);
-    path.split('#').next().unwrap_or(path)
+    let rest = rest.split('#').next().unwrap_or(rest);
+    match rest.find(['/', '?']).map(|at| &rest[at..]) {
+        None => Cow::Borrowed("/"),
+        Some(path) if path.starts_with('/') => Cow::Borrowed(path),
+        Some(query) => Cow::Owned(format!("/{query}")),
+    }
 }
 
 #[cfg(test)]
@@ -171,20 +189,46 @@ mod tests {
             ("http://10.0.0.9", "/"),
             ("http://10.0.0.9:81/a/b?c=d/e#f", "/a/b?c=d/e"),
             ("http://10.0.0.9/", "/"),
+            ("http://10.0.0.9?x=1", "/?x=1"),
+            ("http://10.0.0.9?x=a/b#c", "/?x=a/b"),
+            ("http://10.0.0.9#/x", "/"),
         ] {
             assert_eq!(path(url), wanted, "{url}");
         }
     }
 
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("www-authenticate", value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_digest_never_counts_the_body_in() {
+        let login = Login { username: "viewer".to_owned(), password: "a word".to_owned() };
+        let mut door = Door::new(Agent::config_builder(), Some(login));
+        assert_eq!(door.answer("http://10.0.0.9/x", "POST"), None, "nobody asked who we are");
+        for (offered, wanted) in [
+            ("Digest realm=\"cam\", nonce=\"8f3a\", qop=\"auth\"", Some("qop=auth,")),
+            ("Digest realm=\"cam\", nonce=\"8f3a\", qop=\"auth,auth-int\"", Some("qop=auth,")),
+            ("Digest realm=\"cam\", nonce=\"8f3a\", qop=\"auth-int, auth\"", Some("qop=auth,")),
+            ("Digest realm=\"cam\", nonce=\"8f3a\"", Some("uri=\"/x\"")),
+            ("Digest realm=\"cam\", nonce=\"8f3a\", qop=\"auth-int\"", None),
+        ] {
+            door.digest = challenge(&headers(&[offered]));
+            for method in ["GET", "POST"] {
+                let answer = door.answer("http://10.0.0.9/x", method);
+                let fits = |part| answer.as_deref().is_some_and(|answer| answer.contains(part));
+                assert_eq!(answer.is_some(), wanted.is_some(), "{offered}");
+                assert!(wanted.is_none_or(fits), "{method} {offered}: {answer:?}");
+            }
+        }
+    }
+
     #[test]
     fn only_a_digest_is_answered() {
-        let headers = |values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("www-authenticate", value.parse().unwrap());
-            }
-            headers
-        };
         let digest = "Digest realm=\"cam\", nonce=\"8f3a\", qop=\"auth\"";
         assert!(challenge(&headers(&[digest])).is_some());
         assert!(challenge(&headers(&["Basic realm=\"cam\"", digest])).is_some());

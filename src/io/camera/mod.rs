@@ -2,6 +2,7 @@
 //! on disk. It measures (`gate`) and judges nothing. `onvif` asks a camera what it offers, `door` is HTTP with a user.
 
 mod door;
+mod error;
 mod film;
 mod frame;
 pub mod gate;
@@ -16,10 +17,11 @@ mod stream;
 mod video;
 
 pub use door::Login;
+pub use error::CameraError;
 pub use film::{Film, FilmError};
 pub use frame::{Frame, FrameError};
 pub use likeness::likeness;
 pub use masks::Masks;
 pub use rtsp::Haste;
-pub use source::{Camera, CameraError, Coded};
+pub use source::{Camera, Coded};
 pub use still::{Still, StillBoard};

@@ -17,6 +17,7 @@ use retina::client::{
 use retina::codec::{CodecItem, FrameFormat, VideoFrame};
 use tokio::time::timeout;
 
+use super::CameraError;
 use super::door::Login;
 
 /// Longest wait for a keyframe; frames that are not one serve after that.
@@ -32,22 +33,6 @@ const MOST_FRAMES: usize = 300;
 /// every look: then the next keyframe is waited for.
 const MOST_IN_HASTE: usize = 50;
 
-/// Why a session gave no picture.
-#[derive(Debug, thiserror::Error)]
-pub enum RtspError {
-    /// The address, the connection or what was answered.
-    #[error("{url}: {cause}")]
-    Broken {
-        /// Where.
-        url: String,
-        /// Why.
-        cause: String,
-    },
-    /// Nothing new came.
-    #[error("{0}: no new frame within {ANSWER:?}")]
-    Still(String),
-}
-
 /// What the receiving thread leaves behind.
 #[derive(Default)]
 struct Newest {
@@ -56,7 +41,7 @@ struct Newest {
     bytes: usize,
     /// How many of them were handed out.
     given: usize,
-    ended: Option<String>,
+    ended: Option<CameraError>,
 }
 
 impl Newest {
@@ -114,7 +99,7 @@ impl Rtsp {
     ///
     /// # Errors
     /// When none comes in time, or the session broke; the next call opens it anew.
-    pub fn fetch(&mut self, haste: Haste) -> Result<Vec<Vec<u8>>, RtspError> {
+    pub fn fetch(&mut self, haste: Haste) -> Result<Vec<Vec<u8>>, CameraError> {
         let slot = match &self.slot {
             Some(slot) => Arc::clone(slot),
             None => self.open()?,
@@ -132,40 +117,37 @@ impl Rtsp {
             newest.given = 1;
             return Ok(newest.frames[..1].to_vec());
         }
-        if let Some(cause) = newest.ended.take() {
+        if let Some(error) = newest.ended.take() {
             self.slot = None;
-            return Err(self.broken(cause));
+            return Err(error);
         }
         if newest.frames.len() > newest.given {
             newest.given = newest.frames.len();
             return Ok(newest.frames.clone());
         }
         self.slot = None;
-        Err(RtspError::Still(self.url.clone()))
+        Err(CameraError::still(&self.url, ANSWER))
     }
 
-    fn broken(&self, cause: impl ToString) -> RtspError {
-        RtspError::Broken { url: self.url.clone(), cause: cause.to_string() }
-    }
-
-    fn open(&mut self) -> Result<Slot, RtspError> {
+    fn open(&mut self) -> Result<Slot, CameraError> {
         let slot = Slot::default();
         let theirs = Arc::clone(&slot);
         let (url, login) = (self.url.clone(), self.login.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| self.broken(error))?;
+        let broken = |error| CameraError::broken(&self.url, error);
+        let runtime = runtime.map_err(broken)?;
         let receive = move || {
             let ended = match runtime.block_on(follow(&url, login, &theirs)) {
-                Ok(()) => "the camera ended the stream".to_owned(),
-                Err(cause) => cause.to_string(),
+                Ok(()) => CameraError::broken(&url, "the camera ended the stream"),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    CameraError::refused(&url, error)
+                }
+                Err(error) => CameraError::broken(&url, error),
             };
             theirs.0.lock().unwrap_or_else(PoisonError::into_inner).ended = Some(ended);
             theirs.1.notify_all();
         };
-        std::thread::Builder::new()
-            .name("rtsp".to_owned())
-            .spawn(receive)
-            .map_err(|error| self.broken(error))?;
+        std::thread::Builder::new().name("rtsp".to_owned()).spawn(receive).map_err(broken)?;
         self.slot = Some(Arc::clone(&slot));
         Ok(slot)
     }
@@ -173,6 +155,14 @@ impl Rtsp {
 
 fn failed(cause: impl ToString) -> io::Error {
     io::Error::other(cause.to_string())
+}
+
+/// What the camera answered; a refusal is a kind of its own.
+fn answered(error: retina::Error) -> io::Error {
+    match error.status_code() {
+        Some(401 | 403) => io::Error::new(io::ErrorKind::PermissionDenied, error.to_string()),
+        _ => failed(error),
+    }
 }
 
 /// The session's H.264 track, playing.
@@ -183,7 +173,7 @@ async fn play(url: &str, login: Option<Login>) -> io::Result<Demuxed> {
         Credentials { username, password }
     });
     let options = SessionOptions::default().user_agent("wattgate".to_owned()).creds(login);
-    let mut session = Session::describe(url, options).await.map_err(failed)?;
+    let mut session = Session::describe(url, options).await.map_err(answered)?;
     let streams = session.streams();
     let wanted = streams.iter().position(|s| s.media() == "video" && s.encoding_name() == "h264");
     let Some(wanted) = wanted else {
@@ -194,8 +184,8 @@ async fn play(url: &str, login: Option<Login>) -> io::Result<Demuxed> {
         )));
     };
     let setup = SetupOptions::default().transport(Transport::Tcp(Default::default()));
-    session.setup(wanted, setup.frame_format(FrameFormat::SIMPLE)).await.map_err(failed)?;
-    session.play(PlayOptions::default()).await.map_err(failed)?.demuxed().map_err(failed)
+    session.setup(wanted, setup.frame_format(FrameFormat::SIMPLE)).await.map_err(answered)?;
+    session.play(PlayOptions::default()).await.map_err(answered)?.demuxed().map_err(failed)
 }
 
 /// Receives as long as somebody wants the frames.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::CameraError;
 use super::door::{Door, Login};
 
 /// Longest time for a whole request; a look is due every second or two.
@@ -9,19 +10,6 @@ const ANSWER: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(2);
 /// A larger body is no snapshot.
 const MOST_BYTES: u64 = 8 << 20;
-
-/// Why a camera gave no picture.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// No connection, an error status, or an answer that took too long.
-    #[error("{url}: {cause}")]
-    NoAnswer {
-        /// Where.
-        url: String,
-        /// Why.
-        cause: String,
-    },
-}
 
 /// A snapshot source; keeps its connection.
 pub struct Snapshot {
@@ -43,15 +31,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// When there is no complete answer in time.
-    pub fn fetch(&mut self) -> Result<Vec<u8>, SnapshotError> {
-        let url = self.url.clone();
-        let failed = |cause: String| SnapshotError::NoAnswer { url, cause };
-        match self.door.get(&self.url) {
-            Ok(mut answer) => {
-                let body = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
-                body.map_err(|error| failed(error.to_string()))
-            }
-            Err(error) => Err(failed(error.to_string())),
-        }
+    pub fn fetch(&mut self) -> Result<Vec<u8>, CameraError> {
+        let mut answer =
+            self.door.get(&self.url).map_err(|error| CameraError::at_door(&self.url, &error))?;
+        let body = answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec();
+        body.map_err(|error| CameraError::broken(&self.url, error))
     }
 }

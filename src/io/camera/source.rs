@@ -1,10 +1,10 @@
 //! A camera, whichever way it delivers.
 
 use super::door::Login;
-use super::rtsp::{Haste, Rtsp, RtspError};
-use super::snapshot::{Snapshot, SnapshotError};
-use super::stream::{Stream, StreamError};
-use super::{Frame, FrameError, video};
+use super::rtsp::{Haste, Rtsp};
+use super::snapshot::Snapshot;
+use super::stream::Stream;
+use super::{CameraError, Frame, FrameError, video};
 
 /// A camera behind a URL.
 pub enum Camera {
@@ -44,20 +44,6 @@ impl Coded {
             Coded::Video(frames) => video::newest(frames, alive),
         }
     }
-}
-
-/// Why a camera gave no picture.
-#[derive(Debug, thiserror::Error)]
-pub enum CameraError {
-    /// A snapshot.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
-    /// A stream.
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    /// An RTSP session.
-    #[error(transparent)]
-    Rtsp(#[from] RtspError),
 }
 
 impl Camera {

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::CameraError;
 use super::door::{Door, Login};
 
 /// Longest wait for the next picture.
@@ -22,29 +23,13 @@ const MOST_BYTES: usize = 8 << 20;
 const MOST_LINE: u64 = 1024;
 const MOST_LINES: usize = 64;
 
-/// Why a stream gave no picture.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// The connection or the answer.
-    #[error("{url}: {cause}")]
-    Broken {
-        /// Where.
-        url: String,
-        /// Why.
-        cause: String,
-    },
-    /// Nothing new came.
-    #[error("{0}: no new picture within {ANSWER:?}")]
-    Still(String),
-}
-
 /// What the reading thread leaves behind.
 #[derive(Default)]
 enum Newest {
     #[default]
     Nothing,
     Picture(Vec<u8>),
-    Ended(String),
+    Ended(CameraError),
 }
 
 /// One place for the newest picture, and a bell.
@@ -68,7 +53,7 @@ impl Stream {
     ///
     /// # Errors
     /// When none comes in time, or the stream broke; the next call opens it anew.
-    pub fn fetch(&mut self) -> Result<Vec<u8>, StreamError> {
+    pub fn fetch(&mut self) -> Result<Vec<u8>, CameraError> {
         let slot = match &self.slot {
             Some(slot) => Arc::clone(slot),
             None => self.open()?,
@@ -82,27 +67,23 @@ impl Stream {
             Newest::Picture(bytes) => Ok(bytes),
             Newest::Nothing => {
                 self.slot = None;
-                Err(StreamError::Still(self.url.clone()))
+                Err(CameraError::still(&self.url, ANSWER))
             }
-            Newest::Ended(cause) => {
+            Newest::Ended(error) => {
                 self.slot = None;
-                Err(self.broken(cause))
+                Err(error)
             }
         }
     }
 
-    fn broken(&self, cause: impl ToString) -> StreamError {
-        StreamError::Broken { url: self.url.clone(), cause: cause.to_string() }
-    }
-
-    fn open(&mut self) -> Result<Slot, StreamError> {
+    fn open(&mut self) -> Result<Slot, CameraError> {
         let slot = Slot::default();
         let theirs = Arc::clone(&slot);
         let (url, login) = (self.url.clone(), self.login.clone());
         std::thread::Builder::new()
             .name("mjpeg".to_owned())
             .spawn(move || follow(&url, login, &theirs))
-            .map_err(|error| self.broken(error))?;
+            .map_err(|error| CameraError::broken(&self.url, error))?;
         self.slot = Some(Arc::clone(&slot));
         Ok(slot)
     }
@@ -125,14 +106,14 @@ fn follow(url: &str, login: Option<Login>, slot: &Slot) {
                         Ok(picture) => {
                             pictures += 1 + usize::from(!put(slot, Newest::Picture(picture)))
                         }
-                        Err(error) => break error.to_string(),
+                        Err(error) => break CameraError::broken(url, error),
                     }
                     if Arc::strong_count(slot) == 1 {
                         return;
                     }
                 }
             }
-            Err(error) => error.to_string(),
+            Err(error) => CameraError::at_door(url, &error),
         };
         if pictures == 0 {
             put(slot, Newest::Ended(ended));

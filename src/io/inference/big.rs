@@ -47,11 +47,13 @@ pub struct Opinion {
     pub smoke: f64,
     /// By its cut-offs; `Released` where it sees nothing.
     pub answer: Answer,
-    /// Whether another machine said it.
+    /// Whether the net here has seen it.
+    pub is_local: bool,
+    /// Whether another machine has seen it.
     pub is_remote: bool,
     /// CPU time here, ms.
     pub cpu_ms: f64,
-    /// What a remote look is taken to cost, J; 0 for one taken here.
+    /// What a remote look is taken to cost, J; 0 where none was taken.
     pub joules: f64,
 }
 
@@ -123,13 +125,17 @@ impl BigNet {
         self.remote.is_some()
     }
 
-    /// What it says about a part: the remote net where it answers in time, else the local one.
+    /// What it says about a part: the remote net where it answers in time, else the local one. A fire that another
+    /// machine does not see where masks are painted may lie behind them: then the local one, which sees all, is asked too.
     ///
     /// # Errors
     /// When neither answers.
     pub fn ask(&mut self, crop: &Crop) -> Result<Opinion, ModelError> {
         let before = thread_time();
         let mut opinion = match self.ask_remote(crop) {
+            Some(shown) if self.local.is_some() && sees_no_more(&shown, crop) => {
+                Opinion { is_remote: true, joules: shown.joules, ..self.ask_local(crop)? }
+            }
             Some(opinion) => opinion,
             None => self.ask_local(crop)?,
         };
@@ -182,6 +188,11 @@ impl BigNet {
     }
 }
 
+/// Whether it was shown a painted crop and confirms nothing there.
+fn sees_no_more(shown: &Opinion, crop: &Crop) -> bool {
+    crop.painted.is_some() && !matches!(shown.answer, Answer::Confirmed { .. })
+}
+
 /// The crop as a net of `side` pixels wants it.
 fn sized(crop: &[u8], from: usize, side: usize) -> Option<Vec<f32>> {
     if from == side {
@@ -203,5 +214,5 @@ fn opinion(
             Answer::Confirmed { flame: flame >= cuts.flame_alarm, smoke: smoke >= cuts.smoke_alarm }
         }
     };
-    Opinion { flame, smoke, answer, is_remote, cpu_ms: 0.0, joules }
+    Opinion { flame, smoke, answer, is_local: !is_remote, is_remote, cpu_ms: 0.0, joules }
 }

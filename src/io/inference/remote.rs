@@ -97,6 +97,8 @@ impl Remote {
     pub fn new(place: RemoteNet) -> Remote {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(place.timeout))
+            // A machine of this site: no proxy of the environment's stands before it.
+            .proxy(None)
             .max_redirects(0)
             .build();
         Remote { place, agent: config.new_agent(), takes_bytes: None, failed: None }
@@ -243,6 +245,23 @@ mod tests {
         }
         assert!(outputs(&body[..head.len() + 5], Some(head.len())).is_err());
         assert!(outputs(&body, Some(10_000)).is_err());
+    }
+
+    /// In a process of its own, whose environment names a proxy.
+    #[test]
+    fn no_proxy_of_the_environment_is_asked() {
+        const PROXY: &str = "HTTP_PROXY";
+        if std::env::var_os(PROXY).is_none() {
+            let name = std::thread::current().name().unwrap().to_owned();
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            again.args([name.as_str(), "--exact"]).env(PROXY, "http://127.0.0.1:1");
+            let said = again.output().unwrap();
+            let ran = String::from_utf8_lossy(&said.stdout).contains("1 passed");
+            return assert!(said.status.success() && ran, "{said:?}");
+        }
+        let (url, model) = ("http://127.0.0.1:2".to_owned(), "fire-far".to_owned());
+        let place = RemoteNet { url, model, timeout: Duration::from_secs(1), joules: 0.0 };
+        assert_eq!(Remote::new(place).agent.config().proxy(), None);
     }
 
     #[test]

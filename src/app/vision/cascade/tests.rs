@@ -41,13 +41,19 @@ struct Rig {
 
 impl Rig {
     fn new(remote: Option<RemoteNet>, budget_wh: f64) -> Rig {
+        Rig::over(remote, budget_wh, true)
+    }
+
+    /// A remote net may be the only one.
+    fn over(remote: Option<RemoteNet>, budget_wh: f64, has_local: bool) -> Rig {
         let folder = folders::with("big");
         if remote.is_some() {
             let path = folder.path().join("manifest.toml");
             let text = std::fs::read_to_string(&path).unwrap();
-            let more = text.split("[[model]]").last().unwrap();
+            let (before, more) = text.rsplit_once("[[model]]").unwrap();
+            let kept = if has_local { &text } else { before };
             let more = more.replace("fire-big", "fire-far").replace("\"big\"", "\"remote\"");
-            std::fs::write(&path, format!("{text}\n[[model]]{more}")).unwrap();
+            std::fs::write(&path, format!("{kept}\n[[model]]{more}")).unwrap();
         }
         let net = BigNet::open(folder.path(), Engine::Best, remote).unwrap().unwrap();
         let (tell, rung) = mpsc::channel();
@@ -214,7 +220,8 @@ fn a_remote_net_is_asked_and_its_assumed_joules_are_booked() {
 const SMOKE: &str = "-5,5";
 const NOTHING: &str = "-5,-5";
 
-/// What another machine is shown has the masks painted; that it sees nothing there releases nothing.
+/// What another machine is shown has the masks painted; that it sees nothing there releases nothing, and the net here,
+/// which sees what lies behind them, is asked.
 #[test]
 fn a_remote_net_is_shown_no_masked_pixel_and_releases_nothing_behind_a_mask() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -228,16 +235,22 @@ fn a_remote_net_is_shown_no_masked_pixel_and_releases_nothing_behind_a_mask() {
     });
     let white = plain([255, 255, 255]);
     let left = || Masks::new(vec![vec![[0.0, 0.0], [0.5, 0.0], [0.5, 1.0], [0.0, 1.0]]]);
-    for (mut masks, wanted, differs) in
-        [(Masks::default(), Answer::Released, false), (left(), Answer::Doubtful, true)]
-    {
+    let smoke = Answer::Confirmed { flame: false, smoke: true };
+    for (mut masks, has_local, wanted, differs) in [
+        (Masks::default(), true, Answer::Released, false),
+        (left(), true, smoke, true),
+        (left(), false, Answer::Doubtful, true),
+    ] {
         let timeout = Duration::from_secs(10);
         let place =
             RemoteNet { url: url.clone(), model: "fire-far".to_owned(), timeout, joules: 1.0 };
-        let rig = Rig::new(Some(place), 1.0);
+        let rig = Rig::over(Some(place), 1.0, has_local);
         rig.ask_masked(&white, &mut masks, rig.now());
-        assert_eq!(rig.answer().answer, wanted);
-        assert_eq!(rig.cascade.account().remote, 1);
+        let told = rig.answer();
+        assert_eq!(told.answer, wanted);
+        assert!(told.joules >= 1.0, "what the other machine took is booked: {}", told.joules);
+        let account = rig.cascade.account();
+        assert_eq!((account.remote, account.local), (1, u64::from(wanted == smoke)));
         let tensor: Vec<u8> = shown.recv_timeout(PATIENCE).unwrap();
         let at = |row: usize, column: usize| {
             let at = (row * 64 + column) * 4;

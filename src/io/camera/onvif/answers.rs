@@ -3,6 +3,8 @@
 //! What a stranger gets wrong: a profile without a video encoder is no fault (recorders have such), and the frame
 //! rate is an upper limit of what the camera sends, not what it sends.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use roxmltree::Node;
 
@@ -12,8 +14,11 @@ use super::soap::{below, child, plain, text};
 pub const MOST_PROFILES: usize = 16;
 /// Sides, frames a second and so on beyond this are nonsense.
 const MOST_NUMBER: u32 = 1 << 20;
-/// The media service of the first generation (ONVIF Media Service Specification).
+/// The media service of the first generation (ONVIF Media Service Specification), and the device service.
 const MEDIA: &str = "http://www.onvif.org/ver10/media/wsdl";
+const DEVICE: &str = "http://www.onvif.org/ver10/device/wsdl";
+/// A clock outside these years is none.
+const YEARS: RangeInclusive<i32> = 1970..=2199;
 
 /// What a device says it is; empty where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,11 +80,8 @@ fn number(node: Node<'_, '_>, name: &str) -> Option<u32> {
 /// GetSystemDateAndTime: the camera's clock, UTC.
 pub fn clock(body: Node<'_, '_>) -> Option<DateTime<Utc>> {
     let utc = below(body, "UTCDateTime")?;
-    let date = NaiveDate::from_ymd_opt(
-        i32::try_from(number(utc, "Year")?).ok()?,
-        number(utc, "Month")?,
-        number(utc, "Day")?,
-    )?;
+    let year = i32::try_from(number(utc, "Year")?).ok().filter(|year| YEARS.contains(year))?;
+    let date = NaiveDate::from_ymd_opt(year, number(utc, "Month")?, number(utc, "Day")?)?;
     // A leap second, as some write it, is the last one of its minute.
     let second = number(utc, "Second")?.min(59);
     let time = date.and_hms_opt(number(utc, "Hour")?, number(utc, "Minute")?, second)?;
@@ -97,20 +99,37 @@ pub fn identity(body: Node<'_, '_>) -> Option<Identity> {
     })
 }
 
-/// GetCapabilities: where the media service is.
-pub fn media_of_capabilities(body: Node<'_, '_>) -> Option<String> {
-    let address = child(below(below(body, "Capabilities")?, "Media")?, "XAddr")?;
-    Some(text(address)).filter(|address| !address.trim().is_empty())
+/// Where a camera says that its services are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// The media service.
+    pub media: String,
+    /// The device service itself, as the camera sees it; nothing where it does not say.
+    pub device: Option<String>,
+}
+
+/// GetCapabilities: where the services are.
+pub fn of_capabilities(body: Node<'_, '_>) -> Option<Services> {
+    let all = below(body, "Capabilities")?;
+    let address = |name| told(below(all, name)?);
+    Some(Services { media: address("Media")?, device: address("Device") })
 }
 
 /// GetServices: the same.
-pub fn media_of_services(body: Node<'_, '_>) -> Option<String> {
-    let services = body.descendants().filter(|node| node.tag_name().name() == "Service");
-    let is_media = |node: &Node<'_, '_>| {
-        child(*node, "Namespace").is_some_and(|space| text(space).trim() == MEDIA)
+pub fn of_services(body: Node<'_, '_>) -> Option<Services> {
+    let address = |wanted: &str| {
+        let mut all = body.descendants().filter(|node| node.tag_name().name() == "Service");
+        let is_wanted = |node: &Node<'_, '_>| {
+            child(*node, "Namespace").is_some_and(|space| text(space).trim() == wanted)
+        };
+        all.find(is_wanted).and_then(told)
     };
-    let address = services.into_iter().find(is_media).and_then(|node| child(node, "XAddr"))?;
-    Some(text(address)).filter(|address| !address.trim().is_empty())
+    Some(Services { media: address(MEDIA)?, device: address(DEVICE) })
+}
+
+/// The address of a service.
+fn told(service: Node<'_, '_>) -> Option<String> {
+    child(service, "XAddr").map(text).filter(|address| !address.trim().is_empty())
 }
 
 /// GetProfiles: those with a token, without their addresses, and how many more there are.
@@ -208,17 +227,29 @@ mod tests {
         let read = |text: &str| within(answer(text).as_bytes(), clock);
         let time = read(CLOCK).unwrap();
         assert_eq!(time.to_rfc3339(), "2026-11-27T17:02:59+00:00");
-        for (from, to) in [("<Month>11", "<Month>13"), ("<Hour>17", "<Hour>"), ("UTCDate", "Date")]
-        {
+        for (from, to) in [
+            ("<Month>11", "<Month>13"),
+            ("<Hour>17", "<Hour>"),
+            ("UTCDate", "Date"),
+            ("<Year>2026", "<Year>1969"),
+            ("<Year>2026", "<Year>2200"),
+            ("<Year>2026", "<Year>262142"),
+        ] {
             assert_eq!(read(&CLOCK.replace(from, to)), Err(Trouble::Lacks), "{to}");
         }
         let known = within(answer(DEVICE).as_bytes(), identity).unwrap();
         assert_eq!((known.maker.as_str(), known.model.as_str()), ("ACME", "Dome & Co"));
         assert_eq!((known.firmware.as_str(), known.serial.as_str()), ("", "77"));
-        let media = within(answer(SERVICES).as_bytes(), media_of_services).unwrap();
-        assert_eq!(media, "http://a/one");
-        let media = within(answer(CAPABILITIES).as_bytes(), media_of_capabilities).unwrap();
-        assert_eq!(media, "http://a/media");
+        let named = |media: &str, device: Option<&str>| {
+            Ok(Services { media: media.to_owned(), device: device.map(str::to_owned) })
+        };
+        let told = within(answer(SERVICES).as_bytes(), of_services);
+        assert_eq!(told, named("http://a/one", None));
+        let device = SERVICES.replace("ver20/media", "ver10/device");
+        let told = within(answer(&device).as_bytes(), of_services);
+        assert_eq!(told, named("http://a/one", Some("http://a/two")));
+        let told = within(answer(CAPABILITIES).as_bytes(), of_capabilities);
+        assert_eq!(told, named("http://a/media", Some("http://a/device")));
     }
 
     /// Changes one place; where it is `gentle`, what stands between two tags, else anything.
@@ -301,8 +332,8 @@ mod tests {
                 mutate(&mut bytes, &mut rng, (&pieces, &values), round % 2 == 0);
             }
             let clock = within(&bytes, clock).map(drop);
-            let media = within(&bytes, media_of_capabilities).map(drop);
-            let others = within(&bytes, media_of_services).map(drop);
+            let media = within(&bytes, of_capabilities).map(drop);
+            let others = within(&bytes, of_services).map(drop);
             let known = within(&bytes, identity).map(|known| {
                 let texts = [known.maker, known.model, known.firmware, known.serial];
                 assert!(texts.iter().all(|text| text.chars().count() <= 120), "{seed} {round}");

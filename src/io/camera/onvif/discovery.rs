@@ -46,7 +46,7 @@ pub struct Wanted {
 /// A camera that answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// Its device service, at the host that answered.
+    /// Its device service, at the host that answered and the port that it named.
     pub address: String,
     /// What it calls itself.
     pub name: String,
@@ -157,12 +157,9 @@ fn found(node: Node<'_, '_>, from: IpAddr) -> Option<Found> {
     let services: Vec<Url> = services.filter(|url| url.scheme() == "http").collect();
     let ours = |url: &&Url| url.host_str() == Some(from.to_string().as_str());
     let service = services.iter().find(ours).or(services.first())?;
-    let asked = Url::parse(&format!("http://{from}/")).ok()?;
-    let asked = match services.iter().any(|url| ours(&url)) {
-        true => service.clone(),
-        false => asked,
-    };
-    let settled = address::settled(service.as_str(), &["http"], &asked).ok()?;
+    let mut asked = Url::parse(&format!("http://{from}/")).ok()?;
+    asked.set_port(service.port()).ok()?;
+    let settled = address::settled(service.as_str(), &["http"], (&asked, None)).ok()?;
     let scopes = below(node, "Scopes").map(text).unwrap_or_default();
     let scope = |kind: &str| {
         let mut of = scopes
@@ -171,7 +168,7 @@ fn found(node: Node<'_, '_>, from: IpAddr) -> Option<Found> {
         of.next().map(|value| plain(&unescaped(value))).unwrap_or_default()
     };
     Some(Found {
-        address: settled.url,
+        address: settled.url.into(),
         name: scope("name"),
         hardware: scope("hardware"),
         location: scope("location"),
@@ -263,6 +260,11 @@ mod tests {
                 None,
             ),
             ("http://10.0.0.5:80/onvif/d", "http://192.168.1.9/onvif/d", Some("10.0.0.5")),
+            (
+                "http://10.0.0.5:2020/onvif/d",
+                "http://192.168.1.9:2020/onvif/d",
+                Some("10.0.0.5:2020"),
+            ),
         ];
         for (addresses, wanted, named) in table {
             let all = answer(&reply(scopes, addresses), from);

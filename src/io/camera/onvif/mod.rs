@@ -11,7 +11,7 @@ mod discovery;
 mod soap;
 mod talk;
 
-pub use address::{is_device, is_secret};
+pub use address::is_device;
 pub use answers::{Identity, Profile};
 pub use discovery::{Found, MULTICAST, Wanted, discover};
 pub use talk::{Interview, Onvif, Remark};

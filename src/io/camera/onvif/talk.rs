@@ -4,7 +4,9 @@
 //!   GetSystemDateAndTime (as nobody) ─▶ GetDeviceInformation ─▶ GetCapabilities, else GetServices
 //!     ─▶ GetProfiles ─▶ for each of at most 16: GetStreamUri, GetSnapshotUri
 //! ```
-//! What a stranger gets wrong: these are all the calls there are, and each only reads.
+//! Who asks says who he is in one of two ways: by the digest of HTTP where the camera asks for one, else in the
+//! envelope. What a stranger gets wrong: cameras count wrong logins and lock the user out, so no question has both,
+//! and a refusal ends the talk. These are all the calls there are, and each only reads.
 
 use std::time::Duration;
 
@@ -14,8 +16,9 @@ use url::Url;
 
 use super::OnvifError;
 use super::address::{self, Settled, Unusable};
-use super::answers::{self, Identity, Profile};
+use super::answers::{self, Identity, Profile, Services};
 use super::soap::{self, Trouble, escaped};
+use crate::config::shown;
 use crate::io::camera::Login;
 use crate::io::camera::door::Door;
 use crate::io::clock::Clock;
@@ -40,6 +43,8 @@ pub enum Remark {
     ClockOff(i64),
     /// It does not tell its clock.
     NoClock,
+    /// It does not tell who it is, for this reason.
+    NoIdentity(String),
     /// It named this host; the one that was asked is used.
     OtherHost {
         /// What it named.
@@ -80,8 +85,14 @@ pub struct Interview {
 /// A camera that is asked.
 pub struct Onvif {
     door: Door,
+    /// For what is asked as nobody, or by whom the envelope says.
+    nobody: Door,
     device: Url,
+    /// The port that its device service has as it says.
+    own_port: Option<u16>,
     login: Option<Login>,
+    /// Whether it wants to be told in the envelope who we are.
+    by_envelope: bool,
     clock: Clock,
     /// How far its clock is ahead of ours.
     ahead: TimeDelta,
@@ -98,12 +109,24 @@ impl Onvif {
         let wrong =
             || OnvifError::Address(soap::plain(place.rsplit('@').next().unwrap_or_default()));
         let device = address::device(place).ok_or_else(wrong)?;
-        let times = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER))
-            .timeout_connect(Some(CONNECT));
-        let door = Door::new(times, login.clone());
-        let (ahead, remarks, began) = (TimeDelta::zero(), Vec::new(), clock.wall_uptime());
-        Ok(Onvif { door, device, login, clock, ahead, remarks, began })
+        let door = |login| {
+            let times = ureq::Agent::config_builder()
+                .timeout_global(Some(ANSWER))
+                .timeout_connect(Some(CONNECT));
+            Door::new(times, login)
+        };
+        Ok(Onvif {
+            door: door(login.clone()),
+            nobody: door(None),
+            device,
+            own_port: None,
+            login,
+            by_envelope: false,
+            began: clock.wall_uptime(),
+            clock,
+            ahead: TimeDelta::zero(),
+            remarks: Vec::new(),
+        })
     }
 
     /// Asks everything.
@@ -113,7 +136,7 @@ impl Onvif {
     pub fn interview(mut self) -> Result<Interview, OnvifError> {
         self.set_clock()?;
         let device = self.device.clone();
-        let identity = self.device_call("GetDeviceInformation", "", answers::identity)?;
+        let identity = self.identity()?;
         let media = self.media()?;
         let (mut profiles, more) = self.media_call(&media, "GetProfiles", "", answers::profiles)?;
         if more > 0 {
@@ -165,22 +188,32 @@ impl Onvif {
         }
     }
 
+    /// Who it is; nobody, with a remark, where it fails at that question alone.
+    fn identity(&mut self) -> Result<Identity, OnvifError> {
+        let told = self.device_call("GetDeviceInformation", "", answers::identity);
+        told.or_else(|error| {
+            let said = forgiven(error)?;
+            self.remarks.push(Remark::NoIdentity(said));
+            Ok(Identity::default())
+        })
+    }
+
     fn media(&mut self) -> Result<Url, OnvifError> {
         let all = "<d:Category>All</d:Category>";
-        let told = match self.device_call("GetCapabilities", all, answers::media_of_capabilities) {
+        let told = match self.device_call("GetCapabilities", all, answers::of_capabilities) {
             Err(OnvifError::Fault { .. } | OnvifError::Lacks { .. }) => {
                 let without = "<d:IncludeCapability>false</d:IncludeCapability>";
-                self.device_call("GetServices", without, answers::media_of_services)?
+                self.device_call("GetServices", without, answers::of_services)?
             }
             told => told?,
         };
-        let media = address::service(&told, &self.device);
-        if let Ok(Settled { named: Some(named), .. }) =
-            address::settled(&told, &["http", "https"], &self.device)
-        {
+        let Services { media, device } = told;
+        self.own_port = device.as_deref().and_then(address::port);
+        let Settled { url, named } = address::service(&media, (&self.device, self.own_port));
+        if let Some(named) = named {
             self.remark_host(named);
         }
-        Ok(media)
+        Ok(url)
     }
 
     /// An address of a profile; nothing, with a remark, where the camera has none that can be used.
@@ -194,29 +227,25 @@ impl Onvif {
         let none = |said| Remark::NoAddress { profile: profile.to_owned(), call, said };
         let returned = match self.media_call(media, call, wanted, answers::uri) {
             Ok(returned) => returned,
-            Err(OnvifError::Fault { said, .. }) => {
+            Err(error) => {
+                let said = forgiven(error)?;
                 self.remarks.push(none(said));
                 return Ok(None);
             }
-            Err(OnvifError::Lacks { .. } | OnvifError::Strange { .. }) => {
-                self.remarks.push(none("-".to_owned()));
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
         };
-        match address::settled(&returned, &[scheme], &self.device) {
+        match address::settled(&returned, &[scheme], (&self.device, self.own_port)) {
             Ok(Settled { url, named }) => {
                 if let Some(named) = named {
                     self.remark_host(named);
                 }
-                Ok(Some(url))
+                Ok(Some(url.into()))
             }
             Err(Unusable::Secret) => {
                 self.remarks.push(Remark::Secret(profile.to_owned()));
                 Ok(None)
             }
-            Err(Unusable::Strange) => {
-                self.remarks.push(none(soap::plain(&returned)));
+            Err(Unusable::Strange(said)) => {
+                self.remarks.push(none(soap::plain(&said)));
                 Ok(None)
             }
         }
@@ -252,6 +281,7 @@ impl Onvif {
         self.ask(media, (call, &body), true, read)
     }
 
+    /// One question; `known`: as who we are, else as nobody. The camera's first refusal says how it wants to be told.
     fn ask<T>(
         &mut self,
         url: &Url,
@@ -259,30 +289,51 @@ impl Onvif {
         known: bool,
         read: fn(Node<'_, '_>) -> Option<T>,
     ) -> Result<T, OnvifError> {
-        let url = url.as_str().to_owned();
+        let known = known && self.login.is_some();
+        let told = self.ask_once(url, (call, body), known, read);
+        let in_vain = self.by_envelope || self.door.has_answered() || !known;
+        match told {
+            Err(OnvifError::Refused { .. }) if !in_vain => {
+                self.by_envelope = true;
+                self.ask_once(url, (call, body), known, read)
+            }
+            told => told,
+        }
+    }
+
+    fn ask_once<T>(
+        &mut self,
+        url: &Url,
+        (call, body): (&'static str, &str),
+        known: bool,
+        read: fn(Node<'_, '_>) -> Option<T>,
+    ) -> Result<T, OnvifError> {
+        let place = shown(url.as_str());
+        let no_answer = |cause| OnvifError::NoAnswer { url: place.clone(), cause };
         if self.clock.wall_uptime().saturating_sub(self.began) > TALK {
             let cause = format!("the whole talk takes longer than {} s", TALK.as_secs());
-            return Err(OnvifError::NoAnswer { url, cause });
+            return Err(no_answer(cause));
         }
-        let head = match self.login.as_ref().filter(|_| known) {
+        let head = match self.login.as_ref().filter(|_| known && self.by_envelope) {
             Some(login) => {
                 let mut once = [0; 16];
-                random::fill(&mut once).map_err(|error| OnvifError::NoAnswer {
-                    url: url.clone(),
-                    cause: error.to_string(),
-                })?;
+                random::fill(&mut once).map_err(|error| no_answer(error.to_string()))?;
                 soap::token(login, self.clock.now().utc + self.ahead, &once)
             }
             None => String::new(),
         };
         let envelope = soap::envelope(&head, body);
-        let (status, bytes) = self.post(&url, envelope.as_bytes())?;
-        let told = self.login.is_some();
-        let refused = || OnvifError::Refused { url: url.clone(), told };
+        let door = if known && !self.by_envelope { &mut self.door } else { &mut self.nobody };
+        let (status, bytes) =
+            post(door, url.as_str(), envelope.as_bytes()).map_err(|error| match error {
+                ureq::Error::BodyExceedsLimit(_) => OnvifError::TooLarge(place.clone()),
+                error => no_answer(error.to_string()),
+            })?;
+        let (url, told) = (place.clone(), self.login.is_some());
         match soap::within(&bytes, read) {
             Ok(found) => Ok(found),
-            Err(Trouble::Fault { refused: true, .. }) => Err(refused()),
-            Err(_) if matches!(status, 401 | 403) => Err(refused()),
+            Err(Trouble::Fault { refused: true, .. }) => Err(OnvifError::Refused { url, told }),
+            Err(_) if matches!(status, 401 | 403) => Err(OnvifError::Refused { url, told }),
             Err(Trouble::Fault { said, .. }) => Err(OnvifError::Fault { url, call, said }),
             Err(Trouble::Lacks) => Err(OnvifError::Lacks { url, call }),
             Err(Trouble::Strange(cause)) if status == 200 => {
@@ -293,17 +344,26 @@ impl Onvif {
             }
         }
     }
+}
 
-    /// The status and the body, within their limits.
-    fn post(&mut self, url: &str, envelope: &[u8]) -> Result<(u16, Vec<u8>), OnvifError> {
-        let failed = |error: ureq::Error| match error {
-            ureq::Error::BodyExceedsLimit(_) => OnvifError::TooLarge(url.to_owned()),
-            error => OnvifError::NoAnswer { url: url.to_owned(), cause: error.to_string() },
-        };
-        let mut answer = self.door.ask(url, Some((KIND, envelope))).map_err(failed)?;
-        let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(soap::MOST_BYTES).read_to_vec();
-        Ok((status, body.map_err(failed)?))
+/// The status and the body, within their limits.
+fn post(door: &mut Door, url: &str, envelope: &[u8]) -> Result<(u16, Vec<u8>), ureq::Error> {
+    let mut answer = door.ask(url, Some((KIND, envelope)))?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(soap::MOST_BYTES).read_to_vec()?;
+    Ok((status, body))
+}
+
+/// Why one question is left without an answer; a refusal is for all of them, and no reason to ask on.
+fn forgiven(error: OnvifError) -> Result<String, OnvifError> {
+    match error {
+        OnvifError::Refused { .. } | OnvifError::Address(_) => Err(error),
+        OnvifError::Fault { said, .. } => Ok(said),
+        OnvifError::NoAnswer { cause, .. } | OnvifError::Strange { cause, .. } => {
+            Ok(soap::plain(&cause))
+        }
+        OnvifError::TooLarge(_) => Ok("> 512 kB".to_owned()),
+        OnvifError::Lacks { .. } => Ok("-".to_owned()),
     }
 }
 
