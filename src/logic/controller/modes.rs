@@ -282,10 +282,6 @@ impl Sun {
             let mut least = car.least;
             if car.mode == ChargingMode::PvOnly {
                 let begins = !self.switches.contains_key(&car.charger.id);
-                if begins && known.is_none() {
-                    // Whether it may go on with what it charges with shows when the sun does.
-                    continue;
-                }
                 let switch = self.switches.entry(car.charger.id.clone()).or_default();
                 if begins && car.charges && known.is_some() && left >= car.least {
                     switch.take_over();
