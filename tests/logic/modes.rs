@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use wattgate::app::simulate::{What, Who};
-use wattgate::logic::controller::{Controller, Rule};
+use wattgate::logic::controller::Rule;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{ChargerSetpoint, ChargingMode, Inverter, Reason, Site, Switching};
 use wattgate::units::{Amps, PerPhase, Phase, WattHours, Watts};
@@ -118,7 +118,7 @@ fn off_never_charges_and_says_so_and_a_word_is_enough_to_change_it() {
     assert_eq!(told(&mut life, 0), (0.0, Reason::ModeOff), "at once");
     // It is kept over a restart, and read back.
     let latched = life.controller.latched();
-    let mut again = Controller::new(life.site.clone(), at);
+    let mut again = wattgate::logic::controller::Controller::new(life.site.clone(), at);
     again.remember(&latched, at);
     life.controller = again;
     run(&mut life, 200);
@@ -237,25 +237,6 @@ fn a_silence_in_full_sun_is_no_pause() {
         life.plant.world.piles[0].car = Some(car(3, 16.0, 2.0));
         let next = under(&mut life, 55, |_| 9_000.0);
         assert_eq!((next.starts, told(&mut life, 0)), (0, (0.0, Reason::SunWaits)), "{next:?}");
-    }
-}
-
-/// Nor is a gateway that starts anew. Where there is no sun it pauses as soon as that is known.
-#[test]
-fn a_restart_in_full_sun_is_no_pause() {
-    for (battery, sun) in [(false, 9_000.0), (true, 9_000.0), (false, 0.0), (true, 0.0)] {
-        let site = sunny(ChargingMode::PvOnly);
-        let mut life = day(if battery { with_battery(site) } else { site }, 15);
-        let noon = under(&mut life, 900, |_| 9_000.0);
-        assert!(noon.starts == 1 && told(&mut life, 0).0 >= 6.0, "{noon:?}");
-        let at = life.plant.now();
-        life.controller = Controller::new(life.site.clone(), at);
-        let again = under(&mut life, 120, |_| sun);
-        if sun > 0.0 {
-            assert!(again.least_a >= 6.0 && told(&mut life, 0).0 > 10.0, "{again:?}");
-        } else {
-            assert_eq!(told(&mut life, 0), (0.0, Reason::SunWaits), "{again:?}");
-        }
     }
 }
 

@@ -213,17 +213,10 @@ impl Controller {
             ChargingMode::Departure => return None,
             ChargingMode::Off => (Amps::ZERO, Amps::ZERO),
             ChargingMode::Fast => (charger.max, charger.max),
-            ChargingMode::PvOnly if self.is_undecided(charger) => (Amps::ZERO, charger.max),
             ChargingMode::PvOnly => (Amps::ZERO, sunny()),
             ChargingMode::MinPv => (charger.min, sunny().max(charger.min)),
         };
         Some(Planned { promised, most })
-    }
-
-    /// Whether nothing has been decided about a charger on sun since the start, and nothing was written: it keeps what it
-    /// holds.
-    fn is_undecided(&self, charger: &Charger) -> bool {
-        !self.armed && !self.sun.switches.contains_key(&charger.id)
     }
 
     /// Why a mode gives a charger what it gives.
@@ -254,7 +247,7 @@ impl Controller {
         let on = || self.sun.switches.get(&charger.id).is_some_and(SunSwitch::is_on);
         match self.mode(charger) {
             ChargingMode::Off => Some(Reason::ModeOff),
-            ChargingMode::PvOnly if !on() && !self.is_undecided(charger) => Some(Reason::SunWaits),
+            ChargingMode::PvOnly if !on() => Some(Reason::SunWaits),
             _ => None,
         }
     }
@@ -289,10 +282,6 @@ impl Sun {
             let mut least = car.least;
             if car.mode == ChargingMode::PvOnly {
                 let begins = !self.switches.contains_key(&car.charger.id);
-                if begins && known.is_none() {
-                    // Whether it may go on with what it charges with shows when the sun does.
-                    continue;
-                }
                 let switch = self.switches.entry(car.charger.id.clone()).or_default();
                 if begins && car.charges && known.is_some() && left >= car.least {
                     switch.take_over();
