@@ -178,7 +178,7 @@ async fn answer(
     let is_clock = call == "GetSystemDateAndTime";
     if face.by_digest {
         camera.count(element(&text, "Username").is_some());
-        if let Err(refusal) = camera.admit(&headers, ("POST", &uri)) {
+        if let Some(refusal) = camera.refuse(&headers, ("POST", &uri)) {
             return refusal;
         }
     } else {
@@ -231,19 +231,19 @@ impl Camera {
         self.face.wrong.fetch_add(u32::from(is_wrong), Ordering::SeqCst);
     }
 
-    /// Lets in who answers with a digest of HTTP; else asks for one.
-    fn admit(&self, headers: &HeaderMap, (method, uri): (&str, &Uri)) -> Result<(), Response> {
-        let Some(user) = &self.face.user else { return Ok(()) };
+    /// Asks for a digest of HTTP; nothing where the request has a right one.
+    fn refuse(&self, headers: &HeaderMap, (method, uri): (&str, &Uri)) -> Option<Response> {
+        let user = self.face.user.as_ref()?;
         let target = uri.path_and_query().map_or(uri.path(), |target| target.as_str());
         let told = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let mut nonce = lock(&self.nonce);
         let judged = told.map(|told| nonce.judge(told, user, (method, target)));
         self.count(judged == Some(Told::Wrong));
         if judged == Some(Told::Right) {
-            return Ok(());
+            return None;
         }
         let asks = nonce.challenge(judged == Some(Told::Stale));
-        Err((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, asks)]).into_response())
+        Some((StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, asks)]).into_response())
     }
 
     /// Whether a request comes with a login that is right, of this moment, and new.
@@ -267,7 +267,7 @@ impl Camera {
 }
 
 async fn snapshot(State(camera): State<Camera>, uri: Uri, headers: HeaderMap) -> Response {
-    if let Err(refusal) = camera.admit(&headers, ("GET", &uri)) {
+    if let Some(refusal) = camera.refuse(&headers, ("GET", &uri)) {
         return refusal;
     }
     let draw = Arc::clone(&camera.draw);

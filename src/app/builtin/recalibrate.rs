@@ -82,11 +82,9 @@ mod tests {
     use crate::io::store::write_days;
     use crate::logic::site::{Daybook, Labels};
 
-    /// What the eyes are left, and that it holds for this net and these places alone.
-    #[test]
-    fn cuts_are_found_for_each_camera_with_labels_and_left_for_the_eyes() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("site.toml");
+    /// A site file with two cameras, `north` and `south`, a bay before each.
+    fn site_file(folder: &Path) -> std::path::PathBuf {
+        let file = folder.join("site.toml");
         let camera = |id: &str| {
             format!(
                 "[[camera]]\nid = \"{id}\"\nsnapshot = \"http://127.0.0.1:1/{id}.jpg\"\n\
@@ -97,6 +95,14 @@ mod tests {
         let site = "[site]\nid = \"s\"\n[grid]\nmeter = \"grid\"\nlimit_a = 50\nbreaker_a = 63\n\
              [[device]]\nid = \"grid\"\nprofile = \"eastron-sdm630\"\naddress = \"tcp://127.0.0.1:1\"\n";
         std::fs::write(&file, [site, &camera("north"), &camera("south")].concat()).unwrap();
+        file
+    }
+
+    /// What the eyes are left, and that it holds for this net and these places alone.
+    #[test]
+    fn cuts_are_found_for_each_camera_with_labels_and_left_for_the_eyes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = site_file(folder.path());
         let (north, south) = (Id::try_from("north").unwrap(), Id::try_from("south").unwrap());
         let bay = |camera: &str| Id::try_from(format!("bay-{camera}")).unwrap();
         let polygon = vec![[0.1, 0.4], [0.4, 0.4], [0.4, 0.8], [0.1, 0.8]];

@@ -299,7 +299,7 @@ mod tests {
         // A life of the eyes with this net, in which the file may be taken away: what its scores are of in the end, and
         // as whoever reads the file finds it.
         let mut life = |net: Option<&str>, taken_away: bool| {
-            let (mut memory, files) = Memory::new(state.path(), &[source.clone()], net);
+            let (mut memory, files) = Memory::new(state.path(), std::slice::from_ref(&source), net);
             let mut watch = eyes.watch(Vec::new());
             memory.recall(&camera, &[], &mut watch, now);
             for second in 0..30 {

@@ -205,7 +205,8 @@ mod tests {
         let (sure, free, grey) = ([0.95, 0.97, 0.99], [0.02, 0.04], [0.03, 0.22, 0.03]);
         let faint: Vec<f64> = (0..10).map(|i| if i < 3 { 0.74 } else { 0.95 }).collect();
         // (what, stays at a second bay, gaps there, free below, occupied above)
-        let table: [(_, (u32, &[f64]), (u32, &[f64]), f64, f64); 6] = [
+        type Row<'a> = (&'a str, (u32, &'a [f64]), (u32, &'a [f64]), f64, f64);
+        let table: [Row<'_>; 6] = [
             ("two alike", (50, &faint), (50, &grey), 0.35, 0.65),
             ("nothing is known of it", (0, &[]), (0, &[]), 0.35, 0.65),
             ("behind a pillar", (4, &[0.2]), (50, &free), 0.15, 0.65),

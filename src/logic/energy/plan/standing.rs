@@ -158,7 +158,6 @@ pub fn mend(site: &Sound, before: &Standing, work: &mut u64) -> Option<(Sheet, A
 mod tests {
     use super::super::problem::{Demand, Problem, Session};
     use super::super::{Budget, solve, solve_after};
-    use super::*;
 
     const STEPS: usize = 96;
 
