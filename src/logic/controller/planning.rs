@@ -233,8 +233,7 @@ impl Planning {
             cars.iter().zip(short_of(&problem, &solved)).filter(|(_, kwh)| *kwh > SHORT_KWH);
         let short = lacks.map(|(car, _)| car.charger.id.clone()).collect();
         let battery = store.map(|(id, _)| (id, solved.store_kw.iter().map(|kw| -kw).collect()));
-        let marginal = marginal(&problem, &grid);
-        let early = Early::of(&marginal, &chargers, highest(&problem, &grid));
+        let early = Early::of(&marginal(&problem, &grid), &chargers, highest(&problem, &grid));
         let told = shown::Told { site, tariff, now, start, cars: &cars, forecast: &forecast, soc };
         let mut view = shown::view(&told, (&chargers, battery.as_ref(), &grid));
         lanes(&mut view, tasks.told(), &jobs);
