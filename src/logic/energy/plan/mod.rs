@@ -45,7 +45,7 @@ use sieve::Sound;
 /// A horizon of more steps than two days of five minutes have is more than the planner is made for. Its numbers leave the
 /// cache, and what is not counted weighs more: it gets a part of the work, for the same second on a slow core.
 const LONG: usize = 576;
-const DEARER: u64 = 4; // measured: two to six
+const DEARER: u64 = 10; // measured: two to ten
 
 /// How much may be computed, counted in multiplications, so that the same input gives the same plan on
 /// every machine.
