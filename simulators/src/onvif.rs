@@ -176,13 +176,13 @@ async fn answer(
     let call = call(&text);
     let face = &camera.face;
     let is_clock = call == "GetSystemDateAndTime";
+    let tells = element(&text, "Username").is_some();
     if face.by_digest {
-        camera.count(element(&text, "Username").is_some());
+        camera.count(tells);
         if let Some(refusal) = camera.refuse(&headers, ("POST", &uri)) {
             return refusal;
         }
     } else {
-        let tells = element(&text, "Username").is_some();
         camera.count(headers.contains_key(header::AUTHORIZATION) || is_clock && tells);
         if !is_clock && !camera.knows(&text) {
             camera.count(tells);

@@ -72,7 +72,7 @@ fn without(file: &mut Value, place: &str) {
 fn tell(file: &Value, what: &str) -> Result<(Planned, Vec<String>), String> {
     let began = cpu();
     let scenario = Scenario::read(file).map_err(|wrong| wrong.place)?;
-    let plan = solve(&scenario.problem, Budget::default());
+    let plan = solve(&scenario.problem, Budget::of(&scenario.problem));
     let took = cpu() - began;
     assert!(took <= Duration::from_secs(1), "{what}: {took:?}");
     let numbers = plan.session_kw.iter().chain(&plan.job_kw).flatten();

@@ -82,7 +82,7 @@ pub fn plan(from: &Path) -> Result<Planned, PlanError> {
     let scenario = Scenario::read(&file).map_err(|wrong| PlanError::Form { path, wrong })?;
     let clock = Clock::real();
     let start = clock.now().uptime;
-    let plan = solve(&scenario.problem, Budget::default());
+    let plan = solve(&scenario.problem, Budget::of(&scenario.problem));
     let solve_ms = clock.now().uptime.saturating_sub(start).as_secs_f64() * 1e3;
     Ok(Planned { scenario, plan, solve_ms })
 }

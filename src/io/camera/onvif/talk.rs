@@ -82,6 +82,9 @@ pub struct Interview {
     pub remarks: Vec<Remark>,
 }
 
+/// Takes what was asked for out of an answer's body; nothing where it is not there.
+type Read<T> = fn(Node<'_, '_>) -> Option<T>;
+
 /// A camera that is asked.
 pub struct Onvif {
     door: Door,
@@ -263,7 +266,7 @@ impl Onvif {
         &mut self,
         call: &'static str,
         inside: &str,
-        read: fn(Node<'_, '_>) -> Option<T>,
+        read: Read<T>,
     ) -> Result<T, OnvifError> {
         let body = format!("<d:{call} xmlns:d=\"{DEVICE}\">{inside}</d:{call}>");
         let device = self.device.clone();
@@ -275,7 +278,7 @@ impl Onvif {
         media: &Url,
         call: &'static str,
         inside: &str,
-        read: fn(Node<'_, '_>) -> Option<T>,
+        read: Read<T>,
     ) -> Result<T, OnvifError> {
         let body = format!("<m:{call} xmlns:m=\"{MEDIA}\">{inside}</m:{call}>");
         self.ask(media, (call, &body), true, read)
@@ -287,7 +290,7 @@ impl Onvif {
         url: &Url,
         (call, body): (&'static str, &str),
         known: bool,
-        read: fn(Node<'_, '_>) -> Option<T>,
+        read: Read<T>,
     ) -> Result<T, OnvifError> {
         let known = known && self.login.is_some();
         let told = self.ask_once(url, (call, body), known, read);
@@ -306,7 +309,7 @@ impl Onvif {
         url: &Url,
         (call, body): (&'static str, &str),
         known: bool,
-        read: fn(Node<'_, '_>) -> Option<T>,
+        read: Read<T>,
     ) -> Result<T, OnvifError> {
         let place = shown(url.as_str());
         let no_answer = |cause| OnvifError::NoAnswer { url: place.clone(), cause };

@@ -42,20 +42,28 @@ use answer::Answer;
 use ledger::Sheet;
 use sieve::Sound;
 
-/// A horizon of more steps than two days of five minutes have is more than the planner is made for. Its numbers leave the
-/// cache, and what is not counted weighs more: it gets a part of the work, for the same second on a slow core.
+/// Steps of the longest horizon that the planner is made for: two days of five minutes.
 const LONG: usize = 576;
-const DEARER: u64 = 10; // measured: two to ten
 
 /// How much may be computed, counted in multiplications, so that the same input gives the same plan on
 /// every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget(pub u64);
 
+impl Budget {
+    /// For the second that a plan may take on a slow core: beyond two days of five minutes numbers leave the cache, and
+    /// a multiplication takes up to three times as long.
+    #[must_use]
+    pub fn of(problem: &Problem) -> Budget {
+        let Budget(whole) = Budget::default();
+        Budget(if problem.steps > LONG { whole / 3 } else { whole })
+    }
+}
+
 impl Default for Budget {
     /// Well under a second on one slow core.
     fn default() -> Budget {
-        Budget(1_200_000_000)
+        Budget(1_400_000_000)
     }
 }
 
@@ -114,10 +122,9 @@ pub fn solve_after(before: &Standing, problem: &Problem, budget: Budget) -> Plan
     if site.steps == 0 {
         return plan;
     }
-    let most = if site.steps > LONG { budget.0 / DEARER } else { budget.0 };
-    let mut work = most;
+    let mut work = budget.0;
     let (sheet, fluid, standing) = after(&site, before, &mut work);
-    plan.work = most - work;
+    plan.work = budget.0 - work;
     plan.finished = fluid.good;
     plan.standing = standing;
     plan.score = sheet.score();

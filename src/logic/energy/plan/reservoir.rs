@@ -50,7 +50,9 @@ pub fn respond(market: &mut Market<'_>) -> Course {
         let offers = &offers[start[t]..start[t + 1]];
         offers.iter().map(|offer| offer.at(price)).sum::<f64>() - store.discharge_kw
     };
-    market.work += course.follow(&store, (site.hours, most), site.steps, power);
+    let work = course.follow(&store, (site.hours, most), site.steps, power);
+    // Each step is asked for all its offers.
+    market.work += work * (1 + offers.len() as u64 / site.steps as u64);
     course
 }
 
