@@ -61,6 +61,23 @@ fn crowds_are_planned_legally_and_within_their_bound() {
     assert!(near >= 9, "only {near} of 24 are near their bound");
 }
 
+/// A battery of so many kWh, two fifths full.
+pub fn battery(size: f64) -> Store {
+    Store {
+        soc0_kwh: 0.4 * size,
+        soc_min_kwh: 0.1 * size,
+        soc_max_kwh: size,
+        soc_end_min_kwh: 0.4 * size,
+        charge_kw: 0.4 * size,
+        discharge_kw: 0.4 * size,
+        eff_charge: 0.96,
+        eff_discharge: 0.96,
+        wear_per_kwh: 0.01,
+        no_discharge_to_grid: false,
+        sun_only: false,
+    }
+}
+
 /// A day of a car park, in the proportions that such places have; some ask for more than their stay can give.
 fn car_park(cars: usize, r: &mut fastrand::Rng) -> Problem {
     let (steps, size) = (96, cars as f64);
@@ -86,19 +103,7 @@ fn car_park(cars: usize, r: &mut fastrand::Rng) -> Problem {
     let asked: f64 = problem.sessions.iter().map(|session| session.need_kwh).sum();
     problem.import_limit_kw = vec![asked / 24.0 * 1.8 + 0.05 * size; steps];
     problem.export_limit_kw = vec![asked / 24.0; steps];
-    problem.store = Some(Store {
-        soc0_kwh: 0.4 * size,
-        soc_min_kwh: 0.1 * size,
-        soc_max_kwh: size,
-        soc_end_min_kwh: 0.4 * size,
-        charge_kw: 0.4 * size,
-        discharge_kw: 0.4 * size,
-        eff_charge: 0.96,
-        eff_discharge: 0.96,
-        wear_per_kwh: 0.01,
-        no_discharge_to_grid: false,
-        sun_only: false,
-    });
+    problem.store = Some(battery(size));
     problem
 }
 

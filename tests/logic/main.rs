@@ -17,6 +17,7 @@ mod export;
 mod fairness;
 mod faults;
 mod field;
+mod fine;
 mod hazard;
 mod lessons;
 mod modes;

@@ -15,7 +15,7 @@ use wattgate::units::Watts;
 
 use super::storing::{given_late, stored_early};
 
-use super::world::{Act, Present, View};
+use super::world::{Act, Present, Room, View};
 
 /// Hours that a plan looks ahead.
 const AHEAD_H: f64 = 24.0;
@@ -156,6 +156,7 @@ pub fn ours(view: &View<'_>, past: &Past<'_>) -> Act {
     problem.sessions = known.map(|session| servable(session, hours)).collect();
     problem.demand.so_far_kw = problem.demand.so_far_kw.max(past.level_kw);
     let mut plan = solve_after(&Standing::default(), &problem, Budget::default());
+    let promised: Vec<f64> = plan.session_kw[..here].iter().map(|kw| kw[0]).collect();
     let due: Vec<i64> = problem.sessions.iter().map(|session| session.departure).collect();
     let stored = problem.store.as_ref().map(|store| (store, plan.store_kw.as_mut_slice()));
     let circuits = Circuits::of(&problem.groups, &plan.session_kw);
@@ -176,6 +177,27 @@ pub fn ours(view: &View<'_>, past: &Past<'_>) -> Act {
         let rest = present.rest_kw(hours);
         if kw[0] > 0.0 && rest < 1.1 * kw[0] { rest } else { kw[0] }
     };
-    let cars = view.present.iter().zip(&plan.session_kw[..here]).map(whole).collect();
+    let mut cars: Vec<f64> = view.present.iter().zip(&plan.session_kw[..here]).map(whole).collect();
+    promised_first(view, (&promised, plan.store_kw[0]), &mut cars);
     Act { cars, store: Some(plan.store_kw[0]), heedless: false }
+}
+
+/// What the plan promised comes before what is brought forward, as in the gateway's allocation: a car with no choice
+/// does not lose to one that was to be early.
+fn promised_first(view: &View<'_>, (promised, store_kw): (&[f64], f64), cars: &mut [f64]) {
+    let mut room = Room::beside(view);
+    room.site -= store_kw.min(0.0);
+    room.phase.iter_mut().for_each(|phase| *phase -= store_kw.min(0.0) / 3.0);
+    for ((present, kw), promised) in view.present.iter().zip(&*cars).zip(promised) {
+        room.take(present.told.phases, kw.min(*promised));
+    }
+    for ((present, kw), promised) in view.present.iter().zip(cars).zip(promised) {
+        let more = (*kw - promised).min(room.of(present.told.phases).max(0.0));
+        if more > 0.0 {
+            *kw = promised + more;
+            room.take(present.told.phases, more);
+        } else {
+            *kw = kw.min(*promised);
+        }
+    }
 }

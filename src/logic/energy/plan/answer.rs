@@ -1,20 +1,21 @@
 //! What a programme is weighed by, and what it answers in the site's words. Owns the order of wishes as
 //! weights, and the small numbers that make equal plans differ so that there is one best.
 
+use super::ledger::Sheet;
 use super::sieve::{Load, Sound};
 
 /// The judge's price of a kWh that was asked for and not given.
 pub const UNSERVED: f64 = 10.0;
 
 /// Directions that are fixed, a step each: above 0 import or charge only, below 0 export or discharge.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ways {
     pub grid: Vec<i8>,
     pub store: Vec<i8>,
 }
 
 /// The programme's answer in the site's words.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// kW in each step of a load's window.
     pub kw: Vec<Vec<f64>>,
@@ -26,6 +27,8 @@ pub struct Answer {
     /// where nothing else costs anything.
     pub phase_price: Vec<f64>,
     pub group_price: Vec<f64>,
+    /// What a kWh in the battery is worth at the end of each step, currency; empty without one.
+    pub worth: Vec<f64>,
     /// No legal schedule scores less; meaningful for a fluid programme.
     pub bound: f64,
     /// The same with loads that no legal schedule can serve left unserved: nearer to the truth.
@@ -51,6 +54,11 @@ pub fn weights(site: &Sound) -> Weights {
     let unserved = (1.2 * (high - low + site.per_kw / site.hours) / worst).max(UNSERVED);
     let spread = (high - low).max(0.01);
     Weights { unserved, over: 8.0 * unserved, noise: 1e-4 * spread, spread }
+}
+
+/// What a plan comes to where what it passes and breaks counts as in a bound.
+pub fn weighed(site: &Sound, sheet: &Sheet) -> f64 {
+    sheet.score() + weights(site).over * (sheet.overload_kwh + sheet.broken)
 }
 
 /// A number in 0..1 that depends on load and step only.

@@ -1,12 +1,13 @@
 //! The careful way: the fluid plan as a linear programme, solved by the interior-point method, a legal plan along it
-//! (`quick`), and where that is not near enough more limits, more digits, and programmes for the powers once it is
-//! known who is on. Owns how far: the way of small sites, and of large ones whose prices do not do (`auction`).
+//! (`quick`), and where that is not near enough more limits, more digits, a `dive`, and programmes for the powers once
+//! it is known who is on. Owns how far: the way of small sites, and of large ones whose prices do not do (`auction`).
 
 use super::answer::{self, Answer, Ways};
 use super::auction;
+use super::dive;
 use super::interior::Point;
 use super::ledger::{self, Sheet};
-use super::model::{Freedom, Model};
+use super::model::{Model, Switches};
 use super::quick;
 use super::sieve::Sound;
 use super::standing::Standing;
@@ -26,8 +27,9 @@ const MOST_TRIES: usize = 5;
 const MOST_PHASE_ROUNDS: usize = 4;
 /// Up to so many phase rows are written at once.
 const FEW_ROWS: usize = 12;
-/// Gap at which a programme is known roughly, and the part of a limit from which on it may matter then.
-const ROUGH: f64 = 3e-3;
+/// Gap at which a programme is known roughly, still far enough from all bounds to go on from with more rows, and the part
+/// of a limit from which on it may matter then.
+const ROUGH: f64 = 0.3;
 const NEAR: f64 = 0.9;
 /// The same where a limit is passed.
 const NEARER: f64 = 0.95;
@@ -50,25 +52,43 @@ pub fn careful(
         let kw = sheet.kw.clone();
         search.refine(&fluid, kw, &mut sheet);
     }
-    for (tried, eager) in EAGER.into_iter().enumerate() {
+    let dives = if auction::large(site) || site.tapers() { 0 } else { dive::ORDERS };
+    let mut programmed = false;
+    for tried in 0..dives + EAGER.len() {
         // What loads can do in turn must be close; what has been programmed, near.
-        let enough = |sheet: &Sheet, floor: f64| {
-            let near = tried > 0 && near(site, sheet, floor);
-            near || quick::close(site, sheet, floor, 1.0) || held(sheet, floor)
+        let enough = |sheet: &Sheet, fluid: &Answer| {
+            let near = programmed && near(site, sheet, fluid.floor);
+            let close = near || quick::close(site, sheet, fluid.floor, 1.0);
+            (close && quick::as_fed(site, sheet, fluid)) || held(sheet, fluid.floor)
         };
-        while !enough(&sheet, fluid.floor) {
-            let Some(nearer) = search.again(&fluid, tried > 0) else { break };
+        while !enough(&sheet, &fluid) {
+            let Some(nearer) = search.again(&fluid, programmed) else { break };
             fluid = nearer;
             sheet = search.follow(&fluid, Some(sheet));
         }
-        if enough(&sheet, fluid.floor) || search.work < *work / 2 {
+        let left = if tried < dives { *work / 5 } else { *work / 2 };
+        if enough(&sheet, &fluid) || search.work < left {
             break;
         }
-        let kw = sweep::sweep(site, &fluid, eager);
-        search.refine(&fluid, kw, &mut sheet);
+        match tried.checked_sub(dives) {
+            // The dearest way, for what is far from any measure.
+            None if !far(site, &sheet, fluid.floor) => continue,
+            None => dive::dive(&mut search, &fluid, tried, &mut sheet),
+            Some(k) => {
+                let kw = sweep::sweep(site, &fluid, EAGER[k]);
+                search.refine(&fluid, kw, &mut sheet);
+            }
+        }
+        programmed = true;
     }
     *work = search.work;
     (sheet, fluid)
+}
+
+/// Whether a plan is not even good beside all that is asked for, broken or not.
+fn far(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
+    let allowed = (ENOUGH * (floor - quick::sunk(site)).abs()).max(ENOUGH_AT_LEAST);
+    answer::weighed(site, sheet) - floor > allowed
 }
 
 /// Whether a plan is good enough. For few loads, what was left out as broken makes a gap no smaller.
@@ -78,16 +98,18 @@ fn near(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
     sheet.score() - floor < allowed && sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0
 }
 
-struct Search<'a> {
-    site: &'a Sound,
-    work: u64,
+pub struct Search<'a> {
+    pub site: &'a Sound,
+    pub work: u64,
     /// Phases and steps that could be passed at all, and those whose rows are written; phase after phase.
     candidates: Vec<bool>,
-    phases: Vec<bool>,
+    pub phases: Vec<bool>,
     /// The programme, a rough plan to go on from when rows are added, and the last one.
     now: Option<(Model<'a>, Point, Point)>,
     rounds: usize,
     exact: bool,
+    /// Highest bound and floor of a fluid plan so far.
+    proven: (f64, f64),
 }
 
 impl<'a> Search<'a> {
@@ -99,7 +121,8 @@ impl<'a> Search<'a> {
         let priced = |k: usize| known.get(k).is_some_and(|price| *price != 0.0);
         let phases = candidates.iter().enumerate().map(|(k, on)| *on && (few || priced(k)));
         let phases = phases.collect();
-        Search { site, work, candidates, phases, now: None, rounds: 0, exact: false }
+        let proven = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+        Search { site, work, candidates, phases, now: None, rounds: 0, exact: false, proven }
     }
 
     /// A legal plan along the fluid one, no worse than `best`.
@@ -132,8 +155,8 @@ impl<'a> Search<'a> {
             *best = first;
         }
         for _ in 0..MOST_TRIES {
-            let model = Model::new(site, Freedom::Switched(&kw), fluid.ways.clone(), &self.phases);
-            let answer = model.solve(EXACT, &mut self.work);
+            let switches = kw.iter().cloned().map(Some).collect();
+            let answer = self.switched(&switches, fluid, EXACT);
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
             let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
             if sweep::top_up(site, &answer, &mut sheet) {
@@ -148,6 +171,30 @@ impl<'a> Search<'a> {
                 break;
             }
         }
+    }
+
+    /// The programme where these loads are switched, as near its best as `gap`.
+    pub fn switched(&mut self, switches: &Switches, fluid: &Answer, gap: f64) -> Answer {
+        let model = Model::new(self.site, switches.clone(), fluid.ways.clone(), &self.phases);
+        model.solve(gap, &mut self.work)
+    }
+
+    /// Writes the rows of phases that carry more than so much of their limit where one is passed; whether there are
+    /// new ones.
+    pub fn widen(&mut self, answer: &Answer, part: f64) -> bool {
+        passed(self.site, answer) && self.grow(answer, part)
+    }
+
+    /// Writes the rows of phases in which so much flows; whether there are new ones.
+    pub fn write(&mut self, flow: &[f64], part: f64) -> bool {
+        let limit = self.site.phase.unwrap_or(0.0);
+        let mut grown = false;
+        for ((on, candidate), kw) in self.phases.iter_mut().zip(&self.candidates).zip(flow) {
+            if *candidate && !*on && kw.abs() > part * limit {
+                (*on, grown) = (true, true);
+            }
+        }
+        grown
     }
 
     /// The fluid plan with those phase limits that a rough one comes near to.
@@ -167,8 +214,7 @@ impl<'a> Search<'a> {
     fn again(&mut self, fluid: &Answer, exact: bool) -> Option<Answer> {
         let (model, rough, last) = self.now.take()?;
         self.rounds += 1;
-        let more = self.rounds <= MOST_PHASE_ROUNDS && passed(self.site, fluid);
-        if more && self.grow(fluid, NEARER) {
+        if self.rounds <= MOST_PHASE_ROUNDS && self.widen(fluid, NEARER) {
             let next = self.model();
             let rough = next.carry(&model, &rough);
             return Some(self.go_on(next, rough.clone(), rough));
@@ -184,26 +230,21 @@ impl<'a> Search<'a> {
     fn go_on(&mut self, model: Model<'a>, rough: Point, from: Point) -> Answer {
         let gap = if self.exact { EXACT } else { GAP };
         let point = model.point(Some(from), gap, &mut self.work);
-        let answer = model.read(&point);
+        let mut answer = model.read(&point);
         self.now = Some((model, rough, point));
+        // What has been proven stays proven.
+        self.proven = (self.proven.0.max(answer.bound), self.proven.1.max(answer.floor));
+        (answer.bound, answer.floor) = self.proven;
         answer
     }
 
     fn model(&self) -> Model<'a> {
-        Model::new(self.site, Freedom::Fluid, Ways::open(self.site.steps), &self.phases)
+        Model::new(self.site, Switches::new(), Ways::open(self.site.steps), &self.phases)
     }
 
     /// Writes the rows of phases that carry more than so much of their limit; whether there are new ones.
     fn grow(&mut self, answer: &Answer, part: f64) -> bool {
-        let loaded = phase_loads(self.site, answer);
-        let limit = self.site.phase.unwrap_or(0.0);
-        let mut grown = false;
-        for (k, on) in self.phases.iter_mut().enumerate() {
-            if self.candidates[k] && !*on && loaded[k].abs() > part * limit {
-                (*on, grown) = (true, true);
-            }
-        }
-        grown
+        self.write(&phase_loads(self.site, answer), part)
     }
 }
 

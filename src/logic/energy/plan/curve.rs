@@ -6,8 +6,9 @@
 
 use super::sieve::Sound;
 
-/// Most kinks of a step, each a ramp of two knots.
-const KNOTS: usize = 16;
+/// Most knots of a step's kinks, each a ramp, and those of what the battery takes beside them.
+const PLAIN: usize = 16;
+const KNOTS: usize = PLAIN + 4;
 
 /// How sharp curves are.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +42,7 @@ impl Curve {
         let mut curve = Curve::default();
         let (mut before, mut end) = (first, f64::NEG_INFINITY);
         for kink in kinks {
-            if kink.after - before < 1e-9 || curve.len + 4 > KNOTS {
+            if kink.after - before < 1e-9 || curve.len + 4 > PLAIN {
                 continue;
             }
             let (ramp, shape) = match kink.peak {
@@ -66,17 +67,58 @@ impl Curve {
             (before, end) = (kink.after, to);
         }
         let len = curve.len;
-        for k in 1..len {
-            let (width, rise) =
-                (curve.at[k] - curve.at[k - 1], curve.price[k] - curve.price[k - 1]);
-            curve.slope[k - 1] = rise / width;
-        }
+        curve.settle_slopes();
         // The outer pieces: as the flats, and as steep as the last ramp.
         curve.first = sharp.tilt;
         if len > 1 {
             curve.slope[len - 1] = curve.slope[len - 2];
         }
         curve
+    }
+
+    /// The demand at which a price is reached, kW.
+    fn demand(&self, price: f64) -> f64 {
+        let (k, from, slope) = match self.price[..self.len].iter().filter(|p| **p <= price).count()
+        {
+            0 => (0, self.price[0], self.first),
+            k => (k - 1, self.price[k - 1], self.slope[k - 1]),
+        };
+        self.at[k] + if slope > 0.0 { (price - from) / slope } else { 0.0 }
+    }
+
+    /// The price of what is drawn beside somebody who takes so much at each price.
+    pub fn beside(&self, taking: &Taking) -> Curve {
+        let mut curve = *self;
+        let knots = match taking {
+            Taking::Fixed(kw) => {
+                curve.at.iter_mut().for_each(|at| *at -= kw);
+                return curve;
+            }
+            Taking::Falling(knots) => knots,
+        };
+        let mut prices = [0.0; KNOTS];
+        prices[..self.len].copy_from_slice(&self.price[..self.len]);
+        prices[self.len..].iter_mut().zip(knots).for_each(|(price, knot)| *price = knot.0);
+        let prices = &mut prices[..self.len + knots.len()];
+        prices.sort_unstable_by(f64::total_cmp);
+        curve.len = 0;
+        for price in prices.iter().copied() {
+            let (at, len) = (self.demand(price) - taking.kw(price), curve.len);
+            if len == 0 || (at > curve.at[len - 1] + 1e-9 && price > curve.price[len - 1]) {
+                (curve.at[len], curve.price[len], curve.len) = (at, price, len + 1);
+            }
+        }
+        curve.settle_slopes();
+        curve.slope[curve.len - 1] = self.slope[self.len.max(1) - 1];
+        curve
+    }
+
+    /// Slopes between the knots.
+    fn settle_slopes(&mut self) {
+        for k in 1..self.len {
+            let (width, rise) = (self.at[k] - self.at[k - 1], self.price[k] - self.price[k - 1]);
+            self.slope[k - 1] = rise / width;
+        }
     }
 
     /// Which piece `y` lies in, counted from the left.
@@ -105,6 +147,45 @@ impl Curve {
     /// Where all knots are, in rising order.
     pub fn knots(&self) -> impl Iterator<Item = f64> {
         self.at[..self.len].iter().copied()
+    }
+}
+
+/// What somebody takes at a price, kW.
+#[derive(Clone, Copy, Debug)]
+pub enum Taking {
+    /// The same at every price.
+    Fixed(f64),
+    /// Price and kW at four knots, straight between them and level outside.
+    Falling([(f64, f64); 4]),
+}
+
+impl Taking {
+    /// Its most `charge` up to one price, its most `give` above another, nothing between; each comes over `width`.
+    pub fn falling(charge: (f64, f64), give: (f64, f64), width: f64) -> Taking {
+        let from = give.0.max(charge.0);
+        let (low, high) = ((charge.0 - width, charge.1), (from + width, -give.1));
+        Taking::Falling([low, (charge.0, 0.0), (from, 0.0), high])
+    }
+
+    /// kW at a price.
+    pub fn kw(&self, price: f64) -> f64 {
+        let knots = match self {
+            Taking::Fixed(kw) => return *kw,
+            Taking::Falling(knots) => knots,
+        };
+        match knots.iter().filter(|knot| knot.0 <= price).count() {
+            0 => knots[0].1,
+            4 => knots[3].1,
+            k => {
+                let ((from, low), (to, high)) = (knots[k - 1], knots[k]);
+                low + (high - low) * (price - from) / (to - from)
+            }
+        }
+    }
+
+    /// kW at the highest price.
+    pub fn least(&self) -> f64 {
+        self.kw(f64::MAX)
     }
 }
 
@@ -291,4 +372,44 @@ impl Tariff {
 /// Whether nothing but sun may go to the grid.
 pub fn bound_to_sun(site: &Sound) -> bool {
     site.store.is_none_or(|store| store.no_discharge_to_grid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who draws beside the battery pays the price at which what it takes and what they draw is what there is.
+    #[test]
+    fn the_price_beside_somebody_clears() {
+        for seed in 0..200 {
+            let mut r = fastrand::Rng::with_seed(seed);
+            let mut at = -20.0;
+            let mut kink = |after: f64| {
+                at += 1.0 + 10.0 * r.f64();
+                Kink { at, after, peak: false }
+            };
+            let kinks = [kink(0.0), kink(0.08), kink(0.3), kink(5.0)];
+            let sharp = Sharpness {
+                ramp: 0.2,
+                tilt: 1e-5,
+                shape: [(0.45, 0.4), (0.8, 2.0)],
+                peak_ramp: 1.0,
+                peak_shape: (0.7, 0.8),
+            };
+            let curve = Curve::new(-5.0, &kinks, &sharp);
+            let charge = 0.35 * r.f64();
+            let falling = Taking::falling((charge, 6.0), (charge + 0.1 * r.f64(), 4.0), 1e-3);
+            for taking in [falling, Taking::Fixed(3.0)] {
+                let beside = curve.beside(&taking);
+                for y in (-300..=300).map(|y| f64::from(y) * 0.1) {
+                    let price = beside.price(y);
+                    // Prices beyond the outer knots are straight on, in slopes of their own.
+                    if price > -4.9 && price < 4.9 {
+                        let there = curve.demand(price) - taking.kw(price);
+                        assert!((there - y).abs() < 1e-3, "seed {seed}: {y} kW, {there} kW");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,10 @@
 use super::program::{Factor, NONE, Program};
 
 const MOST_ROUNDS: usize = 60;
+/// Gap from which on a point is of no use, and from which on one that moves away again is not waited for, however rough
+/// it may be.
+const FAR: f64 = 0.03;
+const LOST: f64 = 0.1;
 
 /// Where the method stopped.
 #[derive(Clone, Debug, Default)]
@@ -270,10 +274,10 @@ pub fn solve(program: &Program, from: Option<Point>, gap: f64, work: &mut u64) -
         let good = between < gap && off < (0.01 * gap).max(1e-6) * scale;
         if merit < least {
             least = merit;
-            walk.keep(&mut best, good || (between < gap * 300.0 && off < 1e-4 * scale));
+            walk.keep(&mut best, good || (between < (gap * 300.0).min(FAR) && off < 1e-4 * scale));
         }
         // Past the best that numbers of this size can say.
-        let lost = merit > 100.0 * least && least < gap * 1e3;
+        let lost = merit > 100.0 * least && least < (gap * 1e3).min(LOST);
         if good || lost || *work < walk.factor.effort {
             break;
         }

@@ -5,6 +5,7 @@
 
 use super::answer::weights;
 use super::curve::{Curve, Peak, Reach, Sharpness, tariff};
+use super::release::Released;
 use super::sieve::{Load, Sound};
 
 /// Some power at a price that rises evenly.
@@ -65,7 +66,8 @@ pub struct Market<'a> {
     pub top: f64,
     pub unserved: f64,
     pub reach: Vec<Reach>,
-    curves: Vec<Curve>,
+    pub(super) curves: Vec<Curve>,
+    pub(super) released: Released,
     /// Flow up to which a phase has no price, and each circuit, kW.
     phase_free: f64,
     group_free: Vec<f64>,
@@ -98,6 +100,7 @@ impl<'a> Market<'a> {
             unserved: weights.unserved,
             reach: reach(site),
             curves: Vec::new(),
+            released: Released::default(),
             phase_free: 0.0,
             group_free: Vec::new(),
             demand: Vec::new(),
@@ -142,7 +145,7 @@ impl<'a> Market<'a> {
         }
     }
 
-    fn shift(&mut self, draw: Draw<'_>, t: usize, kw: f64) {
+    pub(super) fn shift(&mut self, draw: Draw<'_>, t: usize, kw: f64) {
         self.demand[t] += kw;
         let steps = self.site.steps;
         if self.circuits > 0 {
@@ -154,7 +157,11 @@ impl<'a> Market<'a> {
     }
 
     /// Rows that a draw is in at a step, with its share and the row's limit.
-    fn rows(&self, draw: Draw<'a>, t: usize) -> impl Iterator<Item = (usize, f64, f64)> + use<'a> {
+    pub(super) fn rows(
+        &self,
+        draw: Draw<'a>,
+        t: usize,
+    ) -> impl Iterator<Item = (usize, f64, f64)> + use<'a> {
         let (steps, circuits, site) = (self.site.steps, self.circuits, self.site);
         let limit = site.phase.unwrap_or(0.0);
         let phases = (0..3).filter(move |p| circuits > 0 && draw.phases[*p]);
@@ -189,13 +196,22 @@ impl<'a> Market<'a> {
 
     /// What a draw could have in a step between two powers, cheapest first.
     pub fn offer(&self, draw: Draw<'a>, spot: Spot, range: (f64, f64), out: &mut Vec<Offer>) {
-        let (low, high) = range;
-        let beside = self.demand[spot.t] - spot.now;
-        if self.tight(draw, spot, range) {
-            self.tight_offer(draw, spot, range, out);
-            return;
+        let first = out.len();
+        match self.tight(draw, spot, range) {
+            true => self.tight_offer(draw, spot, range, out),
+            false => self.open_offer(spot, range, out),
         }
-        let curve = &self.curves[spot.t];
+        let toll = self.toll(draw, spot.t);
+        if toll != 0.0 {
+            for offer in &mut out[first..] {
+                (offer.from, offer.to) = (offer.from + toll, offer.to + toll);
+            }
+        }
+    }
+
+    /// The same where no row comes near its limit.
+    fn open_offer(&self, spot: Spot, (low, high): (f64, f64), out: &mut Vec<Offer>) {
+        let (curve, beside) = self.curve(spot);
         let mut next = curve.piece(beside + low);
         let (mut at, mut from) = (low, curve.price_in(next, beside + low));
         let mut push = |kw: f64, from: f64, to: f64| {
@@ -231,8 +247,7 @@ impl<'a> Market<'a> {
     /// The same where rows have their prices, too.
     fn tight_offer(&self, draw: Draw<'a>, spot: Spot, range: (f64, f64), out: &mut Vec<Offer>) {
         let (low, high) = range;
-        let beside = self.demand[spot.t] - spot.now;
-        let curve = &self.curves[spot.t];
+        let (curve, beside) = self.curve(spot);
         let (mut at, mut len) = ([0.0; 64], 1);
         at[0] = low;
         let mut knot = |p: f64| {
@@ -269,7 +284,7 @@ impl<'a> Market<'a> {
     /// What a draw may take more in step `t` without passing a limit, kW.
     pub fn room(&self, draw: Draw<'a>, t: usize) -> f64 {
         let site = self.site;
-        let room = site.import[t] + site.pv[t] - self.demand[t];
+        let room = site.import[t] + site.pv[t] - self.demand[t] + self.yields(t);
         let rows = self.rows(draw, t);
         rows.fold(room, |room, (k, share, limit)| room.min((limit - self.flow[k]) / share))
     }
@@ -295,6 +310,7 @@ impl<'a> Market<'a> {
         if change != 0.0 {
             self.kw[self.start[i] + at] = kw;
             self.shift(Draw::of(load), load.from + at, change);
+            self.answer(load.from + at);
         }
     }
 

@@ -6,6 +6,7 @@
 //!                          ├ many loads: auction ─▶ prices, bound ─▶ legal ─┬─ledger─▶ Plan
 //!                          └ few, or where prices do not do: careful ───────┘
 //!                              model, interior ─▶ fluid plan, bound ─▶ quick ─ sweep, market, polish
+//!                                                    where that is far ─▶ dive, load after load
 //! ```
 //! What a stranger gets wrong: the order of wishes is strict (least overload, then most energy, then
 //! least cost); the bound is on cost plus ten times the energy not served, and holds for any schedule.
@@ -15,6 +16,7 @@ mod auction;
 mod bound;
 mod careful;
 mod curve;
+mod dive;
 mod fluid;
 mod interior;
 mod ledger;
@@ -24,6 +26,7 @@ mod polish;
 mod problem;
 mod program;
 mod quick;
+mod release;
 mod reservoir;
 mod rooms;
 mod rows;

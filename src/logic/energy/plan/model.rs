@@ -12,14 +12,9 @@ use super::sieve::{Load, Sound};
 
 const TINY: f64 = 1e-9;
 
-/// What the loads may do.
-#[derive(Clone, Copy)]
-pub enum Freedom<'a> {
-    /// Anything from nothing to the most.
-    Fluid,
-    /// On where said, at least at the least power; loads that taper as they stand.
-    Switched(&'a [Vec<f64>]),
-}
+/// What each load may do: with a list on where that is above nothing, at least at its least power (one that tapers as
+/// the list says); without a list, anything from nothing to its most.
+pub type Switches = Vec<Option<Vec<f64>>>;
 
 /// Which columns are where.
 #[derive(Default)]
@@ -44,7 +39,7 @@ struct Flow {
 pub struct Model<'a> {
     site: &'a Sound,
     weights: Weights,
-    freedom: Freedom<'a>,
+    switches: Switches,
     ways: Ways,
     program: Program,
     /// True costs: no noise, the judge's price of unserved energy.
@@ -57,7 +52,7 @@ pub struct Model<'a> {
 
 impl<'a> Model<'a> {
     /// `phases` says for each phase and step (phase after phase) whether its row is written.
-    pub fn new(site: &'a Sound, freedom: Freedom<'a>, ways: Ways, phases: &[bool]) -> Model<'a> {
+    pub fn new(site: &'a Sound, switches: Switches, ways: Ways, phases: &[bool]) -> Model<'a> {
         let steps = site.steps;
         let most = most_load(site);
         let top = |t: usize| (site.base[t] + most[t] + site.charge_kw(t)).max(0.0);
@@ -72,7 +67,7 @@ impl<'a> Model<'a> {
             places: Places::default(),
             constant: UNSERVED * site.lost_kwh + site.per_kw * site.so_far,
             site,
-            freedom,
+            switches,
             ways,
             rows,
         };
@@ -141,10 +136,9 @@ impl<'a> Model<'a> {
     fn load(&mut self, i: usize) {
         let load = &self.site.loads[i];
         let mut entries = Vec::new();
-        let (least, fixed) = match self.freedom {
-            Freedom::Fluid => (None, None),
-            Freedom::Switched(kw) if load.taper.is_none() => (Some(&kw[i]), None),
-            Freedom::Switched(kw) => (None, Some(&kw[i])),
+        let (least, fixed) = match self.switches.get(i).cloned().flatten() {
+            Some(kw) if load.taper.is_some() => (None, Some(kw)),
+            switches => (switches, None),
         };
         self.places.load.push(self.program.columns());
         if let Some(kw) = fixed {
@@ -162,7 +156,7 @@ impl<'a> Model<'a> {
         for t in load.from..load.to {
             self.entries(load, t, &mut entries);
             let mut upper = load.max_kw;
-            if let Some(kw) = least {
+            if let Some(kw) = &least {
                 if kw[t - load.from] <= 0.0 {
                     continue;
                 }
@@ -395,6 +389,7 @@ impl<'a> Model<'a> {
             curtail: flows.iter().map(|f| value(f.curtail)).collect(),
             price: (0..steps).map(|t| y(self.rows.balance[t])).collect(),
             phase_price: self.rows.phase.iter().map(|row| -y(*row)).collect(),
+            worth: self.rows.store.iter().map(|row| -y(*row)).collect(),
             group_price: self.rows.group.iter().map(|row| -y(*row)).collect(),
             bound: bound + sum,
             floor: bound + self.out_of_reach(),
@@ -406,10 +401,10 @@ impl<'a> Model<'a> {
     fn load_kw(&self, i: usize, point: &Point) -> Vec<f64> {
         let (load, from) = (&self.site.loads[i], self.places.load[i]);
         let window = load.to - load.from;
-        match self.freedom {
-            Freedom::Fluid if load.servable => point.x[from..from + window].to_vec(),
-            Freedom::Fluid => vec![0.0; window],
-            Freedom::Switched(kw) if load.taper.is_none() && load.servable => {
+        match self.switches.get(i).and_then(Option::as_ref) {
+            None if load.servable => point.x[from..from + window].to_vec(),
+            None => vec![0.0; window],
+            Some(kw) if load.taper.is_none() && load.servable => {
                 let mut next = from;
                 let moves = load.max_kw - load.min_kw > TINY;
                 let one = |kw: &f64| match (*kw > 0.0, moves) {
@@ -420,9 +415,9 @@ impl<'a> Model<'a> {
                     (true, false) => load.min_kw,
                     (false, _) => 0.0,
                 };
-                kw[i].iter().map(one).collect()
+                kw.iter().map(one).collect()
             }
-            Freedom::Switched(kw) => kw[i].clone(),
+            Some(kw) => kw.clone(),
         }
     }
 

@@ -1,12 +1,12 @@
-//! From a fluid plan to a legal one: on or off by a sweep through time, and then every load improves its own part
-//! in turn, as in a market. Owns the order of these steps, and what is good enough.
+//! From a fluid plan to a legal one: load by load while the battery answers to each, or on and off by a sweep through
+//! time, and then every load improves its own part in turn, as in a market. Owns the order of these steps, and what is good enough.
 
 use super::answer::{self, Answer, UNSERVED};
 use super::auction;
 use super::fluid::{self, curtail, size};
 use super::ledger::{self, Sheet};
 use super::market::Market;
-use super::polish::{Bench, polish};
+use super::polish::{Bench, fix, polish};
 use super::reservoir::respond;
 use super::sieve::Sound;
 use super::sweep;
@@ -18,6 +18,8 @@ const EAGER: [f64; 2] = [0.5, 0.2];
 const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 /// Gap that is good enough, as a part of the score.
 const ENOUGH: f64 = 9.8e-4;
+/// Rounds in which loads improve while the battery answers to each at once.
+const ANSWERED: usize = 3;
 /// Shortfalls above this are worth a look for room, kWh: energy comes before cost, however little it is.
 pub const WORTH_KWH: f64 = 1e-3;
 /// What a cost may be off where the plan before it had that much less to win: a part of it, and at least, currency.
@@ -53,13 +55,32 @@ pub fn as_close(site: &Sound, sheet: &Sheet, floor: f64, gap: f64) -> bool {
     (sound && sheet.score() - floor <= allowed) || close(site, sheet, floor, 1.0)
 }
 
+/// Whether a plan leaves out no more energy than the fluid one: that comes before cost, and what a car with no choice
+/// loses a little of in each plan it never gets back.
+pub fn as_fed(site: &Sound, sheet: &Sheet, fluid: &Answer) -> bool {
+    let loads = site.loads.iter().zip(&fluid.kw);
+    let short = loads.map(|(load, kw)| (load.kwh - load.gain * kw.iter().sum::<f64>()).max(0.0));
+    sheet.unserved_kwh <= site.lost_kwh + short.sum::<f64>() + WORTH_KWH
+}
+
 /// A legal plan along a fluid one from elsewhere, where that is better than `best`; takes from `work`.
 pub fn follow(site: &Sound, fluid: &Answer, mut best: Option<Sheet>, work: &mut u64) -> Sheet {
     let mut market = fluid::open(site);
-    for eager in EAGER {
+    let mut bench = Bench::default();
+    let store = site.store.is_some_and(|store| !store.sun_only);
+    let answers = store && !auction::large(site) && !site.tapers();
+    for eager in [None].into_iter().filter(|_| answers).chain(EAGER.map(Some)) {
         market.load(&fluid.kw, &fluid.store);
-        legal(&mut market, fluid, eager, (&mut best, *work));
-        if market.work > *work || best.as_ref().is_some_and(|b| close(site, b, fluid.floor, 1.0)) {
+        let caps = caps(&mut market);
+        match eager {
+            None => answered(&mut market, fluid, (&caps, &mut best, *work), &mut bench),
+            Some(eager) => swept(&mut market, fluid, (eager, &mut best)),
+        }
+        sharper(&mut market, fluid, (&caps, &mut best, *work), &mut bench);
+        // Where somebody lacks energy, a sweep may find it, which knows who has no choice.
+        let done =
+            |sheet: &Sheet| as_fed(site, sheet, fluid) && close(site, sheet, fluid.floor, 1.0);
+        if market.work > *work || best.as_ref().is_some_and(done) {
             break;
         }
     }
@@ -67,39 +88,95 @@ pub fn follow(site: &Sound, fluid: &Answer, mut best: Option<Sheet>, work: &mut 
     best.unwrap_or_default()
 }
 
-/// Who is on when the fluid plan says so, and then each load in turn makes its part better.
-fn legal(
-    market: &mut Market<'_>,
-    fluid: &Answer,
-    eager: f64,
-    (best, most): (&mut Option<Sheet>, u64),
-) {
-    let site = market.site;
-    let weight = answer::weights(site).unserved;
-    // The caps that the fluid plan has at the ramps that follow.
-    let caps = POLISH.map(|(ramp, peak)| {
+/// The caps that a plan has at the ramps that follow.
+fn caps(market: &mut Market<'_>) -> [f64; POLISH.len()] {
+    POLISH.map(|(ramp, peak)| {
         sharpen(market, ramp, peak);
         market.settle_cap();
         market.cap
-    });
+    })
+}
+
+/// The tightest first: those whose power and stay leave them least choice.
+pub fn tightest_first(site: &Sound) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..site.loads.len()).filter(|i| site.loads[*i].servable).collect();
+    let tight = |i: usize| {
+        let load = &site.loads[i];
+        load.kwh / (load.gain * load.max_kw * (load.to - load.from) as f64)
+    };
+    order.sort_by(|a, b| tight(*b).total_cmp(&tight(*a)).then(a.cmp(b)));
+    order
+}
+
+/// One load after the other becomes legal beside those that are still as in the fluid plan, and then each improves its
+/// part, while the battery answers to each at once.
+fn answered(
+    market: &mut Market<'_>,
+    fluid: &Answer,
+    (caps, best, most): (&[f64], &mut Option<Sheet>, u64),
+    bench: &mut Bench,
+) {
+    let (site, weight) = (market.site, answer::weights(market.site).unserved);
+    let order = tightest_first(site);
+    for round in 0..ANSWERED {
+        if round > 0 && market.work > most {
+            break;
+        }
+        let (ramp, peak) = POLISH[round];
+        market.cap = caps[round];
+        sharpen(market, ramp, peak);
+        market.release(fluid);
+        match round {
+            0 => order.iter().for_each(|i| fix(market, *i, bench)),
+            _ => drop(polish(market, order.iter().copied(), bench)),
+        }
+        market.hold();
+        let sheet = charged(market);
+        keep(best, topped(market, fluid, sheet), weight);
+    }
+}
+
+/// Who is on when the fluid plan says so.
+fn swept(market: &mut Market<'_>, fluid: &Answer, (eager, best): (f64, &mut Option<Sheet>)) {
+    let (site, weight) = (market.site, answer::weights(market.site).unserved);
     let kw = sweep::sweep(site, fluid, eager);
     let sheet = ledger::settle(site, kw, fluid.store.clone(), fluid.curtail.clone());
     market.load(&sheet.kw, &sheet.store);
     keep(best, sheet, weight);
-    let mut bench = Bench::default();
+}
+
+/// Each load in turn makes its part better, ever more sharply.
+fn sharper(
+    market: &mut Market<'_>,
+    fluid: &Answer,
+    (caps, best, most): (&[f64], &mut Option<Sheet>, u64),
+    bench: &mut Bench,
+) {
+    let (site, weight) = (market.site, answer::weights(market.site).unserved);
     for ((ramp, peak), cap) in POLISH.into_iter().zip(caps) {
         if market.work > most {
             break;
         }
-        market.cap = cap;
+        market.cap = *cap;
         sharpen(market, ramp, peak);
-        let better = round(market, 0..site.loads.len(), &mut bench);
+        let better = round(market, 0..site.loads.len(), bench);
         let better = topped(market, fluid, better);
         keep(best, better, weight);
         if best.as_ref().is_some_and(|best| close(site, best, fluid.floor, 1.0)) {
             break;
         }
     }
+}
+
+/// A legal plan made better by its loads and the battery in turn.
+pub fn polished(site: &Sound, fluid: &Answer, sheet: Sheet, work: &mut u64) -> Sheet {
+    let mut market = fluid::open(site);
+    market.load(&sheet.kw, &sheet.store);
+    let caps = caps(&mut market);
+    let mut best = Some(sheet);
+    sharper(&mut market, fluid, (&caps, &mut best, *work), &mut Bench::default());
+    *work = work.saturating_sub(market.work);
+    best.unwrap_or_default()
 }
 
 fn keep(best: &mut Option<Sheet>, sheet: Sheet, weight: f64) {
@@ -147,7 +224,7 @@ fn topped(market: &mut Market<'_>, fluid: &Answer, mut sheet: Sheet) -> Sheet {
     sheet
 }
 
-fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
+pub fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
     let (mut sharp, size) = (market.sharp, size(market.site));
     (sharp.ramp, sharp.peak_ramp) = (ramp * size, peak * size);
     market.sharpen(sharp);
@@ -155,9 +232,13 @@ fn sharpen(market: &mut Market<'_>, ramp: f64, peak: f64) {
 
 /// Each of these loads improves, then the battery; what that comes to.
 fn round(market: &mut Market<'_>, loads: impl Iterator<Item = usize>, bench: &mut Bench) -> Sheet {
-    let site = market.site;
     polish(market, loads, bench);
-    let course = respond(market);
+    charged(market)
+}
+
+/// The battery's best course beside the loads; what it all comes to.
+fn charged(market: &mut Market<'_>) -> Sheet {
+    let (site, course) = (market.site, respond(market));
     market.set_store(&course.kw);
     let curtail = (0..site.steps).map(|t| curtail(site, t, market.demand[t])).collect();
     ledger::settle(site, market.powers(), market.store.clone(), curtail)

@@ -61,6 +61,11 @@ pub struct Sound {
 }
 
 impl Sound {
+    /// Whether some load takes less the fuller it is.
+    pub fn tapers(&self) -> bool {
+        self.loads.iter().any(|load| load.servable && load.taper.is_some())
+    }
+
     /// Most that the battery may be charged with in step `t` whatever the loads do, kW; nothing without one.
     pub fn charge_kw(&self, t: usize) -> f64 {
         self.charge_beside(t, self.base[t])

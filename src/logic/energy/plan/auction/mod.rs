@@ -110,6 +110,7 @@ fn answer(auction: &Auction<'_>, (bound, floor): (f64, f64), good: bool) -> Answ
         store: auction.store(),
         curtail: (0..site.steps).map(|t| curtail(site, t, auction.demand[t])).collect(),
         price: auction.price.clone(),
+        worth: auction.course.worth.clone(),
         phase_price: auction.row_price[..auction.circuits].to_vec(),
         group_price: auction.row_price[auction.circuits..].to_vec(),
         bound,
