@@ -172,10 +172,11 @@ pub fn ours(view: &View<'_>, past: &Past<'_>) -> Act {
         given_late(store, &mut plan.store_kw, &mut steps);
         stored_early(store, &mut plan.store_kw, &problem.export_price, &mut steps);
     }
-    // What a plan leaves over by rounding is taken in the same step.
+    // What a plan leaves over by rounding is taken in the same step, be it of what is missing or of the most there is.
     let whole = |(present, kw): (&Present, &Vec<f64>)| {
-        let rest = present.rest_kw(hours);
-        if kw[0] > 0.0 && rest < 1.1 * kw[0] { rest } else { kw[0] }
+        let (rest, most) = (present.rest_kw(hours), present.told.max_kw);
+        let kw = if kw[0] > (1.0 - 1e-6) * most { most } else { kw[0] };
+        if kw > 0.0 && rest < 1.1 * kw { rest } else { kw }
     };
     let mut cars: Vec<f64> = view.present.iter().zip(&plan.session_kw[..here]).map(whole).collect();
     promised_first(view, (&promised, plan.store_kw[0]), &mut cars);
