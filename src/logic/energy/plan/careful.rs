@@ -85,16 +85,20 @@ pub fn careful(
     (sheet, fluid)
 }
 
+/// What a plan of such a score may be off, currency.
+fn allowed(score: f64) -> f64 {
+    (ENOUGH * score.abs()).max(ENOUGH_AT_LEAST)
+}
+
 /// Whether a plan is not even good beside all that is asked for, broken or not.
 fn far(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
-    let allowed = (ENOUGH * (floor - quick::sunk(site)).abs()).max(ENOUGH_AT_LEAST);
-    answer::weighed(site, sheet) - floor > allowed
+    answer::weighed(site, sheet) - floor > allowed(floor - quick::sunk(site))
 }
 
 /// Whether a plan is good enough. For few loads, what was left out as broken makes a gap no smaller.
 fn near(site: &Sound, sheet: &Sheet, floor: f64) -> bool {
     let lost = if auction::large(site) { 0.0 } else { answer::UNSERVED * site.lost_kwh };
-    let allowed = (ENOUGH * (floor - lost - quick::sunk(site)).abs()).max(ENOUGH_AT_LEAST);
+    let allowed = allowed(floor - lost - quick::sunk(site));
     sheet.score() - floor < allowed && sheet.overload_kwh <= 0.0 && sheet.broken <= 0.0
 }
 
@@ -160,7 +164,6 @@ impl<'a> Search<'a> {
             let (store, curtail) = (answer.store.clone(), answer.curtail.clone());
             let mut sheet = ledger::settle(site, answer.kw.clone(), store, curtail);
             if sweep::top_up(site, &answer, &mut sheet) {
-                sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
                 kw.clone_from(&sheet.kw);
             }
             let short = lacks(&sheet.short);

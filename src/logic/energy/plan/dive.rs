@@ -14,7 +14,7 @@ use super::model::Switches;
 use super::polish::{Bench, Guide, decide};
 use super::quick::{polished, sharpen, tightest_first};
 use super::rooms::Rooms;
-use super::sieve::Sound;
+use super::sieve::{Load, Sound};
 use super::sweep;
 
 /// Gap of the programmes between, and of the last.
@@ -71,8 +71,7 @@ pub fn dive(search: &mut Search<'_>, fluid: &Answer, which: usize, best: &mut Sh
 fn reach(search: &mut Search<'_>, fluid: &Answer, which: usize, best: &Sheet) -> Option<Sheet> {
     let site = search.site;
     let order = order(site, which);
-    let switched =
-        |load: &super::sieve::Load| (!load.servable).then(|| vec![0.0; load.to - load.from]);
+    let switched = |load: &Load| (!load.servable).then(|| vec![0.0; load.to - load.from]);
     let mut switches: Switches = site.loads.iter().map(switched).collect();
     let (mut market, mut now) = (fluid::open(site), fluid.clone());
     let (mut done, mut each) = (0, 0);
@@ -101,9 +100,7 @@ fn reach(search: &mut Search<'_>, fluid: &Answer, which: usize, best: &Sheet) ->
         }
     }
     let mut sheet = ledger::settle(site, now.kw.clone(), now.store.clone(), now.curtail.clone());
-    if sweep::top_up(site, &now, &mut sheet) {
-        sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
-    }
+    sweep::top_up(site, &now, &mut sheet);
     Some(sheet)
 }
 
@@ -114,12 +111,8 @@ fn switch(market: &mut Market<'_>, now: &Answer, group: &[usize], switches: &mut
     sharpen(market, RAMPS.0, RAMPS.1);
     market.settle_cap();
     let mut rooms = Rooms::new(site, &now.store, &now.curtail, 0.0);
-    let take = |rooms: &mut Rooms, i: usize, kw: &[f64]| {
-        let load = &site.loads[i];
-        kw.iter().enumerate().for_each(|(k, kw)| rooms.take(load, load.from + k, *kw));
-    };
     for (i, _) in switches.iter().enumerate().filter(|(_, switch)| switch.is_some()) {
-        take(&mut rooms, i, &now.kw[i]);
+        rooms.take_all(&site.loads[i], &now.kw[i]);
     }
     market.release(now);
     let mut bench = Bench::default();
@@ -127,7 +120,7 @@ fn switch(market: &mut Market<'_>, now: &Answer, group: &[usize], switches: &mut
         let guide = Guide { fluid: now, rooms: &rooms, spread: weights(site).spread * site.hours };
         decide(market, i, &guide, &mut bench);
         let kw = market.kw[market.start[i]..market.start[i + 1]].to_vec();
-        take(&mut rooms, i, &kw);
+        rooms.take_all(&site.loads[i], &kw);
         switches[i] = Some(kw);
     }
     market.hold();

@@ -69,7 +69,7 @@ fn within_limits(site: &Sound, sheet: &mut Sheet) {
     let mut rooms = Rooms::new(site, &sheet.store, &sheet.curtail, 0.0);
     let fixed = rooms.clone();
     for (load, kw) in site.loads.iter().zip(&sheet.kw) {
-        kw.iter().enumerate().for_each(|(k, kw)| rooms.take(load, load.from + k, *kw));
+        rooms.take_all(load, kw);
     }
     for off in [false, true] {
         for (load, kw) in site.loads.iter().zip(sheet.kw.iter_mut()) {

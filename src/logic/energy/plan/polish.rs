@@ -98,7 +98,7 @@ fn improve(market: &mut Market<'_>, i: usize, wish: Wish<'_>, bench: &mut Bench)
     market.work += 30 * bench.offers.len() as u64;
     bench.places.sort_unstable_by(|a, b| a.price.total_cmp(&b.price).then(a.at.cmp(&b.at)));
     bench.best.clear();
-    let legal = matches!(wish, Wish::Legal | Wish::Guided(_));
+    let legal = !matches!(wish, Wish::Better);
     let mut least = if legal { f64::INFINITY } else { now - unserved * given - 1e-7 };
     let mut room = 0.0;
     for count in 1..=bench.places.len() {
@@ -148,12 +148,12 @@ fn survey(market: &Market<'_>, i: usize, wish: Wish<'_>, bench: &mut Bench) -> (
     bench.offers.clear();
     bench.places.clear();
     let (mut now, mut given) = (0.0, 0.0);
+    let guide = match wish {
+        Wish::Guided(guide) => Some(guide),
+        Wish::Better | Wish::Legal => None,
+    };
     for t in load.from..load.to {
         let (at, kw) = (t - load.from, market.kw[base + t - load.from]);
-        let guide = match wish {
-            Wish::Guided(guide) => Some(guide),
-            _ => None,
-        };
         let scarce = guide.filter(|_| market.toll(draw, t) > SCARCE);
         let most = match scarce {
             Some(guide) => load.max_kw.min(guide.rooms.of(load, t)),

@@ -18,8 +18,6 @@ const EAGER: [f64; 2] = [0.5, 0.2];
 const POLISH: [(f64, f64); 3] = [(0.01, 0.05), (0.003, 0.03), (0.001, 0.02)];
 /// Gap that is good enough, as a part of the score.
 const ENOUGH: f64 = 9.8e-4;
-/// Rounds in which loads improve while the battery answers to each at once.
-const ANSWERED: usize = 3;
 /// Shortfalls above this are worth a look for room, kWh: energy comes before cost, however little it is.
 pub const WORTH_KWH: f64 = 1e-3;
 /// What a cost may be off where the plan before it had that much less to win: a part of it, and at least, currency.
@@ -118,12 +116,11 @@ fn answered(
 ) {
     let (site, weight) = (market.site, answer::weights(market.site).unserved);
     let order = tightest_first(site);
-    for round in 0..ANSWERED {
+    for (round, ((ramp, peak), cap)) in POLISH.into_iter().zip(caps).enumerate() {
         if round > 0 && market.work > most {
             break;
         }
-        let (ramp, peak) = POLISH[round];
-        market.cap = caps[round];
+        market.cap = *cap;
         sharpen(market, ramp, peak);
         market.release(fluid);
         match round {
@@ -218,7 +215,6 @@ fn topped(market: &mut Market<'_>, fluid: &Answer, mut sheet: Sheet) -> Sheet {
     let site = market.site;
     let short = sheet.unserved_kwh > site.lost_kwh + WORTH_KWH;
     if short && sweep::top_up(site, fluid, &mut sheet) {
-        sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
         market.load(&sheet.kw, &sheet.store);
     }
     sheet

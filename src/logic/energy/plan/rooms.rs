@@ -43,6 +43,11 @@ impl Rooms {
         load.groups.iter().fold(room, |room, group| room.min(self.group[group * self.steps + t]))
     }
 
+    /// `load` takes so much more in each step of its window, kW.
+    pub fn take_all(&mut self, load: &Load, kw: &[f64]) {
+        kw.iter().enumerate().for_each(|(k, kw)| self.take(load, load.from + k, *kw));
+    }
+
     /// `load` takes `kw` more (or less) in step `t`.
     pub fn take(&mut self, load: &Load, t: usize, kw: f64) {
         self.site[t] -= kw;

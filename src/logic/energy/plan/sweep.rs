@@ -3,7 +3,7 @@
 //! much it gets there is settled afterwards by the programme with these switches.
 
 use super::answer::Answer;
-use super::ledger::Sheet;
+use super::ledger::{self, Sheet};
 use super::rooms::Rooms;
 use super::sieve::{Load, Sound};
 
@@ -152,11 +152,12 @@ pub fn enrich(site: &Sound, guide: &Answer, kw: &mut [Vec<f64>], short: &[f64]) 
     changed
 }
 
-/// Gives what room is left to loads that still lack energy, cheapest steps first; whether any was given.
+/// Gives what room is left to loads that still lack energy, cheapest steps first, and settles what it comes to;
+/// whether any was given.
 pub fn top_up(site: &Sound, guide: &Answer, sheet: &mut Sheet) -> bool {
     let mut rooms = Rooms::new(site, &sheet.store, &sheet.curtail, 0.0);
     for (load, kw) in site.loads.iter().zip(&sheet.kw) {
-        kw.iter().enumerate().for_each(|(k, kw)| rooms.take(load, load.from + k, *kw));
+        rooms.take_all(load, kw);
     }
     let mut given = false;
     for (i, load) in site.loads.iter().enumerate() {
@@ -177,6 +178,10 @@ pub fn top_up(site: &Sound, guide: &Answer, sheet: &mut Sheet) -> bool {
                 given = true;
             }
         }
+    }
+    if given {
+        let Sheet { kw, store, curtail, .. } = std::mem::take(sheet);
+        *sheet = ledger::settle(site, kw, store, curtail);
     }
     given
 }

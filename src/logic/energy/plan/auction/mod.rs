@@ -14,7 +14,7 @@ mod supply;
 use super::answer::{self, Answer, Ways, weights};
 use super::bound::{Prices, bound};
 use super::fluid::{curtail, size};
-use super::ledger::{self, Sheet};
+use super::ledger::Sheet;
 use super::quick::{WORTH_KWH, close};
 use super::reservoir::Course;
 use super::sieve::Sound;
@@ -191,9 +191,8 @@ fn legal(auction: &mut Auction<'_>, fluid: &Answer, mut best: Sheet, most: u64) 
             continue;
         }
         let mut sheet = desk.sheet();
-        if sheet.unserved_kwh > site.lost_kwh + WORTH_KWH && sweep::top_up(site, fluid, &mut sheet)
-        {
-            sheet = ledger::settle(site, sheet.kw, sheet.store, sheet.curtail);
+        if sheet.unserved_kwh > site.lost_kwh + WORTH_KWH {
+            sweep::top_up(site, fluid, &mut sheet);
         }
         if best.kw.is_empty() || sheet.beats(&best, weight) {
             best = sheet;
