@@ -44,6 +44,8 @@ pub struct Face {
     pub believes: String,
     /// Port and path of the RTSP server that has its streams.
     pub rtsp: (u16, String),
+    /// Its serial number.
+    pub serial: String,
     /// Whether it offers a snapshot.
     pub has_snapshot: bool,
     /// Whether its services ask for a digest of HTTP, the clock too, and not for a login in the envelope.
@@ -202,12 +204,13 @@ async fn answer(
         return fault(StatusCode::BAD_REQUEST, "ter:NoProfile", "no such profile");
     }
     match call {
-        "GetDeviceInformation" => envelope(
+        "GetDeviceInformation" => envelope(&format!(
             "<q:GetDeviceInformationResponse xmlns:q=\"http://www.onvif.org/ver10/device/wsdl\">\
              <q:Manufacturer>Simulated</q:Manufacturer><q:Model><![CDATA[Dome & Co]]></q:Model>\
-             <q:FirmwareVersion>B2.1</q:FirmwareVersion><q:SerialNumber>0042</q:SerialNumber>\
+             <q:FirmwareVersion>B2.1</q:FirmwareVersion><q:SerialNumber>{}</q:SerialNumber>\
              </q:GetDeviceInformationResponse>",
-        ),
+            face.serial
+        )),
         "GetCapabilities" => {
             fault(StatusCode::INTERNAL_SERVER_ERROR, "ter:ActionNotSupported", "old")
         }

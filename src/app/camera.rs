@@ -42,8 +42,8 @@ pub enum UseError {
 pub struct Probe {
     /// Pixels: width, height.
     pub size: (usize, usize),
-    /// Whether it is H.264 (else JPEG).
-    pub is_video: bool,
+    /// What it sends, in the words of ONVIF: `JPEG`, `H264`, `H265`.
+    pub codec: &'static str,
     /// Bytes of a picture, mean.
     pub bytes: usize,
     /// Time between two new pictures, mean. For video: between two that can be decoded alone.
@@ -90,18 +90,18 @@ pub fn probe(url: &str, login: Option<Login>, clock: Clock) -> Result<Probe, Use
         let coded = fetch(&mut camera)?;
         match &coded {
             Coded::Still(still) => bytes += still.len(),
-            Coded::Video(frames) => {
-                bytes += frames.last().map_or(0, Vec::len);
-                dependent += u32::from(frames.len() > 1);
+            video => {
+                bytes += video.frames().last().map_or(0, Vec::len);
+                dependent += u32::from(video.frames().len() > 1);
             }
         }
         let before = cpu_time();
         coded.decode()?;
-        decode += cpu_time().saturating_sub(before);
+        decode += cpu_time().saturating_sub(before) + coded.spent_elsewhere();
     }
     Ok(Probe {
         size: (frame.width, frame.height),
-        is_video: matches!(first, Coded::Video(_)),
+        codec: first.codec(),
         bytes: bytes / PICTURES as usize,
         interval: clock.now().uptime.saturating_sub(began) / PICTURES,
         decode: decode / PICTURES,

@@ -41,7 +41,7 @@ pub struct Choice {
     pub profile: usize,
     /// Its snapshot, and the pixels that came; nothing where it has none that works.
     pub snapshot: Option<(String, (usize, usize))>,
-    /// Its H.264 stream.
+    /// Its video stream.
     pub stream: Option<String>,
 }
 
@@ -94,7 +94,7 @@ pub fn meet(place: &str, wish: &Wish<'_>, clock: Clock) -> Result<Newcomer, Onvi
             }
             None => None,
         };
-        let stream = offered.stream.clone().filter(|_| is_h264(offered));
+        let stream = offered.stream.clone().filter(|_| is_h264(offered) || is_hevc(offered));
         let usable = snapshot.is_some() || stream.is_some();
         usable.then_some(Choice { profile, snapshot, stream })
     });
@@ -123,13 +123,18 @@ fn is_h264(profile: &Profile) -> bool {
     matches!(profile.codec.to_ascii_uppercase().as_str(), "H264" | "H.264")
 }
 
+fn is_hevc(profile: &Profile) -> bool {
+    matches!(profile.codec.to_ascii_uppercase().as_str(), "H265" | "H.265" | "HEVC")
+}
+
 /// How far a profile's size is from the best one; the same for twice and for half as many pixels.
 fn distance(profile: &Profile) -> f64 {
     let size = profile.size.map(|(width, height)| f64::from(width) * f64::from(height));
     (size.filter(|pixels| *pixels > 0.0).unwrap_or(UNSAID) / BEST).ln().abs()
 }
 
-/// Of the profiles with an H.264 stream the one that is nearest to the best size, else of those with a snapshot.
+/// Of the profiles with an H.264 stream the one that is nearest to the best size, else of those with a snapshot, else
+/// of those with H.265.
 fn choose(profiles: &[Profile]) -> Option<usize> {
     let nearest = |fits: &dyn Fn(&Profile) -> bool| {
         let fitting = profiles.iter().enumerate().filter(|(_, profile)| fits(profile));
@@ -137,6 +142,7 @@ fn choose(profiles: &[Profile]) -> Option<usize> {
     };
     nearest(&|profile| is_h264(profile) && profile.stream.is_some())
         .or_else(|| nearest(&|profile| profile.snapshot.is_some()))
+        .or_else(|| nearest(&|profile| is_hevc(profile) && profile.stream.is_some()))
 }
 
 /// The camera's table; the password is not in it, only the file that has it.
@@ -157,6 +163,10 @@ fn block(interview: &Interview, choice: &Choice, wish: &Wish<'_>) -> String {
         (None, stream) => {
             lines.extend(stream.as_ref().map(|stream| format!("stream = {}", text(stream))));
         }
+    }
+    if !identity.serial.is_empty() {
+        lines.push(format!("serial = {}", text(&identity.serial)));
+        lines.push(format!("onvif = {}", text(&interview.device)));
     }
     if let Some((login, file)) = &wish.login {
         lines.push(format!("username = {}", text(&login.username)));
@@ -194,13 +204,16 @@ mod tests {
         let unsaid = profile("H264", None, true);
         let sound = profile("", None, false);
         let vga = profile("h.264", Some((640, 480)), false);
-        let table: [(&[&Profile], Option<usize>); 8] = [
+        let coarse = profile("hevc", Some((640, 360)), false);
+        let table: [(&[&Profile], Option<usize>); 10] = [
             (&[&main, &sub, &third], Some(1)),
             (&[&main, &third], Some(1)),
             (&[&hevc, &main, &vga], Some(2)),
             (&[&unsaid, &third], Some(1)),
             (&[&unsaid], Some(0)),
             (&[&sound, &hevc, &still], Some(1)),
+            (&[&coarse, &still], Some(1)),
+            (&[&sound, &coarse], Some(1)),
             (&[&sound], None),
             (&[], None),
         ];

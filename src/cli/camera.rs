@@ -97,7 +97,7 @@ fn probe(url: &str, login: Option<Login>, json: bool, lang: Lang) -> u8 {
     if json {
         let told = serde_json::json!({
             "url": url, "width": found.size.0, "height": found.size.1,
-            "codec": if found.is_video { "H264" } else { "JPEG" },
+            "codec": found.codec,
             "bytes": found.bytes, "interval_s": found.interval.as_secs_f64(),
             "decode_cpu_ms": found.decode.as_secs_f64() * 1000.0, "dependent": found.dependent,
         });
@@ -105,14 +105,14 @@ fn probe(url: &str, login: Option<Login>, json: bool, lang: Lang) -> u8 {
     }
     let values = [
         ("size", format!("{} x {}", found.size.0, found.size.1)),
-        ("kind", if found.is_video { "H.264" } else { "JPEG" }.to_owned()),
+        ("kind", found.codec.replace("H26", "H.26")),
         ("kb", format!("{:.0}", found.bytes as f64 / 1000.0)),
         ("interval", format!("{:.2}", found.interval.as_secs_f64())),
         ("decode", format!("{:.1}", found.decode.as_secs_f64() * 1000.0)),
     ];
     let told = say(&fill(lang, "cli.camera.probe", &values));
     let slow = found.dependent > 0 || found.interval.as_secs_f64() > KEYFRAMES_S;
-    if found.is_video && slow {
+    if found.codec != "JPEG" && slow {
         return say(text(lang, "cli.camera.keyframes"));
     }
     told

@@ -106,6 +106,8 @@ pub struct CameraTable {
     pub stream: Option<At<String>>,
     pub username: Option<At<String>>,
     pub password_file: Option<At<String>>,
+    pub serial: Option<At<String>>,
+    pub onvif: Option<At<String>>,
     pub masks: At<Vec<Vec<[f64; 2]>>>,
     pub at: Option<usize>,
 }
@@ -378,6 +380,8 @@ fn camera(mut walk: Walk<'_>, faults: &mut Faults) -> CameraTable {
         stream: text_at(&mut walk, "stream", faults),
         username: text_at(&mut walk, "username", faults),
         password_file: text_at(&mut walk, "password_file", faults),
+        serial: text_at(&mut walk, "serial", faults),
+        onvif: text_at(&mut walk, "onvif", faults),
         masks: vision::masks(&mut walk, faults),
         at: walk.at(),
     };

@@ -219,10 +219,21 @@ pub struct CameraSource {
     pub is_stream: bool,
     /// Who we are to a camera that asks.
     pub login: Option<CameraLogin>,
+    /// Who it is, where the site file says so.
+    pub passport: Option<CameraPassport>,
     /// What nobody else may see of its pictures: polygons in shares of the frame, painted over in every picture
     /// that is kept or leaves the device. The nets of this device see the whole picture: a fire behind a mask is a
     /// fire.
     pub masks: Vec<Vec<[f64; 2]>>,
+}
+
+/// Who a camera is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraPassport {
+    /// Where it is asked over ONVIF: a host with or without port.
+    pub place: String,
+    /// Its serial number, as it says.
+    pub serial: String,
 }
 
 /// A user of a camera.

@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use wattgate::app::vision::{BayPlace, Eyes};
-use wattgate::io::camera::{Camera, Coded, Frame};
+use wattgate::io::camera::{Camera, Frame};
 use wattgate::io::clock::{cpu_time, thread_time};
 use wattgate::io::inference::Engine;
 use wattgate::logic::site::Id;
@@ -123,7 +123,7 @@ fn decode_all(server: &Server) -> f64 {
     let mut camera = Camera::open(&format!("rtsp://127.0.0.1:{}/ball", server.port), true);
     camera.fetch().expect("a keyframe");
     let coded = camera.fetch().expect("the frames after it");
-    let Coded::Video(frames) = &coded else { panic!("a still over RTSP") };
+    let frames = coded.frames();
     let before = thread_ms();
     coded.decode().expect("a picture");
     (thread_ms() - before) / frames.len() as f64 * FRAMES

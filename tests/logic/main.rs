@@ -12,6 +12,7 @@ mod broken;
 mod checkers;
 mod chosen;
 mod crowds;
+mod curbs;
 mod day;
 mod export;
 mod fairness;

@@ -31,6 +31,8 @@ mod checkers;
 #[cfg(test)]
 mod chosen;
 #[cfg(test)]
+mod curbs;
+#[cfg(test)]
 mod export;
 #[cfg(test)]
 mod fairness;

@@ -82,7 +82,7 @@ fn site(folder: &Path, port: u16, cameras: usize) -> PathBuf {
     file
 }
 
-struct Reaped(Child);
+pub struct Reaped(Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {
@@ -92,7 +92,7 @@ impl Drop for Reaped {
 }
 
 /// The next message that is JSON; stills are passed over.
-fn hear(socket: &mut UnixStream) -> Value {
+pub fn hear(socket: &mut UnixStream) -> Value {
     let mut take = || {
         let mut length = [0; 4];
         socket.read_exact(&mut length).expect("the child talks");
@@ -108,7 +108,7 @@ fn hear(socket: &mut UnixStream) -> Value {
 }
 
 /// The eyes on a site file, without a gateway.
-fn eyes_on(folder: &Path, file: &Path, more: &[&str]) -> (Reaped, UnixStream) {
+pub fn eyes_on(folder: &Path, file: &Path, more: &[&str]) -> (Reaped, UnixStream) {
     let path = folder.join("eyes.sock");
     let listener = UnixListener::bind(&path).expect("a socket");
     let child = Command::new(env!("CARGO_BIN_EXE_wattgate"))
@@ -213,18 +213,18 @@ fn lay_models(demo: &Demo, net: Option<&str>) -> PathBuf {
     folder
 }
 
-fn alarm(demo: &Demo, code: &str) -> Option<Value> {
+pub fn alarm(demo: &Demo, code: &str) -> Option<Value> {
     let document = demo.overview()?;
     let alarms = document["overview"]["alarms"].as_array()?.clone();
     alarms.into_iter().find(|alarm| alarm["code"] == code && alarm["active"] == true)
 }
 
-fn known(document: &Value) -> bool {
+pub fn known(document: &Value) -> bool {
     let bays = document["overview"]["bays"].as_array().expect("bays");
     bays.iter().all(|bay| bay["state"] != "unknown")
 }
 
-fn restart_eyes(demo: &Demo) {
+pub fn restart_eyes(demo: &Demo) {
     let child = until("eyes", PATIENCE, || demo.children("vision").first().copied());
     kill("-KILL", child);
 }

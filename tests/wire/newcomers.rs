@@ -38,6 +38,7 @@ fn face(rtsp: u16) -> Face {
         believes: "10.20.30.40:8080".to_owned(),
         rtsp: (rtsp, "/ball".to_owned()),
         has_snapshot: true,
+        serial: "0042".to_owned(),
         ..Face::default()
     }
 }

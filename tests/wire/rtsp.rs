@@ -34,7 +34,7 @@ impl Server {
         Server { process, port }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("rtsp://127.0.0.1:{}/ball", self.port)
     }
 }
@@ -47,8 +47,8 @@ impl Drop for Server {
 }
 
 fn video(coded: Coded) -> Vec<Vec<u8>> {
-    let Coded::Video(frames) = coded else { panic!("a still over RTSP") };
-    frames
+    assert_eq!(coded.codec(), "H264");
+    coded.frames().to_vec()
 }
 
 #[test]

@@ -1,6 +1,6 @@
-"""An RTSP server for the tests: `rtsp_server.py KEYINT [WIDTH HEIGHT FPS] [--password WORD]`; prints its port.
+"""An RTSP server for the tests: `rtsp_server.py KEYINT [WIDTH HEIGHT FPS] [--password WORD] [--h265 OPTIONS]`; prints its port.
 
-GStreamer's own server with a drawn moving ball, H.264 by x264. One stream, `/ball`; more with `/1`, `/2`, ...;
+GStreamer's own server with a drawn moving ball, H.264 by x264, or H.265 by x265 with its options. One stream, `/ball`; more with `/1`, `/2`, ...;
 colour bars with noise in a corner and nothing that moves with `/still0`, `/still1`, ...
 """
 import sys
@@ -19,14 +19,17 @@ server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service("0")
 stills = [f"/still{i}" for i in range(8)]
+form, coder = "", f"x264enc tune=zerolatency speed-preset=ultrafast bitrate=512 key-int-max={keyint} ! rtph264pay"
+if "--h265" in sys.argv:
+    options = sys.argv[sys.argv.index("--h265") + 1]
+    form, coder = "format=I420,", f"x265enc speed-preset=ultrafast bitrate=512 key-int-max={keyint} option-string={options} ! rtph265pay"
 for name in ["/ball"] + [f"/{i}" for i in range(8)] + stills:
     pattern = "smpte" if name in stills else "ball background-color=0xff406080"
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
         f"( videotestsrc is-live=true pattern={pattern} ! "
-        f"video/x-raw,width={width},height={height},framerate={fps}/1 ! "
-        f"x264enc tune=zerolatency speed-preset=ultrafast bitrate=512 key-int-max={keyint} ! "
-        f"rtph264pay name=pay0 pt=96 config-interval=-1 )"
+        f"video/x-raw,{form}width={width},height={height},framerate={fps}/1 ! "
+        f"{coder} name=pay0 pt=96 config-interval=-1 )"
     )
     factory.set_shared(True)
     if "--password" in sys.argv:

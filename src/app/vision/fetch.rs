@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::passport::{Known, Passport};
 use super::process::{Delivery, EAGER, Inbox};
 use crate::config::{CameraLogin, CameraSource};
 use crate::io::camera::{Camera, Coded, Haste, Login};
@@ -30,12 +31,22 @@ pub(super) fn fetch(
         inbox.put(&source.id, Delivery::LeftOut(clock.now()));
         std::thread::park_timeout(EAGER.min(left_out.unwrap_or_default()));
     }
+    let passport = Passport::of(source, clock);
+    let passport = passport.inspect_err(|error| tracing::error!(%error, "cannot ask who it is"));
+    let passport = passport.ok().flatten();
     let mut asking = Asking::new(source);
     loop {
         let asked = clock.now();
-        let delivery = match asking.ask(clock.wall_uptime(), inbox.haste(&source.id)) {
-            Some(coded) => Delivery::Picture(coded, clock.now()),
-            None => Delivery::Nothing(clock.now()),
+        let had_trouble = asking.trouble.is_some();
+        let coded = asking.ask(clock.wall_uptime(), inbox.haste(&source.id));
+        if let Some(passport) = passport.as_ref().filter(|_| had_trouble && coded.is_some()) {
+            passport.ask_again();
+        }
+        let known = passport.as_ref().map_or(Known::Taken, Passport::known);
+        let delivery = match (coded, known) {
+            (Some(coded), Known::Taken) => Delivery::Picture(coded, clock.now()),
+            (_, Known::Stranger) => Delivery::Stranger(clock.now()),
+            _ => Delivery::Nothing(clock.now()),
         };
         inbox.put(&source.id, delivery);
         std::thread::park_timeout(LEAST_PAUSE);
@@ -112,7 +123,7 @@ impl Asking<'_> {
     }
 }
 
-fn read(login: &CameraLogin) -> std::io::Result<Login> {
+pub(super) fn read(login: &CameraLogin) -> std::io::Result<Login> {
     Login::from_file(&login.username, &login.password_file)
 }
 
@@ -173,6 +184,7 @@ mod tests {
                 username: "viewer".to_owned(),
                 password_file: password_file.clone(),
             }),
+            passport: None,
             masks: Vec::new(),
         };
         let mut asking = Asking::new(&source);

@@ -181,6 +181,9 @@ impl<'a> Judge<'a> {
         let (coded, at) = match delivery {
             Delivery::Picture(coded, at) => (coded, at),
             Delivery::Nothing(at) => return self.tell_blind(inbox, camera, at, CameraFault::Lost),
+            Delivery::Stranger(at) => {
+                return self.tell_blind(inbox, camera, at, CameraFault::Stranger);
+            }
             Delivery::LeftOut(at) => {
                 return self.tell_blind(inbox, camera, at, CameraFault::Undecodable);
             }
@@ -192,7 +195,8 @@ impl<'a> Judge<'a> {
                 return self.tell_blind(inbox, camera, at, CameraFault::Undecodable);
             }
         };
-        let decode_ms = thread_time().saturating_sub(before).as_secs_f64() * 1000.0;
+        let decoding = thread_time().saturating_sub(before) + coded.spent_elsewhere();
+        let decode_ms = decoding.as_secs_f64() * 1000.0;
         self.see(inbox, (&camera, at), &frame, decode_ms)?;
         // The nets have seen all of it; from here on it leaves this process.
         if let Some(seen) = self.cameras.get_mut(&camera) {

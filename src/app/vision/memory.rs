@@ -241,7 +241,14 @@ mod tests {
             seconds: u64,
         ) -> Option<CameraFault> {
             let (id, url) = (self.camera.clone(), url.to_owned());
-            let source = CameraSource { id, url, is_stream: false, login: None, masks: Vec::new() };
+            let source = CameraSource {
+                id,
+                url,
+                is_stream: false,
+                login: None,
+                passport: None,
+                masks: Vec::new(),
+            };
             let (mut memory, files) = Memory::new(self.state.path(), &[source], Some("net"));
             let mut watch = self.eyes.watch(bays.to_vec());
             memory.recall(&self.camera, bays, &mut watch, self.now);
@@ -293,7 +300,14 @@ mod tests {
         let eyes = Eyes::open(folder.path(), Engine::Best).unwrap();
         let (state, camera) = (tempfile::tempdir().unwrap(), Id::try_from("cam").unwrap());
         let (url, is_stream, login) = ("http://cam/".to_owned(), false, None);
-        let source = CameraSource { id: camera.clone(), url, is_stream, login, masks: Vec::new() };
+        let source = CameraSource {
+            id: camera.clone(),
+            url,
+            is_stream,
+            login,
+            passport: None,
+            masks: Vec::new(),
+        };
         let mut rng = fastrand::Rng::with_seed(5);
         let mut now = Clock::real().now();
         // A life of the eyes with this net, in which the file may be taken away: what its scores are of in the end, and
@@ -338,6 +352,7 @@ mod tests {
             url,
             is_stream: false,
             login: None,
+            passport: None,
             masks: Vec::new(),
         };
         let (mut memory, _files) = Memory::new(state.path(), &[source], eyes.bay_net());

@@ -1,5 +1,5 @@
 //! The gateway's eyes: one way of seeing (`eyes`, `bays`), used by the child process that watches cameras
-//! (`process`, `fetch`, `judge`, `cascade`) and by `look` (`second`).
+//! (`process`, `fetch`, `passport`, `judge`, `cascade`) and by `look` (`second`).
 
 mod bays;
 mod calibrated;
@@ -8,6 +8,7 @@ mod eyes;
 mod fetch;
 mod judge;
 mod memory;
+mod passport;
 mod process;
 mod second;
 

@@ -91,6 +91,8 @@ pub(super) enum Delivery {
     Nothing(Moment),
     /// It was not asked: its pictures have crashed the eyes.
     LeftOut(Moment),
+    /// Another camera answers at its address.
+    Stranger(Moment),
 }
 
 /// Newest frame wins: one place for each camera, and a bell.

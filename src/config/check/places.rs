@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::file::{At, BayTable, CameraTable, SiteFile, ZoneTable};
 use super::super::walk::{Faults, error};
-use super::super::{CameraLogin, CameraSource, is_secret, shown};
+use super::super::{CameraLogin, CameraPassport, CameraSource, is_secret, shown};
 use super::devices::{Devices, reference, unique_id};
 use super::{one_of, warning};
 use crate::logic::site::{Bay, Camera, Id, OnBlind, Zone};
@@ -43,10 +43,14 @@ pub fn check(file: &SiteFile, devices: &Devices, folder: &Path, faults: &mut Fau
                 // Without a place: a report shows the line of a fault, and goes into logs.
                 faults.push(warning("WG0136", None, vec![("camera", id.to_string())]));
             }
-            let url = url.value.clone();
-            let login = login(table, folder, faults);
-            let masks = masks(table, faults);
-            places.sources.push(CameraSource { id: id.clone(), url, is_stream, login, masks });
+            places.sources.push(CameraSource {
+                id: id.clone(),
+                url: url.value.clone(),
+                is_stream,
+                login: login(table, folder, faults),
+                passport: passport(table, &url.value, faults),
+                masks: masks(table, faults),
+            });
             places.cameras.push(Camera { id, name });
         }
     }
@@ -91,6 +95,31 @@ fn login(table: &CameraTable, folder: &Path, faults: &mut Faults) -> Option<Came
             None
         }
     }
+}
+
+/// Who the camera is. Unless the file says so it is asked at the host of its pictures, and at the port of its
+/// snapshot.
+fn passport(table: &CameraTable, url: &str, faults: &mut Faults) -> Option<CameraPassport> {
+    let Some(serial) = &table.serial else {
+        if let Some(place) = &table.onvif {
+            faults.push(error("WG0137", place.at, Vec::new()));
+        }
+        return None;
+    };
+    let of_url = || {
+        let authority = url.split("://").nth(1)?.split('/').next()?;
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        Some(if url.starts_with("http://") { authority } else { host }.to_owned())
+    };
+    let place = table.onvif.as_ref().map(|place| place.value.clone()).or_else(of_url)?;
+    let kind = place.split_once("://").map_or("onvif", |(scheme, _)| scheme);
+    let known = matches!(kind, "onvif" | "http") && !place.is_empty();
+    if !known || place.contains('@') || place.contains(char::is_whitespace) {
+        let values = vec![("place", shown(&place))];
+        faults.push(error("WG0138", table.onvif.as_ref().and_then(|at| at.at), values));
+        return None;
+    }
+    Some(CameraPassport { place, serial: serial.value.trim().to_owned() })
 }
 
 /// A camera's masks; each is a polygon as a bay's.

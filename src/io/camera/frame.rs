@@ -12,7 +12,7 @@ const MOST_PIXELS: u32 = 8192;
 const MOST_MEMORY: u64 = 256 << 20;
 
 /// A picture, three bytes a pixel, row by row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Red, green, blue.
     pub rgb: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Frames, from wherever they come: snapshots and MJPEG over HTTP, H.264 over RTSP, pictures and films
+//! Frames, from wherever they come: snapshots and MJPEG over HTTP, H.264 and H.265 over RTSP, pictures and films
 //! on disk. It measures (`gate`) and judges nothing. `onvif` asks a camera what it offers, `door` is HTTP with a user.
 
 mod door;
@@ -6,6 +6,7 @@ mod error;
 mod film;
 mod frame;
 pub mod gate;
+mod hevc;
 mod likeness;
 mod masks;
 pub mod onvif;

@@ -1,5 +1,5 @@
-//! A camera that streams H.264 over RTSP, interleaved in one TCP connection. A thread receives; nothing
-//! is decoded here, and only the frames since the last keyframe are kept.
+//! A camera that streams H.264 or H.265 over RTSP, interleaved in one TCP connection. A thread receives, and only the
+//! frames since the last keyframe are kept. H.264 is handed out as it came; H.265 goes through ffmpeg (`hevc`) first.
 //!
 //! What a stranger gets wrong: a keyframe can be decoded alone, the frames between only one after the
 //! other. So a quiet camera costs one keyframe for each look; the frames in between are handed out only
@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use retina::client::{
-    Credentials, Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Transport,
+    Credentials, Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Stream, Transport,
 };
 use retina::codec::{CodecItem, FrameFormat, VideoFrame};
 use tokio::time::timeout;
 
-use super::CameraError;
 use super::door::Login;
+use super::hevc::{self, Hevc};
+use super::{CameraError, Coded, Frame};
 
 /// Longest wait for a keyframe; frames that are not one serve after that.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -41,19 +42,45 @@ struct Newest {
     bytes: usize,
     /// How many of them were handed out.
     given: usize,
+    /// Whether they are H.265, and what such a stream began with.
+    is_hevc: bool,
+    parameters: Vec<u8>,
     ended: Option<CameraError>,
 }
 
 impl Newest {
     fn put(&mut self, frame: VideoFrame) {
-        if frame.is_random_access_point() {
-            *self = Newest::default();
+        let is_keyframe = frame.is_random_access_point();
+        self.take(frame.into_data(), is_keyframe);
+    }
+
+    fn take(&mut self, mut coded: Vec<u8>, mut is_keyframe: bool) {
+        if self.is_hevc && is_keyframe {
+            self.parameters = hevc::parameters(&coded);
+        } else if self.is_hevc && hevc::stands_alone(&coded) {
+            // Retina knows one of the two kinds of keyframes, and takes the parameter sets from before the other.
+            is_keyframe = true;
+            coded.splice(..0, self.parameters.iter().copied());
         }
-        let fits = self.bytes + frame.data().len() <= MOST_BYTES && self.frames.len() < MOST_FRAMES;
-        if fits && (frame.is_random_access_point() || !self.frames.is_empty()) {
-            self.bytes += frame.data().len();
-            self.frames.push(frame.into_data());
+        if is_keyframe {
+            let parameters = std::mem::take(&mut self.parameters);
+            *self = Newest { is_hevc: self.is_hevc, parameters, ..Newest::default() };
         }
+        let fits = self.bytes + coded.len() <= MOST_BYTES && self.frames.len() < MOST_FRAMES;
+        if fits && (is_keyframe || !self.frames.is_empty()) {
+            self.bytes += coded.len();
+            self.frames.push(coded);
+        }
+    }
+
+    /// Hands out the first frames, and whether they are H.265.
+    fn give(&mut self, count: usize) -> (Vec<Vec<u8>>, bool) {
+        self.given = count;
+        (self.frames[..count].to_vec(), self.is_hevc)
+    }
+
+    fn give_all(&mut self) -> (Vec<Vec<u8>>, bool) {
+        self.give(self.frames.len())
     }
 
     /// Whether there is something for somebody in this haste.
@@ -85,21 +112,48 @@ pub struct Rtsp {
     url: String,
     login: Option<Login>,
     slot: Option<Slot>,
+    /// Where its video is H.265.
+    decoder: Option<Hevc>,
 }
 
 impl Rtsp {
     /// A source at an `rtsp://` address.
     #[must_use]
     pub fn new(url: &str, login: Option<Login>) -> Rtsp {
-        Rtsp { url: url.to_owned(), login, slot: None }
+        Rtsp { url: url.to_owned(), login, slot: None, decoder: None }
     }
 
-    /// Coded frames, the first a keyframe, that were not all handed out yet; the last is the newest. A
-    /// keyframe alone where there is a new one and nobody is in haste.
+    /// The newest picture: a keyframe alone where there is a new one and nobody is in haste, else all frames since
+    /// the last one.
     ///
     /// # Errors
-    /// When none comes in time, or the session broke; the next call opens it anew.
-    pub fn fetch(&mut self, haste: Haste) -> Result<Vec<Vec<u8>>, CameraError> {
+    /// When none comes in time, or the session broke, or ffmpeg is needed and fails; the next call tries anew.
+    pub fn fetch(&mut self, haste: Haste) -> Result<Coded, CameraError> {
+        let (coded, is_hevc) = self.receive(haste)?;
+        if !is_hevc {
+            return Ok(Coded::Video(coded));
+        }
+        match self.decode(&coded) {
+            Ok((frame, cpu)) => Ok(Coded::Hevc { coded, frame, cpu }),
+            Err(error) => {
+                self.decoder = None;
+                Err(CameraError::broken(&self.url, error))
+            }
+        }
+    }
+
+    fn decode(&mut self, coded: &[Vec<u8>]) -> io::Result<(Frame, Duration)> {
+        let keyframe = coded.first().map_or(&[][..], Vec::as_slice);
+        let decoder = match self.decoder.take().filter(|decoder| decoder.suits(keyframe)) {
+            Some(decoder) => decoder,
+            None => Hevc::start()?,
+        };
+        self.decoder.insert(decoder).newest(coded)
+    }
+
+    /// Coded frames, the first a keyframe, that were not all handed out yet, and whether they are H.265; the last is
+    /// the newest.
+    fn receive(&mut self, haste: Haste) -> Result<(Vec<Vec<u8>>, bool), CameraError> {
         let slot = match &self.slot {
             Some(slot) => Arc::clone(slot),
             None => self.open()?,
@@ -110,20 +164,17 @@ impl Rtsp {
         let (mut newest, _) =
             bell.wait_timeout_while(guard, ANSWER, waiting).unwrap_or_else(PoisonError::into_inner);
         if newest.serves(haste) {
-            newest.given = newest.frames.len();
-            return Ok(newest.frames.clone());
+            return Ok(newest.give_all());
         }
         if newest.given == 0 && !newest.frames.is_empty() {
-            newest.given = 1;
-            return Ok(newest.frames[..1].to_vec());
+            return Ok(newest.give(1));
         }
         if let Some(error) = newest.ended.take() {
             self.slot = None;
             return Err(error);
         }
         if newest.frames.len() > newest.given {
-            newest.given = newest.frames.len();
-            return Ok(newest.frames.clone());
+            return Ok(newest.give_all());
         }
         self.slot = None;
         Err(CameraError::still(&self.url, ANSWER))
@@ -165,8 +216,8 @@ fn answered(error: retina::Error) -> io::Error {
     }
 }
 
-/// The session's H.264 track, playing.
-async fn play(url: &str, login: Option<Login>) -> io::Result<Demuxed> {
+/// The session's H.264 track, else that of H.265, playing; whether it is that.
+async fn play(url: &str, login: Option<Login>) -> io::Result<(Demuxed, bool)> {
     let url = url::Url::parse(url).map_err(failed)?;
     let login = login.map(|login| {
         let Login { username, password } = login;
@@ -175,23 +226,29 @@ async fn play(url: &str, login: Option<Login>) -> io::Result<Demuxed> {
     let options = SessionOptions::default().user_agent("wattgate".to_owned()).creds(login);
     let mut session = Session::describe(url, options).await.map_err(answered)?;
     let streams = session.streams();
-    let wanted = streams.iter().position(|s| s.media() == "video" && s.encoding_name() == "h264");
-    let Some(wanted) = wanted else {
+    let track = |codec: &str| {
+        let fits = |s: &Stream| s.media() == "video" && s.encoding_name() == codec;
+        streams.iter().position(fits)
+    };
+    let (h264, hevc) = (track("h264"), track("h265"));
+    let Some(wanted) = h264.or(hevc) else {
         let found: Vec<&str> = streams.iter().map(|stream| stream.encoding_name()).collect();
         let found = found.join(", ");
         return Err(failed(format!(
-            "no H.264 video (found: {found}): set the camera's sub-stream to H.264"
+            "neither H.264 nor H.265 video (found: {found}): set the camera's sub-stream to H.264"
         )));
     };
     let setup = SetupOptions::default().transport(Transport::Tcp(Default::default()));
     session.setup(wanted, setup.frame_format(FrameFormat::SIMPLE)).await.map_err(answered)?;
-    session.play(PlayOptions::default()).await.map_err(answered)?.demuxed().map_err(failed)
+    let playing = session.play(PlayOptions::default()).await.map_err(answered)?;
+    Ok((playing.demuxed().map_err(failed)?, h264.is_none()))
 }
 
 /// Receives as long as somebody wants the frames.
 async fn follow(url: &str, login: Option<Login>, slot: &Slot) -> io::Result<()> {
-    let mut session =
+    let (mut session, is_hevc) =
         timeout(CONNECT, play(url, login)).await.map_err(|_| failed("no answer in time"))??;
+    slot.0.lock().unwrap_or_else(PoisonError::into_inner).is_hevc = is_hevc;
     loop {
         let item = timeout(SILENCE, session.next()).await.map_err(|_| failed("it fell silent"))?;
         let Some(item) = item else { return Ok(()) };
@@ -202,5 +259,33 @@ async fn follow(url: &str, login: Option<Login>, slot: &Slot) -> io::Result<()> 
         if Arc::strong_count(slot) == 1 {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_keyframe_of_h265_begins_anew_and_has_its_parameter_sets() {
+        let unit = |kind: u8| [0, 0, 0, 1, kind << 1, 1, 7];
+        let mut newest = Newest { is_hevc: true, ..Newest::default() };
+        newest.take(unit(1).to_vec(), false);
+        assert!(newest.frames.is_empty(), "nothing to decode it with");
+        let first = [unit(33), unit(39), unit(19)].concat();
+        newest.take(first.clone(), true);
+        newest.take(unit(1).to_vec(), false);
+        assert_eq!(newest.frames, [first, unit(1).to_vec()]);
+        newest.give_all();
+        // A clean random access picture (unit type 21).
+        newest.take(unit(21).to_vec(), false);
+        assert_eq!(newest.frames, [[unit(33), unit(21)].concat()]);
+        assert!(newest.has_news(Haste::Keyframes));
+        newest.take(unit(1).to_vec(), false);
+        newest.take(unit(21).to_vec(), false);
+        assert_eq!(newest.frames, [[unit(33), unit(21)].concat()], "again");
+        let mut h264 = Newest::default();
+        h264.take(unit(21).to_vec(), false);
+        assert!(h264.frames.is_empty(), "another codec has other types");
     }
 }

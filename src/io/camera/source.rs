@@ -1,5 +1,7 @@
 //! A camera, whichever way it delivers.
 
+use std::time::Duration;
+
 use super::door::Login;
 use super::rtsp::{Haste, Rtsp};
 use super::snapshot::Snapshot;
@@ -12,7 +14,7 @@ pub enum Camera {
     Snapshot(Snapshot),
     /// One answer that never ends (MJPEG).
     Stream(Stream),
-    /// H.264 over RTSP.
+    /// H.264 or H.265 over RTSP.
     Rtsp(Rtsp),
 }
 
@@ -23,6 +25,15 @@ pub enum Coded {
     Still(Vec<u8>),
     /// H.264: a keyframe and what followed it; the last frame is the picture.
     Video(Vec<Vec<u8>>),
+    /// H.265, which ffmpeg has decoded already.
+    Hevc {
+        /// As it came: a keyframe and what followed it.
+        coded: Vec<Vec<u8>>,
+        /// The last of them.
+        frame: Frame,
+        /// CPU time of ffmpeg.
+        cpu: Duration,
+    },
 }
 
 impl Coded {
@@ -42,6 +53,32 @@ impl Coded {
         match self {
             Coded::Still(bytes) => Frame::decode(bytes),
             Coded::Video(frames) => video::newest(frames, alive),
+            Coded::Hevc { frame, .. } => Ok(frame.clone()),
+        }
+    }
+
+    /// CPU time that another process has spent on it.
+    #[must_use]
+    pub fn spent_elsewhere(&self) -> Duration {
+        if let Coded::Hevc { cpu, .. } = self { *cpu } else { Duration::ZERO }
+    }
+
+    /// What it is, in the words of ONVIF.
+    #[must_use]
+    pub fn codec(&self) -> &'static str {
+        match self {
+            Coded::Still(_) => "JPEG",
+            Coded::Video(_) => "H264",
+            Coded::Hevc { .. } => "H265",
+        }
+    }
+
+    /// Frames of a video: a keyframe and what followed it; nothing of a still.
+    #[must_use]
+    pub fn frames(&self) -> &[Vec<u8>] {
+        match self {
+            Coded::Still(_) => &[],
+            Coded::Video(coded) | Coded::Hevc { coded, .. } => coded,
         }
     }
 }
@@ -81,7 +118,7 @@ impl Camera {
         Ok(match self {
             Camera::Snapshot(snapshot) => Coded::Still(snapshot.fetch()?),
             Camera::Stream(stream) => Coded::Still(stream.fetch()?),
-            Camera::Rtsp(rtsp) => Coded::Video(rtsp.fetch(haste)?),
+            Camera::Rtsp(rtsp) => rtsp.fetch(haste)?,
         })
     }
 }

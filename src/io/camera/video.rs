@@ -10,7 +10,7 @@ use super::{Frame, FrameError};
 use crate::io::clock::thread_time;
 
 /// Longest side and smallest side of a picture, as for stills.
-const SIDES: std::ops::RangeInclusive<usize> = 8..=8192;
+pub(super) const SIDES: std::ops::RangeInclusive<usize> = 8..=8192;
 
 /// Most CPU time for what follows a keyframe: whoever judges does so for all cameras. Time that others take on a
 /// busy machine is not the stream's doing.

@@ -10,7 +10,8 @@ use crate::logic::safety::alarms::{Condition, Severity};
 use crate::logic::safety::fire::Level;
 use crate::logic::safety::linkage::Isolation;
 use crate::logic::safety::sensing::FIRST_ANSWER;
-use crate::logic::site::{Id, Known};
+use crate::logic::site::{Camera, Id, Known};
+use crate::logic::vision::CameraFault;
 use crate::units::Moment;
 
 /// A camera is blind after 5 s without a frame; the alarm waits this much longer. Our own figure.
@@ -143,9 +144,14 @@ fn cameras(c: &Controller, now: Moment) -> Vec<Condition> {
     if c.eyes_gone {
         return vec![blind(condition("vision_lost", "", Severity::Warning))];
     }
+    let is_stranger =
+        |id: &Id| c.scenes.get(id).is_some_and(|s| s.fault == Some(CameraFault::Stranger));
     let lost = c.site.cameras.iter().filter(|camera| !c.fire.sees(&camera.id, now));
-    lost.map(|camera| blind(condition("camera_fault", camera.id.as_str(), Severity::Warning)))
-        .collect()
+    let told = |camera: &Camera| match is_stranger(&camera.id) {
+        true => condition("camera_stranger", camera.id.as_str(), Severity::Alarm),
+        false => blind(condition("camera_fault", camera.id.as_str(), Severity::Warning)),
+    };
+    lost.map(told).collect()
 }
 
 fn devices(c: &Controller, now: Moment) -> Vec<Condition> {

@@ -53,6 +53,8 @@ pub enum CameraFault {
     Late,
     /// The model failed on it.
     Model,
+    /// Another camera answers at its address.
+    Stranger,
 }
 
 /// One bay in one frame.

@@ -166,6 +166,15 @@ impl Onvif {
         Ok(Interview { device: device.into(), host, identity, profiles, remarks: self.remarks })
     }
 
+    /// Asks only who it is.
+    ///
+    /// # Errors
+    /// When it does not answer, refuses, or does not say.
+    pub fn who(mut self) -> Result<Identity, OnvifError> {
+        self.set_clock()?;
+        self.device_call("GetDeviceInformation", "", answers::identity)
+    }
+
     /// Learns how far the camera's clock is from ours. Who does not tell it is taken to have ours.
     fn set_clock(&mut self) -> Result<(), OnvifError> {
         let asked = self.clock.now().utc;
