@@ -51,6 +51,14 @@ impl Clock {
         Moment { uptime: self.boot, utc: self.utc }.after(passed)
     }
 
+    /// Both clocks as they were so much wall time ago.
+    #[must_use]
+    pub fn ago(&self, wall: Duration) -> Moment {
+        let (now, site) = (self.now(), wall.mul_f64(self.speed));
+        let uptime = now.uptime.saturating_sub(site);
+        Moment { uptime, utc: now.utc - chrono::Duration::from_std(site).unwrap_or_default() }
+    }
+
     /// How long the wall clock takes for this much site time.
     #[must_use]
     pub fn wall_time(&self, site: Duration) -> Duration {

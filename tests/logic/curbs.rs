@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use simulators::scenario::Scenario;
 use wattgate::logic::observation::Observation;
 use wattgate::logic::site::{
     Battery, Circuit, Compute, DemandLimit, DimContact, InputsReading, Line, Reading, Reason,
@@ -116,7 +117,15 @@ fn nodes_and_batteries_count_as_loads_that_a_grid_operator_leaves_something() {
             site.computes =
                 vec![Compute { id: id("node"), name, phases, min, max, failsafe, step }];
         }
-        let mut life = life(site, &[car(3, 32.0, 2.0)], 3);
+        let node_w = node.then_some(800.0);
+        let (bays, visits, pv_peak_w) = (1, Vec::new(), 0.0);
+        let scenario = Scenario { bays, visits, pv_peak_w, node_w, ..Scenario::one_pile() };
+        let mut life = Life::of(site, scenario, 3);
+        life.watch.lenient = true;
+        life.plant.world.set_building(Some(0.0));
+        life.plant.world.set_pv(Some(0.0));
+        life.plant.world.set_plugged("bay1", Some(true));
+        life.plant.world.piles[0].car = Some(car(3, 32.0, 2.0));
         run(&mut life, 100);
         let now = life.plant.now();
         let until = now.after(Duration::from_secs(600));

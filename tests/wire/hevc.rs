@@ -91,7 +91,24 @@ fn h265_in_haste_gives_the_newest_of_the_frames_between_keyframes() {
     }
 }
 
-/// The ffmpeg processes of this test process.
+/// Whoever comes later hears a stream that began long ago, and that may never begin again.
+#[test]
+fn h265_is_seen_by_a_second_viewer_who_joins_later() {
+    for order in ORDERS {
+        let server = server("10", order);
+        let mut first = Camera::open(&server.url(), true);
+        until("a picture", PATIENCE, || first.fetch().ok());
+        let mut second = Camera::open(&server.url(), true);
+        for _ in 0..2 {
+            let coded = until("a picture of the second", PATIENCE, || second.fetch().ok());
+            assert!(frame(&coded) == truth(&coded), "{order}");
+            assert!(coded.age() < Duration::from_secs(2), "{:?}", coded.age());
+            first.fetch().expect("the first goes on");
+        }
+    }
+}
+
+/// The ffmpeg processes of this test process; wire tests run one after another.
 fn decoders() -> Vec<u32> {
     let ours = std::process::id().to_string();
     let listed = Command::new("pgrep").args(["-P", &ours, "-x", "ffmpeg"]).output().expect("pgrep");

@@ -100,7 +100,7 @@ fn cam6_a_camera_that_does_not_say_who_it_is_is_looked_at() {
 }
 
 #[test]
-fn cam6_a_stranger_is_an_alarm_on_mqtt_and_its_bays_are_unknown() {
+fn cam6_a_stranger_is_an_alarm_and_its_bays_are_unknown() {
     let (at, own) = camera(anywhere(), "0043");
     let demo = Demo::start();
     until("known bays", PATIENCE, || demo.overview().filter(known));

@@ -44,7 +44,10 @@ pub(super) fn fetch(
         }
         let known = passport.as_ref().map_or(Known::Taken, Passport::known);
         let delivery = match (coded, known) {
-            (Some(coded), Known::Taken) => Delivery::Picture(coded, clock.now()),
+            (Some(coded), Known::Taken) => {
+                let at = clock.ago(coded.age());
+                Delivery::Picture(coded, at)
+            }
             (_, Known::Stranger) => Delivery::Stranger(clock.now()),
             _ => Delivery::Nothing(clock.now()),
         };

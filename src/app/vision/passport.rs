@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::fetch::read;
 use crate::config::{CameraPassport, CameraSource};
+use crate::io::camera::Login;
 use crate::io::camera::onvif::{Onvif, OnvifError};
 use crate::io::clock::Clock;
 
@@ -61,7 +62,10 @@ impl Passport {
     /// It was gone for a while: whoever answers now is asked first.
     pub fn ask_again(&self) {
         let mut desk = self.desk();
-        (desk.known, desk.wanted) = (Known::Asked, desk.wanted + 1);
+        desk.wanted += 1;
+        if desk.known != Known::Stranger {
+            desk.known = Known::Asked;
+        }
         self.0.1.notify_all();
     }
 
@@ -93,20 +97,23 @@ struct Asking {
     before: Known,
     /// Why it is not known to be the one that is meant.
     trouble: Option<String>,
-    /// When it has refused us.
-    refused: Option<Duration>,
+    /// When it has refused us, and as whom.
+    refused: Option<(Duration, Option<Login>)>,
 }
 
 impl Asking {
     fn ask(&mut self, source: &CameraSource, wanted: &CameraPassport, clock: Clock) -> Known {
         let now = clock.wall_uptime();
-        if self.refused.is_some_and(|refused| now.saturating_sub(refused) < RESTS) {
-            return self.before;
-        }
         // Without its password it is asked as nobody.
         let login = source.login.as_ref().and_then(|login| read(login).ok());
-        let told = Onvif::new(&wanted.place, login, clock).and_then(Onvif::who);
-        self.refused = matches!(told, Err(OnvifError::Refused { .. })).then_some(now);
+        if let Some((refused, as_whom)) = &self.refused
+            && now.saturating_sub(*refused) < RESTS
+            && *as_whom == login
+        {
+            return self.before;
+        }
+        let told = Onvif::new(&wanted.place, login.clone(), clock).and_then(Onvif::who);
+        self.refused = matches!(told, Err(OnvifError::Refused { .. })).then_some((now, login));
         let (found, why) = match told.map(|identity| identity.serial) {
             Ok(serial) if serial == wanted.serial => (Known::Taken, None),
             Ok(serial) if serial.is_empty() => {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use url::Url;
+
 use super::super::file::{At, BayTable, CameraTable, SiteFile, ZoneTable};
 use super::super::walk::{Faults, error};
 use super::super::{CameraLogin, CameraPassport, CameraSource, is_secret, shown};
@@ -106,20 +108,32 @@ fn passport(table: &CameraTable, url: &str, faults: &mut Faults) -> Option<Camer
         }
         return None;
     };
-    let of_url = || {
-        let authority = url.split("://").nth(1)?.split('/').next()?;
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        Some(if url.starts_with("http://") { authority } else { host }.to_owned())
-    };
-    let place = table.onvif.as_ref().map(|place| place.value.clone()).or_else(of_url)?;
-    let kind = place.split_once("://").map_or("onvif", |(scheme, _)| scheme);
-    let known = matches!(kind, "onvif" | "http") && !place.is_empty();
-    if !known || place.contains('@') || place.contains(char::is_whitespace) {
-        let values = vec![("place", shown(&place))];
-        faults.push(error("WG0138", table.onvif.as_ref().and_then(|at| at.at), values));
+    if serial.value.trim().is_empty() {
+        faults.push(error("WG0139", serial.at, Vec::new()));
         return None;
     }
-    Some(CameraPassport { place, serial: serial.value.trim().to_owned() })
+    let serial = serial.value.trim().to_owned();
+    let Some(place) = &table.onvif else {
+        let url = Url::parse(url).ok()?;
+        let port = url.port().filter(|_| url.scheme() == "http");
+        let port = port.map_or(String::new(), |port| format!(":{port}"));
+        return Some(CameraPassport { place: format!("{}{port}", url.host_str()?), serial });
+    };
+    let rest = place.value.split_once("://").map_or(Some(place.value.as_str()), |(kind, rest)| {
+        matches!(kind, "onvif" | "http").then_some(rest)
+    });
+    let sane = rest.filter(|rest| !rest.contains('@') && !rest.contains(char::is_whitespace));
+    if sane.and_then(|rest| Url::parse(&format!("http://{rest}")).ok()).is_none() {
+        // One with a user may have a password in it: then neither it nor its line is shown.
+        let (at, value) = match place.value.contains('@') {
+            true => (None, "-".to_owned()),
+            false => (place.at, place.value.clone()),
+        };
+        let camera = table.id.as_ref().map_or("?", |id| id.value.as_str()).to_owned();
+        faults.push(error("WG0138", at, vec![("camera", camera), ("place", value)]));
+        return None;
+    }
+    Some(CameraPassport { place: place.value.clone(), serial })
 }
 
 /// A camera's masks; each is a polygon as a bay's.
@@ -240,6 +254,45 @@ fn on_blind(text: Option<&At<String>>, faults: &mut Faults) -> OnBlind {
         Some((text, _)) => {
             one_of(text, "on_blind", &["derate", "hold"], faults);
             OnBlind::Derate
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_camera_is_asked_at_the_host_of_its_pictures_unless_the_file_says_where() {
+        let asked = |url: &str, onvif: Option<&str>| {
+            let at = |text: &str| Some(At { value: text.to_owned(), at: None });
+            let table = CameraTable {
+                id: None,
+                name: None,
+                snapshot: None,
+                stream: None,
+                username: None,
+                password_file: None,
+                serial: at(" 0042"),
+                onvif: onvif.and_then(at),
+                masks: At { value: Vec::new(), at: None },
+                at: None,
+            };
+            let mut faults = Faults::new();
+            let passport = passport(&table, url, &mut faults);
+            assert_eq!(passport.is_none(), !faults.is_empty(), "{url} {onvif:?}");
+            passport.map(|passport| (passport.place, passport.serial))
+        };
+        let told = |place: &str| Some((place.to_owned(), "0042".to_owned()));
+        assert_eq!(asked("http://10.0.0.5/a.jpg", None), told("10.0.0.5"));
+        assert_eq!(asked("http://10.0.0.5:8080/a.jpg?b=:1", None), told("10.0.0.5:8080"));
+        assert_eq!(asked("rtsp://cam.lan:8554/sub", None), told("cam.lan"));
+        assert_eq!(asked("rtsp://[fd00::51]:554/sub", None), told("[fd00::51]"));
+        for place in ["10.0.0.6", "10.0.0.6:8000", "onvif://cam", "http://c/onvif/device_service"] {
+            assert_eq!(asked("rtsp://10.0.0.5/sub", Some(place)), told(place));
+        }
+        for place in ["", "a b", "cam:http", "rtsp://cam/sub", "user:word@cam", "http://u@cam"] {
+            assert_eq!(asked("rtsp://10.0.0.5/sub", Some(place)), None, "{place}");
         }
     }
 }

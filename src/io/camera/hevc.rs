@@ -6,8 +6,9 @@
 //! frame gives one picture, in order; so they are counted.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,18 +17,21 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use super::Frame;
 use super::video::SIDES;
 
-/// A look that takes longer has failed; a camera counts as lost after five seconds.
-const ANSWER: Duration = Duration::from_secs(4);
-/// After so long without the picture its keyframe is fed again.
+/// A look that takes longer has failed: with the three seconds that frames are waited for it makes five, after which a
+/// camera is lost.
+const ANSWER: Duration = Duration::from_secs(2);
+/// After so long without the picture, and without anything that ffmpeg has done, its keyframe is fed again.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// A keyframe is not fed again more often than this: H.265 holds back 16 pictures at most (ITU-T H.265, A.4.2).
 const MOST_PUSHES: u32 = 20;
 /// How often it is fed again in the first look, while ffmpeg makes out what it is fed with.
 const FIRST_PUSHES: u32 = 3;
 /// After so many looks one push less is tried.
-const TRY_LESS: u64 = 64;
-/// Address space that ffmpeg may take, bytes: 4K with 16 pictures held back takes 0.6 GiB.
+const TRY_LESS: u64 = 8;
+/// Address space that ffmpeg may take, bytes: of 5.1 on two cores; 4K takes 0.2 GiB for 16 pictures that are held back.
 const MOST_MEMORY: u64 = 1 << 30;
+/// What may wait to be fed: one look, and what is left of the one before.
+const MOST_WAITING: usize = 32;
 /// Units of the kernel's CPU times, per second (fixed for user space on Linux).
 const TICKS: f64 = 100.0;
 /// A sequence ends here: what follows is a picture of its own, whatever was held back (unit type 36).
@@ -35,8 +39,8 @@ const END_OF_SEQUENCE: [u8; 6] = [0, 0, 0, 1, 36 << 1, 1];
 
 /// A running ffmpeg; it ends with this.
 pub(super) struct Hevc {
-    process: Child,
-    input: Sender<Vec<u8>>,
+    process: Running,
+    input: SyncSender<Arc<[u8]>>,
     seat: Arc<(Mutex<Seat>, Condvar)>,
     /// Coded frames so far.
     fed: u64,
@@ -59,10 +63,13 @@ struct Seat {
     ended: Option<io::Error>,
 }
 
-impl Drop for Hevc {
+/// It neither outlives us nor stays behind unburied.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -72,14 +79,26 @@ impl Hevc {
     pub fn start() -> io::Result<Hevc> {
         let mut command = Command::new("ffmpeg");
         command
-            .args(["-v", "quiet", "-nostdin", "-threads", "1", "-flags", "low_delay"])
+            .args([
+                "-v",
+                "quiet",
+                "-nostdin",
+                "-filter_threads",
+                "1",
+                "-threads",
+                "1",
+                "-flags",
+                "low_delay",
+            ])
             .args(["-probesize", "32", "-analyzeduration", "0"])
             .args(["-protocol_whitelist", "pipe", "-f", "hevc", "-i", "pipe:0"])
             // Timed anew, or ffmpeg would leave out or repeat pictures to keep the rate.
             .args(["-vf", "setpts=N/(FR*TB)"])
             .args(["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "pipe:1"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().map_err(|error| match error.kind() {
+        // Ctrl-C at the terminal is the gateway's business.
+        command.process_group(0);
+        let process = command.spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::new(
                 error.kind(),
                 "its video is H.265, and there is no ffmpeg here to decode it: install it \
@@ -87,12 +106,13 @@ impl Hevc {
             ),
             _ => error,
         })?;
+        let mut process = Running(process);
         let most = Rlimit { current: Some(MOST_MEMORY), maximum: Some(MOST_MEMORY) };
-        prlimit(Pid::from_raw(process.id().cast_signed()), Resource::As, most)?;
-        let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
+        prlimit(Pid::from_raw(process.0.id().cast_signed()), Resource::As, most)?;
+        let (Some(stdin), Some(stdout)) = (process.0.stdin.take(), process.0.stdout.take()) else {
             return Err(io::Error::other("ffmpeg has no pipes"));
         };
-        let (input, frames) = channel();
+        let (input, frames) = sync_channel::<Arc<[u8]>>(MOST_WAITING);
         let seat = Arc::<(Mutex<Seat>, Condvar)>::default();
         let theirs = Arc::clone(&seat);
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -100,7 +120,6 @@ impl Hevc {
         thread("h265 in").spawn(move || {
             let mut stdin = stdin;
             while let Ok(bytes) = frames.recv() {
-                let bytes: Vec<u8> = bytes;
                 if stdin.write_all(&bytes).is_err() {
                     return;
                 }
@@ -129,37 +148,46 @@ impl Hevc {
         let rest = frames[1..].iter().map(Vec::as_slice).filter(|coded| !is_skipped(coded));
         let frames: Vec<&[u8]> = std::iter::once(keyframe.as_slice()).chain(rest).collect();
         self.lock().awaited = self.fed + frames.len() as u64 - 1;
-        self.feed(&frames)?;
+        self.feed(&sequence(&frames), frames.len() as u64)?;
         self.looks += 1;
         let less = u32::from(self.looks.is_multiple_of(TRY_LESS));
-        let (mut pushed, mut waited) = (0, Duration::ZERO);
+        let (again, mut pushed) = (sequence(&frames[..1]), 0);
         let mut pushes = self.pushes.saturating_sub(less).max(1);
+        let (mut waited, mut seen) = (Duration::ZERO, self.progress());
         let frame = loop {
             while pushed < pushes.min(MOST_PUSHES) {
-                self.feed(&[&keyframe])?;
+                self.feed(&again, 1)?;
                 pushed += 1;
             }
             if let Some(frame) = self.wait()? {
                 break frame;
             }
-            pushes += 1;
             waited += PATIENCE;
             if waited >= ANSWER {
-                return Err(io::Error::other(format!("H.265: no picture within {ANSWER:?}")));
+                return Err(io::Error::other(format!(
+                    "H.265: no picture of {} frames within {ANSWER:?}: set the camera's key-frame interval to 1 s",
+                    frames.len()
+                )));
             }
+            // One that is at work needs time, not another picture.
+            let now = self.progress();
+            pushes += u32::from(now == std::mem::replace(&mut seen, now));
         };
         self.pushes = pushed;
         let before = self.spent;
-        self.spent = cpu_time(self.process.id()).unwrap_or(before);
+        self.spent = cpu_time(self.process.0.id()).unwrap_or(before);
         Ok((frame, self.spent.saturating_sub(before)))
     }
 
-    /// Coded frames after which a sequence ends.
-    fn feed(&mut self, frames: &[&[u8]]) -> io::Result<()> {
-        let mut all = frames.concat();
-        all.extend_from_slice(&END_OF_SEQUENCE);
-        self.fed += frames.len() as u64;
-        self.input.send(all).map_err(|_| io::Error::other("ffmpeg takes nothing more"))
+    /// What ffmpeg has done so far: pictures and CPU time.
+    fn progress(&self) -> (u64, Option<Duration>) {
+        (self.lock().pictures, cpu_time(self.process.0.id()))
+    }
+
+    fn feed(&mut self, bytes: &Arc<[u8]>, frames: u64) -> io::Result<()> {
+        self.fed += frames;
+        let full = |_| io::Error::other("H.265: ffmpeg takes nothing more");
+        self.input.try_send(Arc::clone(bytes)).map_err(full)
     }
 
     /// The picture, if it comes in a moment.
@@ -179,6 +207,11 @@ impl Hevc {
     fn lock(&self) -> std::sync::MutexGuard<'_, Seat> {
         self.seat.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Coded frames after which a sequence ends.
+fn sequence(frames: &[&[u8]]) -> Arc<[u8]> {
+    [&frames.concat()[..], &END_OF_SEQUENCE].concat().into()
 }
 
 /// Counts what comes back and keeps what is waited for.

@@ -14,12 +14,13 @@ use futures_util::StreamExt;
 use retina::client::{
     Credentials, Demuxed, PlayOptions, Session, SessionOptions, SetupOptions, Stream, Transport,
 };
-use retina::codec::{CodecItem, FrameFormat, VideoFrame};
+use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;
 
 use super::door::Login;
 use super::hevc::{self, Hevc};
 use super::{CameraError, Coded, Frame};
+use crate::io::clock::instant;
 
 /// Longest wait for a keyframe; frames that are not one serve after that.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -42,22 +43,23 @@ struct Newest {
     bytes: usize,
     /// How many of them were handed out.
     given: usize,
-    /// Whether they are H.265, and what such a stream began with.
+    /// Whether they are H.265, and the parameter sets that hold now.
     is_hevc: bool,
     parameters: Vec<u8>,
     ended: Option<CameraError>,
 }
 
 impl Newest {
-    fn put(&mut self, frame: VideoFrame) {
+    fn put(&mut self, frame: VideoFrame, parameters: Option<ParametersRef<'_>>) {
+        if let Some(ParametersRef::Video(video)) = parameters.filter(|_| self.is_hevc) {
+            self.parameters = video.extra_data().to_vec();
+        }
         let is_keyframe = frame.is_random_access_point();
         self.take(frame.into_data(), is_keyframe);
     }
 
     fn take(&mut self, mut coded: Vec<u8>, mut is_keyframe: bool) {
-        if self.is_hevc && is_keyframe {
-            self.parameters = hevc::parameters(&coded);
-        } else if self.is_hevc && hevc::stands_alone(&coded) {
+        if self.is_hevc && !is_keyframe && hevc::stands_alone(&coded) {
             // Retina knows one of the two kinds of keyframes, and takes the parameter sets from before the other.
             is_keyframe = true;
             coded.splice(..0, self.parameters.iter().copied());
@@ -133,8 +135,12 @@ impl Rtsp {
         if !is_hevc {
             return Ok(Coded::Video(coded));
         }
+        let began = instant();
         match self.decode(&coded) {
-            Ok((frame, cpu)) => Ok(Coded::Hevc { coded, frame, cpu }),
+            Ok((frame, cpu)) => {
+                let age = began.elapsed();
+                Ok(Coded::Hevc { coded, frame, cpu, age })
+            }
             Err(error) => {
                 self.decoder = None;
                 Err(CameraError::broken(&self.url, error))
@@ -216,8 +222,8 @@ fn answered(error: retina::Error) -> io::Error {
     }
 }
 
-/// The session's H.264 track, else that of H.265, playing; whether it is that.
-async fn play(url: &str, login: Option<Login>) -> io::Result<(Demuxed, bool)> {
+/// The session's H.264 track, else that of H.265, playing; which one it is, and whether it is that.
+async fn play(url: &str, login: Option<Login>) -> io::Result<(Demuxed, usize, bool)> {
     let url = url::Url::parse(url).map_err(failed)?;
     let login = login.map(|login| {
         let Login { username, password } = login;
@@ -241,19 +247,20 @@ async fn play(url: &str, login: Option<Login>) -> io::Result<(Demuxed, bool)> {
     let setup = SetupOptions::default().transport(Transport::Tcp(Default::default()));
     session.setup(wanted, setup.frame_format(FrameFormat::SIMPLE)).await.map_err(answered)?;
     let playing = session.play(PlayOptions::default()).await.map_err(answered)?;
-    Ok((playing.demuxed().map_err(failed)?, h264.is_none()))
+    Ok((playing.demuxed().map_err(failed)?, wanted, h264.is_none()))
 }
 
 /// Receives as long as somebody wants the frames.
 async fn follow(url: &str, login: Option<Login>, slot: &Slot) -> io::Result<()> {
-    let (mut session, is_hevc) =
+    let (mut session, track, is_hevc) =
         timeout(CONNECT, play(url, login)).await.map_err(|_| failed("no answer in time"))??;
     slot.0.lock().unwrap_or_else(PoisonError::into_inner).is_hevc = is_hevc;
     loop {
         let item = timeout(SILENCE, session.next()).await.map_err(|_| failed("it fell silent"))?;
         let Some(item) = item else { return Ok(()) };
         if let CodecItem::VideoFrame(frame) = item.map_err(failed)? {
-            slot.0.lock().unwrap_or_else(PoisonError::into_inner).put(frame);
+            let parameters = session.streams().get(track).and_then(Stream::parameters);
+            slot.0.lock().unwrap_or_else(PoisonError::into_inner).put(frame, parameters);
             slot.1.notify_all();
         }
         if Arc::strong_count(slot) == 1 {
@@ -277,6 +284,7 @@ mod tests {
         newest.take(unit(1).to_vec(), false);
         assert_eq!(newest.frames, [first, unit(1).to_vec()]);
         newest.give_all();
+        newest.parameters = unit(33).to_vec();
         // A clean random access picture (unit type 21).
         newest.take(unit(21).to_vec(), false);
         assert_eq!(newest.frames, [[unit(33), unit(21)].concat()]);

@@ -33,6 +33,8 @@ pub enum Coded {
         frame: Frame,
         /// CPU time of ffmpeg.
         cpu: Duration,
+        /// How long ago it came.
+        age: Duration,
     },
 }
 
@@ -61,6 +63,12 @@ impl Coded {
     #[must_use]
     pub fn spent_elsewhere(&self) -> Duration {
         if let Coded::Hevc { cpu, .. } = self { *cpu } else { Duration::ZERO }
+    }
+
+    /// How long ago it came, where that was not just now.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        if let Coded::Hevc { age, .. } = self { *age } else { Duration::ZERO }
     }
 
     /// What it is, in the words of ONVIF.
