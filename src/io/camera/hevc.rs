@@ -79,17 +79,8 @@ impl Hevc {
     pub fn start() -> io::Result<Hevc> {
         let mut command = Command::new("ffmpeg");
         command
-            .args([
-                "-v",
-                "quiet",
-                "-nostdin",
-                "-filter_threads",
-                "1",
-                "-threads",
-                "1",
-                "-flags",
-                "low_delay",
-            ])
+            .args(["-v", "quiet", "-nostdin", "-filter_threads", "1"])
+            .args(["-threads", "1", "-flags", "low_delay"])
             .args(["-probesize", "32", "-analyzeduration", "0"])
             .args(["-protocol_whitelist", "pipe", "-f", "hevc", "-i", "pipe:0"])
             // Timed anew, or ffmpeg would leave out or repeat pictures to keep the rate.
