@@ -31,15 +31,6 @@ use crate::logic::decision::Duty;
 use crate::logic::observation::Observation;
 use crate::logic::site::Id;
 
-/// This program, to be started again: the installed file, or what runs where somebody has put another in its place.
-///
-/// # Errors
-/// When the system does not say.
-pub(super) fn own_program() -> std::io::Result<PathBuf> {
-    let installed = std::env::current_exe()?;
-    Ok(if installed.exists() { installed } else { PathBuf::from("/proc/self/exe") })
-}
-
 /// Three missed beats of 0.5 s: dead.
 const SILENCE: Duration = Duration::from_millis(1500);
 /// Time from start to connection; loading the nets comes after it.

@@ -443,7 +443,7 @@ fn open_eyes(config: &Config, options: &RunOptions, needs: EyesNeed) -> child::C
         }
     };
     let (file, state) = (options.config.clone(), config.state.clone());
-    let program = child::own_program().unwrap_or_else(|error| {
+    let program = super::service::own_program().unwrap_or_else(|error| {
         tracing::error!(%error, "cannot tell where this program is: looking for it by its name");
         "wattgate".into()
     });

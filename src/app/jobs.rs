@@ -391,7 +391,7 @@ impl Hands {
         arguments: &[String],
         power_w: f64,
     ) -> std::io::Result<Hand> {
-        let gateway = super::child::own_program()?;
+        let gateway = super::service::own_program()?;
         let cores = power_w / self.meter.watts_per_core();
         let hold = Hold { cores, groups: self.groups.as_deref() };
         let program = program.unwrap_or(&gateway);

@@ -61,6 +61,15 @@ fn connect(name: &str) -> std::io::Result<UnixDatagram> {
     Ok(socket)
 }
 
+/// This program, to be started again: the installed file, or what runs where somebody has put another in its place.
+///
+/// # Errors
+/// When the system does not say.
+pub(super) fn own_program() -> std::io::Result<std::path::PathBuf> {
+    let installed = std::env::current_exe()?;
+    Ok(if installed.exists() { installed } else { std::path::PathBuf::from("/proc/self/exe") })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
